@@ -1,0 +1,3 @@
+//! Reusable operators, one per file: deterministic state machines that the runtime calls in order.
+
+pub mod messages;

@@ -1,0 +1,72 @@
+//! What travels between the operators of the sales jobs.
+//!
+//! ```text
+//!   commands ─> dedup ─ Fresh ─> desk ─ Judged, Settle ─> book
+//!   changes  ─> table ─ TableChange ──┴──────────────────┘
+//!   every operator ─ Output ─> sinks
+//! ```
+
+use schemas::facts::{DeadLetter, Reason};
+use schemas::{Command, Fact, Reference, ReferenceKey, Row};
+use serde::{Deserialize, Serialize};
+
+/// A decoded command on its way in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandMsg {
+    pub command: Command,
+    /// Stable hash of everything the command says; two commands of one `command_id` must agree on it.
+    pub payload_hash: u64,
+    /// The record's original value bytes, for a command that may end as a dead letter (all but `place_order`).
+    pub raw: Option<Box<[u8]>>,
+}
+
+/// One effective change of a reference row: newer by source position than what was known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableChange {
+    pub key: ReferenceKey,
+    /// Absent: the row was deleted.
+    pub row: Option<Reference>,
+}
+
+/// What an operator tells the world.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Output {
+    Fact(Fact),
+    Row(Row),
+    /// Becomes a record of `dead-letters` and a row of `dead_letters`.
+    DeadLetter(Box<DeadLetter>),
+}
+
+/// Out of dedup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DedupOut {
+    /// First of its `command_id` within the horizon.
+    Fresh(CommandMsg),
+    Out(Output),
+}
+
+/// Into the desk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeskIn {
+    Command(CommandMsg),
+    Change(TableChange),
+}
+
+/// Out of the desk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeskOut {
+    ToBook(BookIn),
+    Out(Output),
+}
+
+/// Into the book.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BookIn {
+    /// A judged order: valid so far if `reasons` is empty (sorted, each once). An order refused as
+    /// `duplicate_order` never gets here: the desk says so itself.
+    Order { order: Box<schemas::commands::PlaceOrder>, reasons: Vec<Reason> },
+    /// A cancel, refund or payment outcome whose order has been seen.
+    Settle(CommandMsg),
+    /// An effective change of an offer or a customer.
+    Change(TableChange),
+}

@@ -1,0 +1,2 @@
+//! tombola
+fn main() {}

@@ -1,0 +1,55 @@
+//! Places where a test may kill the process: one at each durable step.
+//!
+//! `TOMBOLA_KILL_AT=name:n` sends SIGKILL to this process the n-th time (from 1) it reaches `name`.
+//! In production the variable is absent and a point costs one load of a static. `fail` (the usual crate)
+//! can't kill, only panic, and a panic runs destructors: a crash doesn't.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+struct Armed {
+    name: String,
+    left: AtomicU64,
+}
+
+static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+
+/// Every kill point there is, for tests that try them all.
+pub const ALL: &[&str] = &[
+    "bindings.before_append",
+    "bindings.after_append",
+    "facts.before_commit",
+    "facts.after_commit",
+    "serving.before_commit",
+    "serving.after_commit",
+    "snapshot.before_file",
+    "snapshot.after_file",
+    "manifest.before_write",
+    "manifest.after_write",
+    "frontier.before_publish",
+    "frontier.after_publish",
+    "log.before_append",
+    "log.after_append",
+];
+
+/// Dies here if the environment says so.
+pub fn reach(name: &'static str) {
+    debug_assert!(ALL.contains(&name), "undeclared kill point {name}");
+    let Some(armed) = ARMED.get_or_init(from_environment) else { return };
+    if armed.name == name && armed.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+        kill_self();
+    }
+}
+
+fn from_environment() -> Option<Armed> {
+    let spec = std::env::var("TOMBOLA_KILL_AT").ok()?;
+    let (name, count) = spec.split_once(':').unwrap_or((&spec, "1"));
+    Some(Armed { name: name.to_owned(), left: AtomicU64::new(count.parse().unwrap_or(1)) })
+}
+
+/// SIGKILL, so that nothing is flushed, dropped or told.
+fn kill_self() -> ! {
+    let pid = std::process::id().to_string();
+    let _ = std::process::Command::new("kill").args(["-KILL", &pid]).status();
+    std::process::abort()
+}

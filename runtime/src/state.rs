@@ -1,0 +1,245 @@
+//! Operator state that can be snapshotted while it is being changed.
+//!
+//! ```text
+//!   get_mut(k) ── marks k dirty in the current round
+//!   freeze()   ── the dirty keys of this round become the snapshot's; a new round begins
+//!   write_slice(budget) ── encodes frozen keys, a slice at a time, between epochs
+//!   get_mut(k) of a frozen, unwritten key ── encodes its old value first (copy on write)
+//! ```
+//!
+//! A snapshot is the set of keys that changed since the one before, as of `freeze`; the values of
+//! newer snapshots win over older ones. Timers and indexes are never stored: they follow from state.
+
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+use serde::{Serialize, de::DeserializeOwned};
+use std::hash::Hash;
+
+/// One changed key of one state: what a snapshot file holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct StateEntry {
+    pub slot: u8,
+    pub key: Vec<u8>,
+    /// Absent where the key was removed.
+    pub value: Option<Vec<u8>>,
+}
+
+/// What the runtime needs of any state.
+pub trait State {
+    /// Name within its operator, with its encoding's version, e.g. `orders.v1`. Stable.
+    fn name(&self) -> &'static str;
+
+    /// True where every worker holds all of it (fed by [`crate::operator::Route::All`]): worker 0 writes it, all load it.
+    fn replicated(&self) -> bool {
+        false
+    }
+
+    /// Begins a snapshot of everything changed since the last one. Never called while one is being written.
+    fn freeze(&mut self);
+
+    /// Writes at most about `budget` more entries of the frozen snapshot; true when it is complete.
+    fn write_slice(&mut self, budget: usize, out: &mut Vec<StateEntry>) -> bool;
+
+    /// Takes an entry of a snapshot, newest snapshot last.
+    ///
+    /// # Errors
+    /// When the bytes aren't what this version of the state writes.
+    fn load(&mut self, entry: &StateEntry) -> Result<(), DecodeError>;
+
+    /// Keys held, for metrics.
+    fn len(&self) -> usize;
+
+    /// Whether nothing is held.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A snapshot entry that this code can't read.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "state {state}: an entry can't be decoded ({source}); it was written by another version, or is damaged"
+)]
+pub struct DecodeError {
+    pub state: &'static str,
+    #[source]
+    pub source: postcard::Error,
+}
+
+/// A keyed, last-write-wins state: the workhorse.
+pub struct KeyedState<K, V> {
+    name: &'static str,
+    replicated: bool,
+    slot: fn(&K) -> u8,
+    map: HashMap<K, Cell<V>, FxBuildHasher>,
+    live: usize,
+    round: u32,
+    dirty: Vec<K>,
+    frozen: Vec<K>,
+    /// Old values of frozen keys that were changed before they were written.
+    copied: Vec<StateEntry>,
+}
+
+struct Cell<V> {
+    /// Absent: removed, and kept until the snapshot has heard of it.
+    value: Option<V>,
+    /// Round in which it was last changed; 0 when the snapshot has it.
+    changed: u32,
+}
+
+impl<K, V> KeyedState<K, V>
+where
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    /// An empty state. `slot` says which slot a key belongs to: it must agree with the operator's route.
+    pub fn new(name: &'static str, slot: fn(&K) -> u8) -> Self {
+        KeyedState {
+            name,
+            replicated: false,
+            slot,
+            map: HashMap::default(),
+            live: 0,
+            round: 1,
+            dirty: Vec::new(),
+            frozen: Vec::new(),
+            copied: Vec::new(),
+        }
+    }
+
+    /// A state that every worker holds in full.
+    pub fn new_replicated(name: &'static str, slot: fn(&K) -> u8) -> Self {
+        KeyedState { replicated: true, ..Self::new(name, slot) }
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.map.get(key).and_then(|cell| cell.value.as_ref())
+    }
+
+    /// Whether a key is held.
+    pub fn contains(&self, key: &K) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// The value of a key, to change it: the key counts as changed.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let frozen_round = self.round - 1;
+        let cell = self.map.get_mut(key)?;
+        cell.value.as_ref()?;
+        if cell.changed != self.round {
+            if cell.changed == frozen_round && frozen_round != 0 {
+                self.copied.push(encode(self.slot, key, cell.value.as_ref()));
+            }
+            cell.changed = self.round;
+            self.dirty.push(key.clone());
+        }
+        cell.value.as_mut()
+    }
+
+    /// Sets a key's value.
+    pub fn insert(&mut self, key: K, value: V) {
+        self.put(key, Some(value));
+    }
+
+    /// The value of a key, set to `default()` first where there is none.
+    pub fn get_or_insert_with(&mut self, key: &K, default: impl FnOnce() -> V) -> &mut V {
+        if !self.contains(key) {
+            self.insert(key.clone(), default());
+        }
+        self.get_mut(key).expect("inserted above")
+    }
+
+    /// Removes a key; the value it had.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        if self.contains(key) { self.put(key.clone(), None) } else { None }
+    }
+
+    fn put(&mut self, key: K, value: Option<V>) -> Option<V> {
+        let (round, frozen_round) = (self.round, self.round - 1);
+        let cell = self.map.entry(key.clone()).or_insert(Cell { value: None, changed: 0 });
+        if cell.changed != round {
+            if cell.changed == frozen_round && frozen_round != 0 {
+                self.copied.push(encode(self.slot, &key, cell.value.as_ref()));
+            }
+            cell.changed = round;
+            self.dirty.push(key);
+        }
+        self.live = self.live + usize::from(value.is_some()) - usize::from(cell.value.is_some());
+        std::mem::replace(&mut cell.value, value)
+    }
+
+    /// Every key and value, in no particular order: never let it reach an output.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.map.iter().filter_map(|(k, cell)| cell.value.as_ref().map(|v| (k, v)))
+    }
+
+    /// Writes one frozen key that is still as it was at the freeze, and forgets it if it was removed.
+    fn write_one(&mut self, key: &K, out: &mut Vec<StateEntry>) {
+        let frozen_round = self.round - 1;
+        let Some(cell) = self.map.get_mut(key) else { return };
+        if cell.changed != frozen_round {
+            return; // changed since: its old value is among the copied
+        }
+        cell.changed = 0;
+        out.push(encode(self.slot, key, cell.value.as_ref()));
+        if cell.value.is_none() {
+            self.map.remove(key);
+        }
+    }
+}
+
+fn encode<K: Serialize, V: Serialize>(slot: fn(&K) -> u8, key: &K, value: Option<&V>) -> StateEntry {
+    let bytes = |r: Result<Vec<u8>, postcard::Error>| r.expect("plain data always encodes into memory");
+    StateEntry {
+        slot: slot(key),
+        key: bytes(postcard::to_stdvec(key)),
+        value: value.map(|v| bytes(postcard::to_stdvec(v))),
+    }
+}
+
+impl<K, V> State for KeyedState<K, V>
+where
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn replicated(&self) -> bool {
+        self.replicated
+    }
+
+    fn freeze(&mut self) {
+        assert!(self.frozen.is_empty() && self.copied.is_empty(), "one snapshot at a time");
+        self.frozen = std::mem::take(&mut self.dirty);
+        self.round += 1;
+    }
+
+    fn write_slice(&mut self, budget: usize, out: &mut Vec<StateEntry>) -> bool {
+        out.append(&mut self.copied);
+        for _ in 0..budget {
+            let Some(key) = self.frozen.pop() else { return true };
+            self.write_one(&key, out);
+        }
+        self.frozen.is_empty()
+    }
+
+    fn load(&mut self, entry: &StateEntry) -> Result<(), DecodeError> {
+        let err = |source| DecodeError { state: self.name, source };
+        let key: K = postcard::from_bytes(&entry.key).map_err(err)?;
+        let value = entry.value.as_deref().map(postcard::from_bytes).transpose().map_err(err)?;
+        let old = match value {
+            Some(v) => self.map.insert(key, Cell { value: Some(v), changed: 0 }),
+            None => self.map.remove(&key),
+        };
+        let had = old.is_some_and(|cell| cell.value.is_some());
+        self.live = self.live + usize::from(entry.value.is_some()) - usize::from(had);
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.live
+    }
+}

@@ -1,0 +1,158 @@
+//! What Tombola decided. Every fact carries the command that caused it and that command's record time.
+
+use crate::Text;
+use serde::{Deserialize, Serialize};
+
+/// The one record in the log that a fact follows from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// Empty where the cause is a reference change.
+    pub command_id: Text,
+    pub topic: Text,
+    pub partition: i32,
+    pub offset: i64,
+    /// Effective record time of the cause, UTC milliseconds.
+    pub record_time_ms: i64,
+}
+
+/// One record of a `facts.*` topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fact {
+    Order(Box<OrderFact>),
+    Stock(Box<StockFact>),
+    Ticket(Box<TicketFact>),
+    /// Topic `dead-letters`.
+    DeadLetter(Box<DeadLetter>),
+}
+
+/// What happened to an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderEvent {
+    /// Accepted: its stock is held until paid, cancelled or expired.
+    Held,
+    InReview,
+    Refused,
+    Confirmed,
+    Cancelled,
+    Expired,
+    Refunded,
+    /// The same command again within the idempotency horizon: nothing happened twice.
+    Duplicate,
+    /// The same `command_id` with another payload: nothing happened.
+    IdempotencyConflict,
+    /// Money arrived for an order that no longer holds stock: it has to go back.
+    RefundDue,
+}
+
+/// Why an order was refused or ended; the closed list of DOMAIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    UnknownOffer,
+    UnknownCustomer,
+    UnknownPartner,
+    OfferClosed,
+    PriceMismatch,
+    CurrencyMismatch,
+    QuantityOutOfRange,
+    CustomerBlocked,
+    CustomerLimitExceeded,
+    PartnerSuspended,
+    DuplicateOrder,
+    FraudBlocked,
+    ReviewTimeout,
+    ReviewRefused,
+    SoldOut,
+    SeatTaken,
+    HoldExpired,
+    PaymentDeclined,
+    PaymentTimeout,
+    InsufficientFunds,
+    /// The order ended because its customer or seller asked for it.
+    CancelRequested,
+}
+
+/// Topic `facts.orders`, keyed by tenant and order_id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderFact {
+    pub event: OrderEvent,
+    pub tenant: Text,
+    pub order_id: Text,
+    /// The command that placed the order (the cause may be a later one).
+    pub command_id: Text,
+    pub offer_id: Text,
+    pub offer_kind: Option<crate::reference::OfferKind>,
+    pub partner_id: Option<Text>,
+    pub customer_id: Text,
+    pub quantity: i32,
+    pub amount_minor: i64,
+    pub currency: Text,
+    pub reasons: Vec<Reason>,
+    pub placed_at_ms: i64,
+    /// When it happened in the pipeline's order of time (a timer's due time, else the cause's record time).
+    pub at_ms: i64,
+    pub cause: Cause,
+}
+
+/// An account of the stock ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StockAccount {
+    /// Counterparty of everything that enters or leaves: its balance is −stock_total.
+    Issued,
+    Available,
+    Held,
+    Sold,
+}
+
+/// Topic `facts.stock`, keyed by tenant and offer_id: one transfer between two accounts, and the balances after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockFact {
+    pub tenant: Text,
+    pub offer_id: Text,
+    /// The order it was for; absent for restock and shrink.
+    pub order_id: Option<Text>,
+    pub debit: StockAccount,
+    pub credit: StockAccount,
+    pub quantity: i64,
+    pub stock_total: i64,
+    pub available: i64,
+    pub held: i64,
+    pub sold: i64,
+    pub shrink_due: i64,
+    pub at_ms: i64,
+    pub cause: Cause,
+}
+
+/// Topic `facts.tickets`, keyed by tenant and ticket_id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketFact {
+    pub tenant: Text,
+    pub ticket_id: Text,
+    pub order_id: Text,
+    pub offer_id: Text,
+    pub numbers: Vec<i32>,
+    pub seat: Option<Text>,
+    /// Signed, fit for a QR code.
+    pub payload: Text,
+    pub at_ms: i64,
+    pub cause: Cause,
+}
+
+/// Topic `dead-letters`: a record nothing could be done with, kept whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// `topic/partition/offset` of the record.
+    pub id: Text,
+    pub topic: Text,
+    pub partition: i32,
+    pub offset: i64,
+    /// What is wrong and what to do about it.
+    pub reason: String,
+    /// The original value bytes.
+    pub payload: Vec<u8>,
+    /// The original key bytes.
+    pub key: Option<Vec<u8>>,
+    pub record_time_ms: i64,
+}

@@ -1,0 +1,22 @@
+//! Contracts of every record that crosses Tombola's border, and the codecs that read and write them.
+//!
+//! ```text
+//!   NDJSON ─┐                                        ┌─ Avro (Confluent wire format)
+//!   Avro  ──┼─> Command | reference row  ...  Fact ──┤
+//!   Debezium┘                                        └─ serving Row (table, key, values)
+//! ```
+//!
+//! This crate does no I/O and knows no runtime: bytes in, values out, and back.
+
+pub mod commands;
+pub mod facts;
+pub mod reference;
+pub mod rows;
+
+/// An opaque identifier or short text. Inline up to 24 bytes, so that most ids cost no allocation.
+pub type Text = compact_str::CompactString;
+
+pub use commands::Command;
+pub use facts::Fact;
+pub use reference::{Reference, ReferenceKey};
+pub use rows::{Row, TableSpec, Value};

@@ -1,0 +1,134 @@
+//! Reference tables as they arrive by change data capture: `oltp.public.<table>`.
+
+use crate::Text;
+use serde::{Deserialize, Serialize};
+
+/// The latest state of one row of a reference table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reference {
+    Offer(Box<Offer>),
+    Partner(Box<Partner>),
+    Customer(Box<Customer>),
+}
+
+/// Which row: table and primary key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ReferenceKey {
+    Offer { tenant: Text, offer_id: Text },
+    Partner { tenant: Text, partner_id: Text },
+    Customer { tenant: Text, customer_id: Text },
+}
+
+impl Reference {
+    /// The row's primary key.
+    pub fn key(&self) -> ReferenceKey {
+        match self {
+            Reference::Offer(o) => {
+                ReferenceKey::Offer { tenant: o.tenant.clone(), offer_id: o.offer_id.clone() }
+            }
+            Reference::Partner(p) => {
+                ReferenceKey::Partner { tenant: p.tenant.clone(), partner_id: p.partner_id.clone() }
+            }
+            Reference::Customer(c) => {
+                ReferenceKey::Customer { tenant: c.tenant.clone(), customer_id: c.customer_id.clone() }
+            }
+        }
+    }
+}
+
+/// Which reference table a topic carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ReferenceTable {
+    Offers,
+    Partners,
+    Customers,
+}
+
+/// One change of one reference table, decoded from its Debezium envelope.
+/// A primary-key change arrives as a delete of the old key followed by a create of the new one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Create, update or snapshot read. Newest `lsn` wins; an older or equal one is a redelivery.
+    Upsert {
+        lsn: u64,
+        row: Reference,
+    },
+    Delete {
+        lsn: u64,
+        key: ReferenceKey,
+    },
+    /// Every row of the table goes, in every tenant.
+    Truncate {
+        lsn: u64,
+        table: ReferenceTable,
+    },
+    /// A tombstone, heartbeat or schema-only message: says nothing about a row.
+    Nothing,
+}
+
+/// What an offer sells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfferKind {
+    Ticket,
+    Seat,
+    Box,
+    Voucher,
+}
+
+/// Whether an offer can be bought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfferStatus {
+    Open,
+    Closed,
+}
+
+/// Something scarce for sale.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    pub tenant: Text,
+    pub offer_id: Text,
+    pub kind: OfferKind,
+    pub price_minor: i64,
+    pub currency: Text,
+    /// Units in existence; a change is a restock or a shrink of the ledger.
+    pub stock_total: i64,
+    /// Sale window [opens, closes), UTC milliseconds; open-ended where absent.
+    pub sale_opens_at_ms: Option<i64>,
+    pub sale_closes_at_ms: Option<i64>,
+    pub max_per_order: i32,
+    pub max_per_customer: Option<i32>,
+    pub draw_id: Option<Text>,
+    /// Whether a refund puts the units back on sale.
+    pub restock_on_refund: bool,
+    pub status: OfferStatus,
+}
+
+/// Whether a partner may sell, or a customer may buy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    Active,
+    Suspended,
+    Blocked,
+}
+
+/// Who sells on a tenant's behalf, and on what commission plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partner {
+    pub tenant: Text,
+    pub partner_id: Text,
+    pub status: Standing,
+    pub plan: Text,
+}
+
+/// Who buys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Customer {
+    pub tenant: Text,
+    pub customer_id: Text,
+    pub status: Standing,
+    /// Most the customer may hold or have bought per UTC day of `placed_at`, per currency.
+    pub daily_spend_limit_minor: Option<i64>,
+}
