@@ -35,6 +35,7 @@ pub struct PlaceOrder {
     pub device: Option<Text>,
     pub ip: Option<Text>,
     /// Numbers chosen for a lottery ticket.
+    #[serde(default)]
     pub numbers: Vec<i32>,
     pub seat: Option<Text>,
 }

@@ -1,6 +1,7 @@
 //! What Tombola decided. Every fact carries the command that caused it and that command's record time.
 
 use crate::Text;
+use crate::names::words;
 use serde::{Deserialize, Serialize};
 
 /// The one record in the log that a fact follows from.
@@ -45,6 +46,19 @@ pub enum OrderEvent {
     RefundDue,
 }
 
+words!(OrderEvent {
+    Held => "held",
+    InReview => "in_review",
+    Refused => "refused",
+    Confirmed => "confirmed",
+    Cancelled => "cancelled",
+    Expired => "expired",
+    Refunded => "refunded",
+    Duplicate => "duplicate",
+    IdempotencyConflict => "idempotency_conflict",
+    RefundDue => "refund_due",
+});
+
 /// Why an order was refused or ended; the closed list of DOMAIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,6 +86,30 @@ pub enum Reason {
     /// The order ended because its customer or seller asked for it.
     CancelRequested,
 }
+
+words!(Reason {
+    UnknownOffer => "unknown_offer",
+    UnknownCustomer => "unknown_customer",
+    UnknownPartner => "unknown_partner",
+    OfferClosed => "offer_closed",
+    PriceMismatch => "price_mismatch",
+    CurrencyMismatch => "currency_mismatch",
+    QuantityOutOfRange => "quantity_out_of_range",
+    CustomerBlocked => "customer_blocked",
+    CustomerLimitExceeded => "customer_limit_exceeded",
+    PartnerSuspended => "partner_suspended",
+    DuplicateOrder => "duplicate_order",
+    FraudBlocked => "fraud_blocked",
+    ReviewTimeout => "review_timeout",
+    ReviewRefused => "review_refused",
+    SoldOut => "sold_out",
+    SeatTaken => "seat_taken",
+    HoldExpired => "hold_expired",
+    PaymentDeclined => "payment_declined",
+    PaymentTimeout => "payment_timeout",
+    InsufficientFunds => "insufficient_funds",
+    CancelRequested => "cancel_requested",
+});
 
 /// Topic `facts.orders`, keyed by tenant and order_id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +143,13 @@ pub enum StockAccount {
     Held,
     Sold,
 }
+
+words!(StockAccount {
+    Issued => "issued",
+    Available => "available",
+    Held => "held",
+    Sold => "sold",
+});
 
 /// Topic `facts.stock`, keyed by tenant and offer_id: one transfer between two accounts, and the balances after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,8 +196,87 @@ pub struct DeadLetter {
     /// What is wrong and what to do about it.
     pub reason: String,
     /// The original value bytes.
+    #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
     /// The original key bytes.
+    #[serde(with = "serde_bytes")]
     pub key: Option<Vec<u8>>,
     pub record_time_ms: i64,
+}
+
+impl Reason {
+    /// Reasons joined by `,` in the order of the closed list: the column `orders.reasons`.
+    pub fn join(reasons: &[Reason]) -> Text {
+        let mut sorted = reasons.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let mut joined = Text::default();
+        for reason in sorted {
+            if !joined.is_empty() {
+                joined.push(',');
+            }
+            joined.push_str(reason.as_str());
+        }
+        joined
+    }
+}
+
+impl Fact {
+    /// The topics facts go to, in the order of the variants.
+    pub const TOPICS: [&'static str; 4] = ["facts.orders", "facts.stock", "facts.tickets", "dead-letters"];
+
+    /// The topic it belongs to.
+    pub fn topic(&self) -> &'static str {
+        match self {
+            Fact::Order(_) => Fact::TOPICS[0],
+            Fact::Stock(_) => Fact::TOPICS[1],
+            Fact::Ticket(_) => Fact::TOPICS[2],
+            Fact::DeadLetter(_) => Fact::TOPICS[3],
+        }
+    }
+
+    /// The record's name, as the registry lists it.
+    pub fn record_name(&self) -> &'static str {
+        match self {
+            Fact::Order(_) => "order_fact",
+            Fact::Stock(_) => "stock_fact",
+            Fact::Ticket(_) => "ticket_fact",
+            Fact::DeadLetter(_) => "dead_letter",
+        }
+    }
+
+    /// The record key: `tenant/id`, or a dead letter's id.
+    pub fn key(&self) -> Vec<u8> {
+        match self {
+            Fact::Order(fact) => tenant_and_id(&fact.tenant, &fact.order_id),
+            Fact::Stock(fact) => tenant_and_id(&fact.tenant, &fact.offer_id),
+            Fact::Ticket(fact) => tenant_and_id(&fact.tenant, &fact.ticket_id),
+            Fact::DeadLetter(letter) => letter.id.as_bytes().to_vec(),
+        }
+    }
+
+    /// Effective record time of what it follows from.
+    pub fn record_time_ms(&self) -> i64 {
+        match self {
+            Fact::Order(fact) => fact.cause.record_time_ms,
+            Fact::Stock(fact) => fact.cause.record_time_ms,
+            Fact::Ticket(fact) => fact.cause.record_time_ms,
+            Fact::DeadLetter(letter) => letter.record_time_ms,
+        }
+    }
+}
+
+fn tenant_and_id(tenant: &str, id: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(tenant.len() + 1 + id.len());
+    key.extend_from_slice(tenant.as_bytes());
+    key.push(b'/');
+    key.extend_from_slice(id.as_bytes());
+    key
+}
+
+impl DeadLetter {
+    /// The id of the record at one place of the log.
+    pub fn id_of(topic: &str, partition: i32, offset: i64) -> Text {
+        compact_str::format_compact!("{topic}/{partition}/{offset}")
+    }
 }

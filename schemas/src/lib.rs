@@ -10,8 +10,10 @@
 
 pub mod commands;
 pub mod facts;
+mod names;
 pub mod reference;
 pub mod rows;
+pub mod tables;
 
 /// An opaque identifier or short text. Inline up to 24 bytes, so that most ids cost no allocation.
 pub type Text = compact_str::CompactString;
@@ -20,3 +22,4 @@ pub use commands::Command;
 pub use facts::Fact;
 pub use reference::{Reference, ReferenceKey};
 pub use rows::{Row, TableSpec, Value};
+pub use tables::{ALL_TABLES, RowKey};

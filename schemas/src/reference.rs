@@ -1,6 +1,7 @@
 //! Reference tables as they arrive by change data capture: `oltp.public.<table>`.
 
 use crate::Text;
+use crate::names::words;
 use serde::{Deserialize, Serialize};
 
 /// The latest state of one row of a reference table.
@@ -20,6 +21,15 @@ pub enum ReferenceKey {
 }
 
 impl Reference {
+    /// The table the row belongs to.
+    pub fn table(&self) -> ReferenceTable {
+        match self {
+            Reference::Offer(_) => ReferenceTable::Offers,
+            Reference::Partner(_) => ReferenceTable::Partners,
+            Reference::Customer(_) => ReferenceTable::Customers,
+        }
+    }
+
     /// The row's primary key.
     pub fn key(&self) -> ReferenceKey {
         match self {
@@ -36,13 +46,40 @@ impl Reference {
     }
 }
 
+impl ReferenceKey {
+    /// The table the key belongs to.
+    pub fn table(&self) -> ReferenceTable {
+        match self {
+            ReferenceKey::Offer { .. } => ReferenceTable::Offers,
+            ReferenceKey::Partner { .. } => ReferenceTable::Partners,
+            ReferenceKey::Customer { .. } => ReferenceTable::Customers,
+        }
+    }
+
+    /// The tenant, and the id within it.
+    pub fn parts(&self) -> (&Text, &Text) {
+        match self {
+            ReferenceKey::Offer { tenant, offer_id } => (tenant, offer_id),
+            ReferenceKey::Partner { tenant, partner_id } => (tenant, partner_id),
+            ReferenceKey::Customer { tenant, customer_id } => (tenant, customer_id),
+        }
+    }
+}
+
 /// Which reference table a topic carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReferenceTable {
     Offers,
     Partners,
     Customers,
 }
+
+words!(ReferenceTable {
+    Offers => "offers",
+    Partners => "partners",
+    Customers => "customers",
+});
 
 /// One change of one reference table, decoded from its Debezium envelope.
 /// A primary-key change arrives as a delete of the old key followed by a create of the new one.
@@ -76,6 +113,29 @@ pub enum OfferKind {
     Voucher,
 }
 
+impl ReferenceTable {
+    /// The topic that carries it.
+    pub fn topic(self) -> &'static str {
+        match self {
+            ReferenceTable::Offers => "oltp.public.offers",
+            ReferenceTable::Partners => "oltp.public.partners",
+            ReferenceTable::Customers => "oltp.public.customers",
+        }
+    }
+
+    /// The table a topic carries, whatever the server name and schema before the last dot.
+    pub fn of_topic(topic: &str) -> Option<Self> {
+        Self::parse(topic.rsplit('.').next().unwrap_or(topic))
+    }
+}
+
+words!(OfferKind {
+    Ticket => "ticket",
+    Seat => "seat",
+    Box => "box",
+    Voucher => "voucher",
+});
+
 /// Whether an offer can be bought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,6 +143,11 @@ pub enum OfferStatus {
     Open,
     Closed,
 }
+
+words!(OfferStatus {
+    Open => "open",
+    Closed => "closed",
+});
 
 /// Something scarce for sale.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +178,12 @@ pub enum Standing {
     Suspended,
     Blocked,
 }
+
+words!(Standing {
+    Active => "active",
+    Suspended => "suspended",
+    Blocked => "blocked",
+});
 
 /// Who sells on a tenant's behalf, and on what commission plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

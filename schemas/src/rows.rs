@@ -1,6 +1,7 @@
 //! Serving rows: the same tables and columns in the embedded database and in Postgres.
 
 use crate::Text;
+use crate::names::words;
 use serde::{Deserialize, Serialize};
 
 /// A column value any serving store can bind.
@@ -58,6 +59,16 @@ pub enum OrderStatus {
     Refunded,
 }
 
+words!(OrderStatus {
+    Held => "held",
+    InReview => "in_review",
+    Confirmed => "confirmed",
+    Refused => "refused",
+    Cancelled => "cancelled",
+    Expired => "expired",
+    Refunded => "refunded",
+});
+
 /// Table `orders`, keyed by (tenant, order_id).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRow {
@@ -106,6 +117,7 @@ pub struct DeadLetterRow {
     pub partition: i32,
     pub offset: i64,
     pub reason: String,
+    #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
     pub first_seen_ms: i64,
     pub attempts: i32,
