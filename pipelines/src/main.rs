@@ -1,2 +1,4 @@
-//! tombola
-fn main() {}
+//! The `tombola` program: parses the command line and calls the command.
+fn main() {
+    print!("{}", pipelines::config::Config::default().describe());
+}

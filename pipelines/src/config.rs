@@ -1,0 +1,295 @@
+//! Configuration: one TOML file, one section per component, every key with a default.
+//!
+//! ```text
+//!   tombola.toml ─ parse (unknown keys refused) ─> Config ─ check (bounds) ─> Config
+//! ```
+//!
+//! A bad file stops the program before it touches anything, with exit code 2 and a message that names the
+//! file, the line, what is wrong and what to do. A crash can't leave anything here: the file is only read.
+
+pub mod component;
+pub mod sections;
+mod ticket_key;
+
+pub use sections::{Orders, Pipeline, Runtime, Tickets};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The jobs this build knows.
+pub const JOBS: &[&str] = &["sales"];
+
+/// Name of the file that is read from the current directory where no `--config` is given.
+pub const DEFAULT_FILE: &str = "tombola.toml";
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub pipeline: Pipeline,
+    pub runtime: Runtime,
+    pub orders: Orders,
+    pub tickets: Tickets,
+}
+
+/// A configuration that can't be used. The program ends with exit code 2.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    #[error(
+        "{}: can't be read: {problem}; name an existing file with --config, or write one with `tombola config > {DEFAULT_FILE}`",
+        path.display()
+    )]
+    Unreadable { path: PathBuf, problem: String },
+    #[error("{}:{line}: {problem}; {remedy}", path.display())]
+    Invalid { path: PathBuf, line: usize, problem: String, remedy: String },
+    #[error("{}: the ticket key can't be used: {problem}; {remedy}", path.display())]
+    TicketKey { path: PathBuf, problem: String, remedy: &'static str },
+}
+
+/// The settings that change decisions, as recorded with a generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionSettings {
+    pub orders: Orders,
+    /// Names the ticket key without telling it, so that a replay with another key says so.
+    pub ticket_key_id: String,
+}
+
+impl Config {
+    /// Reads `path`; without one, `tombola.toml` of the current directory where there is one, else the defaults.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+        let path = match path {
+            Some(path) => path,
+            None if Path::new(DEFAULT_FILE).exists() => Path::new(DEFAULT_FILE),
+            None => return Ok(Config::default()),
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| ConfigError::Unreadable { path: path.to_owned(), problem: e.to_string() })?;
+        Config::parse(path, &text)
+    }
+
+    /// Parses and checks `text`, which came from `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with the line.
+    pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+        let config: Config = toml::from_str(text).map_err(|e| invalid_syntax(path, text, &e))?;
+        match config.first_problem() {
+            None => Ok(config),
+            Some(Problem { section, key, problem, remedy }) => Err(ConfigError::Invalid {
+                path: path.to_owned(),
+                line: line_of_key(text, section, key),
+                problem: format!("{section}.{key} {problem}"),
+                remedy: remedy.to_owned(),
+            }),
+        }
+    }
+
+    /// The whole file with every setting at its present value and documented: `tombola config`.
+    pub fn describe(&self) -> String {
+        let mut out = String::from(
+            "# Tombola's settings, each with its default. A key that is left out takes its default;\n\
+             # a key that isn't known is refused. Times are in milliseconds (_ms), bounds end in _max.\n",
+        );
+        type Describe<'a> = &'a dyn Fn(&mut String);
+        let sections: [(&str, &str, Describe); 4] = [
+            ("pipeline", "Where the pipeline lives and how wide it is.", &|o| self.pipeline.describe(o)),
+            ("runtime", "Epochs, back-pressure, snapshots. None changes a decision.", &|o| {
+                self.runtime.describe(o)
+            }),
+            (
+                "orders",
+                "Rules of orders and holds. All change decisions; a replay uses what was recorded.",
+                &|o| self.orders.describe(o),
+            ),
+            (
+                "tickets",
+                "Without key or key_file a random key is made at the first start: DATA_DIR/ticket.key.",
+                &|o| self.tickets.describe(o),
+            ),
+        ];
+        for (name, about, describe) in sections {
+            let _ = writeln!(out, "\n# {about}\n[{name}]\n");
+            describe(&mut out);
+            out.truncate(out.trim_end().len());
+            out.push('\n');
+        }
+        out
+    }
+
+    /// What a generation records, as JSON.
+    pub fn decision_settings(&self, ticket_key: &[u8]) -> String {
+        let settings =
+            DecisionSettings { orders: self.orders.clone(), ticket_key_id: ticket_key::key_id(ticket_key) };
+        serde_json::to_string(&settings).expect("plain settings always have a JSON form")
+    }
+
+    /// The key tickets are signed with; made and kept under `data_dir` where none is configured.
+    ///
+    /// # Errors
+    /// [`ConfigError::TicketKey`].
+    pub fn ticket_key(&self, data_dir: &Path) -> Result<Vec<u8>, ConfigError> {
+        ticket_key::load(&self.tickets, data_dir)
+    }
+
+    fn first_problem(&self) -> Option<Problem> {
+        let (p, r, o) = (&self.pipeline, &self.runtime, &self.orders);
+        let longest_ms = 10 * 366 * 86_400_000;
+        let unknown_job = p.jobs.iter().any(|job| !JOBS.contains(&job.as_str()));
+        let short_key = self.tickets.key.as_ref().is_some_and(|key| key.len() < 16);
+        [
+            check("pipeline", "workers", (1..=64).contains(&p.workers), "must be 1 to 64"),
+            check(
+                "pipeline",
+                "jobs",
+                !p.jobs.is_empty() && !unknown_job,
+                "may only name jobs that exist: sales",
+            ),
+            check("runtime", "epoch_ms", (1..=10_000).contains(&r.epoch_ms), "must be 1 to 10000"),
+            check(
+                "runtime",
+                "idle_epoch_ms",
+                (r.epoch_ms..=10_000).contains(&r.idle_epoch_ms),
+                "must be epoch_ms to 10000",
+            ),
+            check("runtime", "epoch_records_max", r.epoch_records_max > 0, "must be at least 1"),
+            check(
+                "runtime",
+                "epochs_in_flight_max",
+                (1..=10_000).contains(&r.epochs_in_flight_max),
+                "must be 1 to 10000",
+            ),
+            check("runtime", "snapshot_every_ms", r.snapshot_every_ms >= 100, "must be at least 100"),
+            check("runtime", "claim_ahead_ms_max", r.claim_ahead_ms_max >= 0, "must not be negative"),
+            check("orders", "grace_ms", (0..=longest_ms).contains(&o.grace_ms), "must be 0 to ten years"),
+            check(
+                "orders",
+                "hold_ttl_ms",
+                (1..=longest_ms).contains(&o.hold_ttl_ms),
+                "must be 1 to ten years",
+            ),
+            check(
+                "orders",
+                "order_retention_ms",
+                (0..=longest_ms).contains(&o.order_retention_ms),
+                "must be 0 to ten years",
+            ),
+            check(
+                "orders",
+                "idempotency_horizon_ms",
+                (0..=longest_ms).contains(&o.idempotency_horizon_ms),
+                "must be 0 to ten years",
+            ),
+            check("tickets", "key", !short_key, "must have at least 16 characters"),
+            check(
+                "tickets",
+                "key_file",
+                self.tickets.key.is_none() || self.tickets.key_file.is_none(),
+                "can't be given together with key: leave one of them out",
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .next()
+    }
+}
+
+/// A setting out of its bounds.
+struct Problem {
+    section: &'static str,
+    key: &'static str,
+    problem: &'static str,
+    remedy: &'static str,
+}
+
+fn check(section: &'static str, key: &'static str, fine: bool, problem: &'static str) -> Option<Problem> {
+    let remedy = "change it, or leave it out to get the default that `tombola config` shows";
+    (!fine).then_some(Problem { section, key, problem, remedy })
+}
+
+fn invalid_syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let start = error.span().map_or(0, |span| span.start.min(text.len()));
+    ConfigError::Invalid {
+        path: path.to_owned(),
+        line: text[..start].matches('\n').count() + 1,
+        problem: error.message().trim().replace('\n', ", "),
+        remedy: "`tombola config` prints every key with its type and default".to_owned(),
+    }
+}
+
+/// The line (from 1) on which `key` of `[section]` is set; the section's where the key is not found.
+fn line_of_key(text: &str, section: &str, key: &str) -> usize {
+    let mut inside = "";
+    let mut section_line = 1;
+    for (index, line) in text.lines().enumerate().map(|(i, line)| (i + 1, line.trim())) {
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.split(']').next()) {
+            inside = name.trim();
+            section_line = if inside == section { index } else { section_line };
+        } else if inside == section && line.split('=').next().is_some_and(|k| k.trim() == key) {
+            return index;
+        }
+    }
+    section_line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> String {
+        Config::parse(Path::new("t.toml"), text).expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn the_printed_default_parses_to_the_default() {
+        let text = Config::default().describe();
+        assert_eq!(Config::parse(Path::new("default"), &text), Ok(Config::default()), "{text}");
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(Config::parse(Path::new("empty"), ""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn the_committed_tombola_toml_is_what_tombola_config_prints() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tombola.toml");
+        let text = std::fs::read_to_string(&path).expect("tombola.toml lies at the root");
+        assert_eq!(text, Config::default().describe(), "run `tombola config > tombola.toml`");
+    }
+
+    #[test]
+    fn every_refusal_names_file_line_problem_and_remedy() {
+        for (text, wanted) in [
+            ("[runtime]\nepoch_millis = 3\n", "t.toml:2: unknown field `epoch_millis`"),
+            ("[runtime]\nepoch_ms = \"ten\"\n", "t.toml:2: invalid type: string \"ten\""),
+            ("[runtime\n", "t.toml:1: "),
+            ("[orders]\n\n[pipeline]\nworkers = 0\n", "t.toml:4: pipeline.workers must be 1 to 64"),
+            (
+                "[pipeline]\njobs = [\"sells\"]\n",
+                "t.toml:2: pipeline.jobs may only name jobs that exist: sales",
+            ),
+            ("[orders]\nhold_ttl_ms = -1\n", "t.toml:2: orders.hold_ttl_ms must be 1 to ten years"),
+            ("[tickets]\nkey = \"short\"\n", "t.toml:2: tickets.key must have at least 16 characters"),
+            ("workers = 2\n", "t.toml:1: unknown field `workers`"),
+        ] {
+            let message = message(text);
+            assert!(message.starts_with(wanted), "{text:?}: {message}");
+            assert!(message.contains("tombola config"), "{text:?} has no remedy: {message}");
+        }
+    }
+
+    #[test]
+    fn an_absent_file_is_refused_with_a_remedy() {
+        let error = Config::load(Some(Path::new("/nowhere/t.toml"))).expect_err("absent");
+        assert!(error.to_string().contains("name an existing file with --config"), "{error}");
+    }
+
+    #[test]
+    fn recorded_settings_name_the_key_without_telling_it() {
+        let settings = Config::default().decision_settings(b"a very secret key");
+        assert!(settings.contains("\"hold_ttl_ms\":600000") && !settings.contains("secret"), "{settings}");
+    }
+}

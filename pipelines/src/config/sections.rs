@@ -1,0 +1,68 @@
+//! Every setting there is, by component, each with its meaning, unit and default.
+//!
+//! What stands here is what `tombola config` prints. Settings that change decisions are recorded with each
+//! generation (see [`super::Config::decision_settings`]), so that a replay uses what held at the time.
+
+use super::component::component;
+use std::path::PathBuf;
+
+component! {
+    /// Where the pipeline lives and how wide it is.
+    pub struct Pipeline {
+        /// The folder that holds everything: log.db (what producers append), tombola.db (bindings, progress,
+        /// serving tables), snapshots/. Relative paths start at the current directory. `--data-dir` overrides it.
+        data_dir: PathBuf = PathBuf::from("tombola-data");
+        /// Worker threads. May change from one run to the next: results don't depend on it. 1 to 64.
+        workers: usize = 1;
+        /// Jobs to run. `sales` is order validation and inventory: the two share one dataflow.
+        jobs: Vec<String> = vec!["sales".to_owned()];
+    }
+}
+
+component! {
+    /// Epochs, back-pressure and snapshots. None of these changes a decision.
+    pub struct Runtime {
+        /// Length of an epoch while there is work, in milliseconds. Shorter: sooner decided, more commits. 1 to 10000.
+        epoch_ms: u64 = 10;
+        /// Length of an epoch while there is none, in milliseconds. Timers fire with this resolution when idle.
+        idle_epoch_ms: u64 = 100;
+        /// Most records of one epoch. Soft: records of one millisecond stay together.
+        epoch_records_max: usize = 25_000;
+        /// Most epochs that may be minted and not yet decided; beyond it minting waits (back-pressure).
+        epochs_in_flight_max: u64 = 16;
+        /// Time between snapshots, in milliseconds. Shorter: sooner live after a crash, more writing.
+        snapshot_every_ms: u64 = 5_000;
+        /// How far ahead of the clock a record may claim to be, in milliseconds; beyond it the claim is cut back
+        /// to the clock and counted.
+        claim_ahead_ms_max: i64 = 300_000;
+    }
+}
+
+component! {
+    /// Rules of orders and holds. All of these change decisions and are recorded with each generation.
+    pub struct Orders {
+        /// How long an order waits for its offer, partner or customer to become known, and a cancel, payment or
+        /// refund for its order, in milliseconds of the pipeline's now.
+        grace_ms: i64 = 5_000;
+        /// How long stock is held for an order that is not paid, in milliseconds of the pipeline's now.
+        hold_ttl_ms: i64 = 600_000;
+        /// How long an order is remembered after its end, in milliseconds. A refund after that is a dead letter.
+        order_retention_ms: i64 = 2_592_000_000;
+        /// How long a command_id is remembered, in milliseconds of record time. The same command_id later than
+        /// that is a new command.
+        idempotency_horizon_ms: i64 = 86_400_000;
+        /// Tenants whose customers must be registered: an order by an unknown customer is refused there.
+        tenants_requiring_customers: Vec<String> = Vec::new();
+    }
+}
+
+component! {
+    /// Tickets and the key they are signed with. With neither setting, a random key is made at the first start
+    /// and kept in DATA_DIR/ticket.key. A ticket's signature depends on the key, the rest of it doesn't.
+    pub struct Tickets {
+        /// The key itself, as text of at least 16 characters. Prefer key_file: configuration files get copied.
+        key: Option<String> = None, example "\"sixteen characters or more\"";
+        /// A file that holds the key (surrounding white space is dropped).
+        key_file: Option<PathBuf> = None, example "\"/etc/tombola/ticket.key\"";
+    }
+}
