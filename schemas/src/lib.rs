@@ -8,18 +8,24 @@
 //!
 //! This crate does no I/O and knows no runtime: bytes in, values out, and back.
 
+pub mod avro;
+mod checks;
 pub mod commands;
+pub mod compat;
 pub mod facts;
 mod names;
 pub mod reference;
+pub mod registry;
 pub mod rows;
 pub mod tables;
 
 /// An opaque identifier or short text. Inline up to 24 bytes, so that most ids cost no allocation.
 pub type Text = compact_str::CompactString;
 
+pub use avro::{DecodeError, Decoder, encode_command, encode_fact};
 pub use commands::Command;
 pub use facts::Fact;
 pub use reference::{Reference, ReferenceKey};
+pub use registry::{Record, SchemaIds};
 pub use rows::{Row, TableSpec, Value};
 pub use tables::{ALL_TABLES, RowKey};
