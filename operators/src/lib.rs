@@ -1,4 +1,8 @@
 //! Reusable operators, one per file: deterministic state machines that the runtime calls in order.
 
+pub mod cause;
+#[cfg(any(test, feature = "testing"))]
+pub mod harness;
 pub mod ledger;
 pub mod messages;
+pub mod settings;

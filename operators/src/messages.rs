@@ -6,6 +6,7 @@
 //!   every operator ─ Output ─> sinks
 //! ```
 
+use runtime::Position;
 use schemas::facts::{DeadLetter, Reason};
 use schemas::{Command, Fact, Reference, ReferenceKey, Row};
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,9 @@ pub enum BookIn {
     Order { order: Box<schemas::commands::PlaceOrder>, reasons: Vec<Reason> },
     /// A cancel, refund or payment outcome whose order has been seen.
     Settle(CommandMsg),
+    /// The same for one that came before its order and waited for it: it travels at the order's place,
+    /// directly behind it, so `origin` says which record it is (facts name that one as their cause).
+    SettleEarly { command: CommandMsg, origin: Position },
     /// An effective change of an offer or a customer.
     Change(TableChange),
 }

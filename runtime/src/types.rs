@@ -108,11 +108,26 @@ impl Position {
 ///
 /// They differ where a record had to wait: an order that waited for its offer's row has the row's change
 /// as `cause` and its own record as `origin`, so that all orders the row woke are judged in their
-/// original order, at the row's moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// original order, at the row's moment. Among messages of one cause, the cause itself comes first, then
+/// what it woke, by origin: the row reaches every operator before the orders that waited for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct At {
     pub cause: Position,
     pub origin: Position,
+}
+
+impl Ord for At {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let woken = |at: &At| at.origin != at.cause;
+        let by_cause = self.cause.cmp(&other.cause);
+        by_cause.then_with(|| woken(self).cmp(&woken(other))).then_with(|| self.origin.cmp(&other.origin))
+    }
+}
+
+impl PartialOrd for At {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl At {
