@@ -1,1 +1,5 @@
-//! connectors
+//! How records get in: the embedded log, and the decoding of commands and change records.
+//!
+//! A connector knows the runtime's traits and the schemas, no job and no sink.
+
+pub mod embedded;

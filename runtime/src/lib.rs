@@ -4,6 +4,7 @@
 //! sinks; it gives back one answer, whatever the number of workers, however often it was killed.
 
 pub mod bindings;
+pub mod digest;
 pub mod killpoint;
 pub mod log;
 pub mod operator;

@@ -1,0 +1,155 @@
+//! The file `log.db`: its layout, how it is opened, and how long one waits for it.
+//!
+//! WAL with `synchronous=FULL`: a commit returns when the disk has it. Writers take the lock at the
+//! beginning (`BEGIN IMMEDIATE`), so that they wait for each other instead of failing half way.
+
+use super::error::{EmbeddedError, Result, classify};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use std::path::Path;
+use std::time::Duration;
+
+/// Raise it together with a step in [`migrate`].
+const LAYOUT: i64 = 1;
+
+const LAYOUT_1: &str = "
+CREATE TABLE partitions (
+  id         INTEGER PRIMARY KEY,
+  topic      TEXT NOT NULL,
+  partition  INTEGER NOT NULL,
+  end_offset INTEGER NOT NULL,           -- the offset the next record gets
+  UNIQUE (topic, partition)
+);
+CREATE TABLE batches (
+  partition   INTEGER NOT NULL REFERENCES partitions (id),
+  base_offset INTEGER NOT NULL,          -- offset of the first record
+  count       INTEGER NOT NULL,          -- offsets are dense: the next batch begins at base_offset + count
+  time_max    INTEGER NOT NULL,          -- largest record timestamp, milliseconds
+  checksum    INTEGER NOT NULL,          -- xxh3 of place and bytes
+  bytes       BLOB NOT NULL,
+  PRIMARY KEY (partition, base_offset)
+);
+CREATE TABLE schemas (                   -- the embedded schema registry
+  id      INTEGER PRIMARY KEY,
+  subject TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  schema  TEXT NOT NULL,
+  UNIQUE (subject, version)
+);
+CREATE TABLE epoch_progress (            -- the pipeline's facts: fence and progress
+  one        INTEGER PRIMARY KEY CHECK (one = 1),
+  generation INTEGER NOT NULL,
+  through    INTEGER NOT NULL
+);
+INSERT INTO epoch_progress VALUES (1, 0, 0);
+CREATE TABLE epoch_digests (             -- running digest of the facts, for epochs that have any
+  epoch  INTEGER PRIMARY KEY,
+  digest BLOB NOT NULL
+);
+";
+
+/// How long a writer waits for the others before it gives up: many times the longest commit.
+const BUSY_MS_MAX: i32 = 30_000;
+/// The WAL is moved into the file whenever it has grown by this much: small enough that the commit that
+/// does it is held up by a few milliseconds only, large enough that a page is not copied for every commit.
+const WAL_PAGES: i64 = 2_000;
+
+/// A connection, and the name it has in messages.
+#[derive(Debug)]
+pub(crate) struct Db {
+    pub conn: Connection,
+    pub file: String,
+}
+
+impl Db {
+    /// Opens `log.db` in `dir`; creates both where they are missing.
+    pub fn open(dir: &Path) -> Result<Db> {
+        let path = dir.join("log.db");
+        let file = path.display().to_string();
+        std::fs::create_dir_all(dir).map_err(|source| EmbeddedError::Directory {
+            file: file.clone(),
+            doing: "create the data directory",
+            source,
+        })?;
+        let conn = Connection::open(&path).map_err(|e| classify(&file, "open", e))?;
+        let mut db = Db { conn, file };
+        db.configure().map_err(|e| classify(&db.file, "open", e))?;
+        migrate(&mut db)?;
+        Ok(db)
+    }
+
+    /// Opens an existing `log.db` for reading only.
+    pub fn open_read_only(dir: &Path) -> Result<Db> {
+        let path = dir.join("log.db");
+        let file = path.display().to_string();
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(&path, flags).map_err(|e| classify(&file, "open", e))?;
+        let db = Db { conn, file };
+        db.conn.busy_timeout(Duration::from_secs(5)).map_err(|e| db.failed("open", e))?;
+        db.check_layout()?;
+        Ok(db)
+    }
+
+    fn configure(&mut self) -> rusqlite::Result<()> {
+        self.conn.busy_handler(Some(wait_for_lock))?;
+        self.conn.set_prepared_statement_cache_capacity(64);
+        self.conn.pragma_update(None, "journal_mode", "WAL")?;
+        self.conn.pragma_update(None, "synchronous", "FULL")?;
+        self.conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+        self.conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        self.conn.pragma_update(None, "cache_size", -16_384)
+    }
+
+    fn check_layout(&self) -> Result<i64> {
+        let theirs = layout(&self.conn).map_err(|e| self.failed("read its layout", e))?;
+        if theirs > LAYOUT {
+            return Err(EmbeddedError::NewerLayout { file: self.file.clone(), ours: LAYOUT, theirs });
+        }
+        Ok(theirs)
+    }
+
+    /// The error for what was being done.
+    pub fn failed(&self, doing: &'static str, source: rusqlite::Error) -> EmbeddedError {
+        classify(&self.file, doing, source)
+    }
+
+    /// A transaction that holds the write lock from the start.
+    pub fn write(&mut self) -> Result<Transaction<'_>> {
+        let file = &self.file;
+        self.conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|e| classify(file, "take the write lock", e))
+    }
+
+    /// A read transaction: everything in it sees one state of the log.
+    pub fn snapshot(&self) -> Result<Transaction<'_>> {
+        self.conn.unchecked_transaction().map_err(|e| self.failed("begin to read", e))
+    }
+}
+
+/// SQLite's own handler sleeps up to 100 ms: too coarse where commits take one.
+fn wait_for_lock(attempt: i32) -> bool {
+    std::thread::sleep(Duration::from_micros(500));
+    attempt < BUSY_MS_MAX * 2
+}
+
+fn layout(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Brings the file to [`LAYOUT`]. Several processes may try at once: the lock lets one do it.
+fn migrate(db: &mut Db) -> Result<()> {
+    if db.check_layout()? == LAYOUT {
+        return Ok(());
+    }
+    let file = db.file.clone();
+    let tx = db.write()?;
+    create(&tx).and_then(|()| tx.commit()).map_err(|e| classify(&file, "create its tables", e))
+}
+
+fn create(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    if layout(tx)? == 0 {
+        tx.execute_batch(LAYOUT_1)?;
+        tx.pragma_update(None, "user_version", LAYOUT)?;
+    }
+    Ok(())
+}
