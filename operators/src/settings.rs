@@ -56,6 +56,8 @@ impl Default for Settings {
 pub enum SettingsError {
     #[error("settings: {field} is {value} ms; give it a value from 0 to {max} ms")]
     OutOfRange { field: &'static str, value: Millis, max: Millis },
+    #[error("settings: not readable ({problem}); they were recorded by another version: run that one")]
+    Unreadable { problem: String },
     #[error(
         "settings: the ticket key has fingerprint {given}, but {recorded} is recorded; use the recorded key"
     )]
