@@ -10,7 +10,7 @@
 //! A snapshot is the set of keys that changed since the one before, as of `freeze`; the values of
 //! newer snapshots win over older ones. Timers and indexes are never stored: they follow from state.
 
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 use rustc_hash::FxBuildHasher;
 use serde::{Serialize, de::DeserializeOwned};
 use std::hash::Hash;
@@ -112,13 +112,13 @@ where
         KeyedState { replicated: true, ..Self::new(name, slot) }
     }
 
-    /// The value of a key.
-    pub fn get(&self, key: &K) -> Option<&V> {
+    /// The value of a key, which may be given in any form equivalent to it (borrowed parts, say).
+    pub fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<&V> {
         self.map.get(key).and_then(|cell| cell.value.as_ref())
     }
 
     /// Whether a key is held.
-    pub fn contains(&self, key: &K) -> bool {
+    pub fn contains<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> bool {
         self.get(key).is_some()
     }
 
