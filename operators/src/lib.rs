@@ -1,8 +1,10 @@
 //! Reusable operators, one per file: deterministic state machines that the runtime calls in order.
 
 pub mod cause;
+pub mod desk;
 #[cfg(any(test, feature = "testing"))]
 pub mod harness;
+pub mod keys;
 pub mod ledger;
 pub mod messages;
 pub mod settings;

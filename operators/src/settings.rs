@@ -80,6 +80,14 @@ impl Settings {
         settings.check().map(|()| settings)
     }
 
+    /// The same inside an operator, which can't go on without.
+    ///
+    /// # Panics
+    /// With the error's message.
+    pub fn recorded_or_stop(json: &str) -> Self {
+        Self::from_recorded(json).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// What a generation records.
     pub fn to_recorded(&self) -> String {
         serde_json::to_string(self).expect("plain data always encodes into memory")
