@@ -7,11 +7,14 @@
 //! A bad file stops the program before it touches anything, with exit code 2 and a message that names the
 //! file, the line, what is wrong and what to do. A crash can't leave anything here: the file is only read.
 
+mod bounds;
 pub mod component;
 pub mod sections;
 mod ticket_key;
 
-pub use sections::{Orders, Pipeline, Runtime, Tickets};
+use bounds::Problem;
+use operators::settings::{Settings, TicketKey};
+pub use sections::{Log, Orders, Pipeline, Runtime, Tickets};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +30,7 @@ pub const DEFAULT_FILE: &str = "tombola.toml";
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub pipeline: Pipeline,
+    pub log: Log,
     pub runtime: Runtime,
     pub orders: Orders,
     pub tickets: Tickets,
@@ -44,14 +48,6 @@ pub enum ConfigError {
     Invalid { path: PathBuf, line: usize, problem: String, remedy: String },
     #[error("{}: the ticket key can't be used: {problem}; {remedy}", path.display())]
     TicketKey { path: PathBuf, problem: String, remedy: &'static str },
-}
-
-/// The settings that change decisions, as recorded with a generation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DecisionSettings {
-    pub orders: Orders,
-    /// Names the ticket key without telling it, so that a replay with another key says so.
-    pub ticket_key_id: String,
 }
 
 impl Config {
@@ -94,8 +90,9 @@ impl Config {
              # a key that isn't known is refused. Times are in milliseconds (_ms), bounds end in _max.\n",
         );
         type Describe<'a> = &'a dyn Fn(&mut String);
-        let sections: [(&str, &str, Describe); 4] = [
+        let sections: [(&str, &str, Describe); 5] = [
             ("pipeline", "Where the pipeline lives and how wide it is.", &|o| self.pipeline.describe(o)),
+            ("log", "The embedded log, DATA_DIR/log.db.", &|o| self.log.describe(o)),
             ("runtime", "Epochs, back-pressure, snapshots. None changes a decision.", &|o| {
                 self.runtime.describe(o)
             }),
@@ -119,11 +116,19 @@ impl Config {
         out
     }
 
-    /// What a generation records, as JSON.
-    pub fn decision_settings(&self, ticket_key: &[u8]) -> String {
-        let settings =
-            DecisionSettings { orders: self.orders.clone(), ticket_key_id: ticket_key::key_id(ticket_key) };
-        serde_json::to_string(&settings).expect("plain settings always have a JSON form")
+    /// What changes decisions, as the operators take it and a generation records it. `topics` are the
+    /// inputs in the order in which the job declares them.
+    pub fn settings(&self, topics: &[&str], ticket_key: &[u8]) -> Settings {
+        let orders = &self.orders;
+        Settings {
+            grace_ms: orders.grace_ms,
+            hold_ttl_ms: orders.hold_ttl_ms,
+            order_retention_ms: orders.order_retention_ms,
+            idempotency_horizon_ms: orders.idempotency_horizon_ms,
+            tenants_requiring_customers: orders.tenants_requiring_customers.iter().map(Into::into).collect(),
+            topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
+            ticket_key: TicketKey::new(ticket_key),
+        }
     }
 
     /// The key tickets are signed with; made and kept under `data_dir` where none is configured.
@@ -135,78 +140,15 @@ impl Config {
     }
 
     fn first_problem(&self) -> Option<Problem> {
-        let (p, r, o) = (&self.pipeline, &self.runtime, &self.orders);
-        let longest_ms = 10 * 366 * 86_400_000;
-        let unknown_job = p.jobs.iter().any(|job| !JOBS.contains(&job.as_str()));
-        let short_key = self.tickets.key.as_ref().is_some_and(|key| key.len() < 16);
-        [
-            check("pipeline", "workers", (1..=64).contains(&p.workers), "must be 1 to 64"),
-            check(
-                "pipeline",
-                "jobs",
-                !p.jobs.is_empty() && !unknown_job,
-                "may only name jobs that exist: sales",
-            ),
-            check("runtime", "epoch_ms", (1..=10_000).contains(&r.epoch_ms), "must be 1 to 10000"),
-            check(
-                "runtime",
-                "idle_epoch_ms",
-                (r.epoch_ms..=10_000).contains(&r.idle_epoch_ms),
-                "must be epoch_ms to 10000",
-            ),
-            check("runtime", "epoch_records_max", r.epoch_records_max > 0, "must be at least 1"),
-            check(
-                "runtime",
-                "epochs_in_flight_max",
-                (1..=10_000).contains(&r.epochs_in_flight_max),
-                "must be 1 to 10000",
-            ),
-            check("runtime", "snapshot_every_ms", r.snapshot_every_ms >= 100, "must be at least 100"),
-            check("runtime", "claim_ahead_ms_max", r.claim_ahead_ms_max >= 0, "must not be negative"),
-            check("orders", "grace_ms", (0..=longest_ms).contains(&o.grace_ms), "must be 0 to ten years"),
-            check(
-                "orders",
-                "hold_ttl_ms",
-                (1..=longest_ms).contains(&o.hold_ttl_ms),
-                "must be 1 to ten years",
-            ),
-            check(
-                "orders",
-                "order_retention_ms",
-                (0..=longest_ms).contains(&o.order_retention_ms),
-                "must be 0 to ten years",
-            ),
-            check(
-                "orders",
-                "idempotency_horizon_ms",
-                (0..=longest_ms).contains(&o.idempotency_horizon_ms),
-                "must be 0 to ten years",
-            ),
-            check("tickets", "key", !short_key, "must have at least 16 characters"),
-            check(
-                "tickets",
-                "key_file",
-                self.tickets.key.is_none() || self.tickets.key_file.is_none(),
-                "can't be given together with key: leave one of them out",
-            ),
-        ]
-        .into_iter()
-        .flatten()
-        .next()
+        let checks = [
+            self.pipeline.checks(),
+            self.log.checks(),
+            self.runtime.checks(),
+            self.orders.checks(),
+            self.tickets.checks(),
+        ];
+        checks.into_iter().flatten().flatten().next()
     }
-}
-
-/// A setting out of its bounds.
-struct Problem {
-    section: &'static str,
-    key: &'static str,
-    problem: &'static str,
-    remedy: &'static str,
-}
-
-fn check(section: &'static str, key: &'static str, fine: bool, problem: &'static str) -> Option<Problem> {
-    let remedy = "change it, or leave it out to get the default that `tombola config` shows";
-    (!fine).then_some(Problem { section, key, problem, remedy })
 }
 
 fn invalid_syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
@@ -288,8 +230,12 @@ mod tests {
     }
 
     #[test]
-    fn recorded_settings_name_the_key_without_telling_it() {
-        let settings = Config::default().decision_settings(b"a very secret key");
-        assert!(settings.contains("\"hold_ttl_ms\":600000") && !settings.contains("secret"), "{settings}");
+    fn the_defaults_are_the_operators_own() {
+        let settings = Config::default().settings(&["commands.orders"], b"a very secret key");
+        assert_eq!(settings.check(), Ok(()));
+        let theirs = Settings::default();
+        assert_eq!((settings.grace_ms, settings.hold_ttl_ms), (theirs.grace_ms, theirs.hold_ttl_ms));
+        assert_eq!(settings.order_retention_ms, theirs.order_retention_ms);
+        assert_eq!(settings.idempotency_horizon_ms, theirs.idempotency_horizon_ms);
     }
 }

@@ -1,7 +1,7 @@
 //! Every setting there is, by component, each with its meaning, unit and default.
 //!
 //! What stands here is what `tombola config` prints. Settings that change decisions are recorded with each
-//! generation (see [`super::Config::decision_settings`]), so that a replay uses what held at the time.
+//! generation (see [`super::Config::settings`]), so that a replay uses what held at the time.
 
 use super::component::component;
 use std::path::PathBuf;
@@ -16,6 +16,15 @@ component! {
         workers: usize = 1;
         /// Jobs to run. `sales` is order validation and inventory: the two share one dataflow.
         jobs: Vec<String> = vec!["sales".to_owned()];
+    }
+}
+
+component! {
+    /// The embedded log.
+    pub struct Log {
+        /// Partitions of an input topic when it is first made; a topic that exists keeps its own. Records of one
+        /// key share a partition. More than workers gain nothing. 1 to 1000.
+        topic_partitions: u32 = 4;
     }
 }
 

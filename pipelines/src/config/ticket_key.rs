@@ -4,7 +4,6 @@
 //! a whole key or none, and two processes starting at once agree on one.
 
 use super::{ConfigError, Tickets};
-use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -29,11 +28,6 @@ pub fn load(tickets: &Tickets, data_dir: &Path) -> Result<Vec<u8>, ConfigError> 
         })?;
     }
     read(&path)
-}
-
-/// The first 16 hexadecimal digits of the key's SHA-256: tells keys apart without telling them.
-pub fn key_id(key: &[u8]) -> String {
-    hex(&Sha256::digest(key)[..8])
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {

@@ -1,0 +1,82 @@
+//! Bounds of the settings, each component's in one list.
+
+use super::JOBS;
+use super::sections::{Log, Orders, Pipeline, Runtime, Tickets};
+
+/// A setting out of its bounds.
+pub struct Problem {
+    pub section: &'static str,
+    pub key: &'static str,
+    pub problem: &'static str,
+    pub remedy: &'static str,
+}
+
+type Checks = Vec<Option<Problem>>;
+
+const YEAR_MS: i64 = 366 * 86_400_000;
+const HORIZON_MS_MAX: i64 = 300 * 86_400_000;
+
+/// Refuses `section.key` unless it is fine.
+fn check(section: &'static str, key: &'static str, fine: bool, problem: &'static str) -> Option<Problem> {
+    let remedy = "change it, or leave it out to get the default that `tombola config` shows";
+    (!fine).then_some(Problem { section, key, problem, remedy })
+}
+
+impl Pipeline {
+    pub(super) fn checks(&self) -> Checks {
+        let jobs = !self.jobs.is_empty() && self.jobs.iter().all(|job| JOBS.contains(&job.as_str()));
+        vec![
+            check("pipeline", "workers", (1..=64).contains(&self.workers), "must be 1 to 64"),
+            check("pipeline", "jobs", jobs, "may only name jobs that exist: sales"),
+        ]
+    }
+}
+
+impl Log {
+    pub(super) fn checks(&self) -> Checks {
+        let partitions = (1..=1_000).contains(&self.topic_partitions);
+        vec![check("log", "topic_partitions", partitions, "must be 1 to 1000")]
+    }
+}
+
+impl Runtime {
+    pub(super) fn checks(&self) -> Checks {
+        let check = |key, fine, problem| check("runtime", key, fine, problem);
+        let idle = (self.epoch_ms..=10_000).contains(&self.idle_epoch_ms);
+        let in_flight = (1..=10_000).contains(&self.epochs_in_flight_max);
+        vec![
+            check("epoch_ms", (1..=10_000).contains(&self.epoch_ms), "must be 1 to 10000"),
+            check("idle_epoch_ms", idle, "must be epoch_ms to 10000"),
+            check("epoch_records_max", self.epoch_records_max > 0, "must be at least 1"),
+            check("epochs_in_flight_max", in_flight, "must be 1 to 10000"),
+            check("snapshot_every_ms", self.snapshot_every_ms >= 100, "must be at least 100"),
+            check("claim_ahead_ms_max", self.claim_ahead_ms_max >= 0, "must not be negative"),
+        ]
+    }
+}
+
+impl Orders {
+    pub(super) fn checks(&self) -> Checks {
+        let check =
+            |key, ms: i64, min, max, problem| check("orders", key, (min..=max).contains(&ms), problem);
+        let ten_years = 10 * YEAR_MS;
+        let horizon_ms = self.idempotency_horizon_ms;
+        vec![
+            check("grace_ms", self.grace_ms, 0, ten_years, "must be 0 to ten years"),
+            check("hold_ttl_ms", self.hold_ttl_ms, 1, ten_years, "must be 1 to ten years"),
+            check("order_retention_ms", self.order_retention_ms, 0, ten_years, "must be 0 to ten years"),
+            check("idempotency_horizon_ms", horizon_ms, 0, HORIZON_MS_MAX, "must be 0 to 300 days"),
+        ]
+    }
+}
+
+impl Tickets {
+    pub(super) fn checks(&self) -> Checks {
+        let long = self.key.as_ref().is_none_or(|key| key.len() >= 16);
+        let one = self.key.is_none() || self.key_file.is_none();
+        vec![
+            check("tickets", "key", long, "must have at least 16 characters"),
+            check("tickets", "key_file", one, "can't be given together with key: leave one of them out"),
+        ]
+    }
+}

@@ -1,0 +1,14 @@
+//! The demo: several businesses' worth of invented traffic, from a seed.
+//!
+//! ```text
+//!   world ─ reference rows ─┐
+//!                           ├─ generator (pure iterator) ─> producer (thread) ─> log
+//!   random ─ fates ─────────┘
+//! ```
+
+pub mod fate;
+pub mod generator;
+pub mod random;
+pub mod record;
+pub mod reference;
+pub mod world;
