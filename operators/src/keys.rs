@@ -61,14 +61,10 @@ impl hashbrown::Equivalent<Scoped> for ScopedRef<'_> {
     }
 }
 
-/// The hash by which a reference row's changes are routed; keys of different tables are spread alike.
+/// The hash by which a reference row's changes are routed. Equal ids in different tables differ in the low bits.
 pub fn reference_route(key: &ReferenceKey) -> u64 {
-    let (table, tenant, id) = match key {
-        ReferenceKey::Offer { tenant, offer_id } => (0, tenant, offer_id),
-        ReferenceKey::Partner { tenant, partner_id } => (1, tenant, partner_id),
-        ReferenceKey::Customer { tenant, customer_id } => (2, tenant, customer_id),
-    };
-    stable_hash2(tenant.as_bytes(), id.as_bytes()).wrapping_add(table)
+    let (tenant, id) = key.parts();
+    stable_hash2(tenant.as_bytes(), id.as_bytes()).wrapping_add(key.table() as u64)
 }
 
 #[cfg(test)]

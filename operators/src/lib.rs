@@ -8,3 +8,4 @@ pub mod keys;
 pub mod ledger;
 pub mod messages;
 pub mod settings;
+pub mod table;
