@@ -1,1 +1,7 @@
-//! sinks
+//! How results get out: facts into the log, rows into the serving tables, each epoch exactly once.
+//!
+//! A sink knows the runtime's traits and the schemas, no job and no connector.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+pub mod embedded;

@@ -1,0 +1,183 @@
+//! The file `tombola.db`: its layout, how it is opened, and how long one waits for it.
+//!
+//! WAL with `synchronous=FULL`: a commit returns when the disk has it. Two connections of the one
+//! pipeline write (bindings, serving rows), each in short transactions that take the lock at once.
+
+use super::error::{EmbeddedError, Result, classify};
+use runtime::{Epoch, Generation, Millis};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use schemas::rows::{ColumnType, TableSpec};
+use schemas::tables::ALL_TABLES;
+use std::path::Path;
+use std::time::Duration;
+
+/// Raise it together with a step in [`create`].
+const LAYOUT: i64 = 1;
+
+const LAYOUT_1: &str = "
+CREATE TABLE generations (
+  generation   INTEGER PRIMARY KEY,
+  code_version TEXT NOT NULL,
+  settings     TEXT NOT NULL,            -- the settings that change decisions, JSON
+  workers      INTEGER NOT NULL,
+  started_ms   INTEGER NOT NULL,
+  first_after  INTEGER NOT NULL          -- the last epoch bound before it began
+);
+CREATE TABLE bindings (
+  epoch      INTEGER PRIMARY KEY,
+  generation INTEGER NOT NULL,
+  now_ms     INTEGER NOT NULL,
+  bound_ms   INTEGER,                    -- record-time bound; NULL where it was open
+  places     BLOB NOT NULL               -- postcard: partition ends and clamps
+);
+CREATE TABLE frontiers (
+  name   TEXT PRIMARY KEY,
+  epoch  INTEGER NOT NULL,
+  now_ms INTEGER NOT NULL
+);
+INSERT INTO frontiers VALUES ('decided', 0, 0);
+CREATE TABLE epoch_digests (             -- running digest of the serving rows, for epochs that have any
+  epoch  INTEGER PRIMARY KEY,
+  digest BLOB NOT NULL
+);
+";
+
+/// How long a writer waits for another before it gives up: many times the longest commit.
+const BUSY_MS_MAX: i32 = 30_000;
+/// The WAL is moved into the file whenever it has grown by this much (8 MB): large enough that hot pages
+/// are not copied for every commit, small enough not to hold a commit up for long.
+const WAL_PAGES: i64 = 2_000;
+
+/// A connection, and the name it has in messages.
+#[derive(Debug)]
+pub(crate) struct Db {
+    pub conn: Connection,
+    pub file: String,
+}
+
+impl Db {
+    /// Opens `tombola.db` in `dir`; creates both where they are missing.
+    pub fn open(dir: &Path) -> Result<Db> {
+        let path = dir.join("tombola.db");
+        let file = path.display().to_string();
+        std::fs::create_dir_all(dir).map_err(|source| EmbeddedError::Directory {
+            file: file.clone(),
+            doing: "create the data directory",
+            source,
+        })?;
+        let conn = Connection::open(&path).map_err(|e| classify(&file, "open", e))?;
+        let mut db = Db { conn, file };
+        db.configure().map_err(|e| classify(&db.file, "open", e))?;
+        migrate(&mut db)?;
+        Ok(db)
+    }
+
+    /// Opens an existing `tombola.db` for reading only.
+    pub fn open_read_only(dir: &Path) -> Result<Db> {
+        let path = dir.join("tombola.db");
+        let file = path.display().to_string();
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(&path, flags).map_err(|e| classify(&file, "open", e))?;
+        let db = Db { conn, file };
+        db.conn.busy_timeout(Duration::from_secs(5)).map_err(|e| db.failed("open", e))?;
+        db.check_layout()?;
+        Ok(db)
+    }
+
+    fn configure(&mut self) -> rusqlite::Result<()> {
+        self.conn.busy_handler(Some(wait_for_lock))?;
+        self.conn.set_prepared_statement_cache_capacity(64);
+        self.conn.pragma_update(None, "journal_mode", "WAL")?;
+        self.conn.pragma_update(None, "synchronous", "FULL")?;
+        self.conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+        self.conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        self.conn.pragma_update(None, "cache_size", -65_536)
+    }
+
+    fn check_layout(&self) -> Result<i64> {
+        let theirs = layout(&self.conn).map_err(|e| self.failed("read its layout", e))?;
+        if theirs > LAYOUT {
+            return Err(EmbeddedError::NewerLayout { file: self.file.clone(), ours: LAYOUT, theirs });
+        }
+        Ok(theirs)
+    }
+
+    /// The error for what was being done.
+    pub fn failed(&self, doing: &'static str, source: rusqlite::Error) -> EmbeddedError {
+        classify(&self.file, doing, source)
+    }
+
+    /// A transaction that holds the write lock from the start.
+    pub fn write(&mut self) -> Result<Transaction<'_>> {
+        let file = &self.file;
+        self.conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|e| classify(file, "take the write lock", e))
+    }
+}
+
+/// SQLite's own handler sleeps up to 100 ms: too coarse where commits take one.
+fn wait_for_lock(attempt: i32) -> bool {
+    std::thread::sleep(Duration::from_micros(250));
+    attempt < BUSY_MS_MAX * 4
+}
+
+fn layout(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Brings the file to [`LAYOUT`]. Several processes may try at once: the lock lets one do it.
+fn migrate(db: &mut Db) -> Result<()> {
+    if db.check_layout()? == LAYOUT {
+        return Ok(());
+    }
+    let file = db.file.clone();
+    let tx = db.write()?;
+    create(&tx).and_then(|()| tx.commit()).map_err(|e| classify(&file, "create its tables", e))
+}
+
+fn create(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    if layout(tx)? == 0 {
+        tx.execute_batch(LAYOUT_1)?;
+        for table in ALL_TABLES {
+            tx.execute_batch(&create_table(table))?;
+        }
+        tx.pragma_update(None, "user_version", LAYOUT)?;
+    }
+    Ok(())
+}
+
+/// A serving table. Without rowid: its only access path is the key, and one tree is faster than two.
+fn create_table(table: &TableSpec) -> String {
+    let column = |c: &schemas::rows::Column| {
+        let ty = match c.ty {
+            ColumnType::Int => "INTEGER",
+            ColumnType::Text => "TEXT",
+            ColumnType::Bytes => "BLOB",
+        };
+        format!("\"{}\" {ty}{}, ", c.name, if c.nullable { "" } else { " NOT NULL" })
+    };
+    let columns: String = table.columns.iter().map(column).collect();
+    let key = columns_list(&table.columns[..table.key]);
+    format!(
+        "CREATE TABLE {} ({columns}epoch INTEGER NOT NULL, PRIMARY KEY ({key})) WITHOUT ROWID",
+        table.name
+    )
+}
+
+/// Column names, quoted (`offset` is a word of SQL) and joined.
+pub(crate) fn columns_list(columns: &[schemas::rows::Column]) -> String {
+    columns.iter().map(|c| format!("\"{}\"", c.name)).collect::<Vec<_>>().join(", ")
+}
+
+/// The newest generation: only its process may write. 0 before the first.
+pub(crate) fn newest_generation(conn: &Connection) -> rusqlite::Result<Generation> {
+    let mut select = conn.prepare_cached("SELECT coalesce(max(generation), 0) FROM generations")?;
+    select.query_row([], |row| Ok(Generation(row.get::<_, i64>(0)? as u64)))
+}
+
+/// The decided frontier: every epoch up to it has its rows in the serving tables.
+pub(crate) fn decided(conn: &Connection) -> rusqlite::Result<(Epoch, Millis)> {
+    let mut select = conn.prepare_cached("SELECT epoch, now_ms FROM frontiers WHERE name = 'decided'")?;
+    select.query_row([], |row| Ok((Epoch(row.get::<_, i64>(0)? as u64), row.get(1)?)))
+}

@@ -1,0 +1,159 @@
+//! Serving rows into `tombola.db`: a run of epochs in one transaction, with its progress.
+//!
+//! ```text
+//!   rows of the run ─ last one per key ─ sorted by key ─┐ (no lock held)
+//!                     BEGIN IMMEDIATE · is the generation ours? · upserts · digests · decided = last epoch · COMMIT
+//! ```
+//!
+//! Invariants: a reader sees whole epochs only, and the decided frontier that goes with them; a zombie of an
+//! older generation changes nothing. A crash before the commit leaves the run to be committed again; after
+//! it, `committed` says so and the runtime drops it.
+//!
+//! This is the last sink of an epoch: when it has committed, the epoch is decided.
+
+use super::db::{Db, columns_list, decided, newest_generation};
+use super::digest::{digest_at, fold_rows};
+use super::error::{EmbeddedError, classify};
+use runtime::digest::RunningDigest;
+use runtime::sink::{EpochItems, Sink, SinkError};
+use runtime::{Epoch, Generation, killpoint};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Transaction, params};
+use schemas::rows::{Row, TableSpec, Value};
+use std::path::Path;
+
+const NAME: &str = "serving";
+
+/// Upserts rows. `row_of` says which items are rows.
+#[derive(Debug)]
+pub struct ServingSink<I> {
+    db: Db,
+    generation: Generation,
+    row_of: fn(&I) -> Option<&Row>,
+}
+
+impl<I> ServingSink<I> {
+    /// Opens the serving tables of a data directory for one generation of the pipeline.
+    ///
+    /// # Errors
+    /// See [`EmbeddedError`].
+    pub fn open(
+        dir: &Path,
+        generation: Generation,
+        row_of: fn(&I) -> Option<&Row>,
+    ) -> Result<Self, EmbeddedError> {
+        Ok(ServingSink { db: Db::open(dir)?, generation, row_of })
+    }
+
+    fn check_fence(&self, tx: &Transaction<'_>) -> Result<(), SinkError> {
+        let theirs = newest_generation(tx);
+        let theirs = theirs.map_err(|e| self.db_failed("read the newest generation", e))?;
+        if theirs != self.generation {
+            return Err(SinkError::Fenced { sink: NAME, ours: self.generation, theirs });
+        }
+        Ok(())
+    }
+
+    fn db_failed(&self, doing: &'static str, error: rusqlite::Error) -> SinkError {
+        self.db.failed(doing, error).into_sink(NAME)
+    }
+}
+
+impl<I: Send> Sink<I> for ServingSink<I> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn committed(&mut self) -> Result<Epoch, SinkError> {
+        let read = decided(&self.db.conn).map_err(|e| self.db_failed("read the decided frontier", e));
+        read.map(|(epoch, _)| epoch)
+    }
+
+    fn commit(&mut self, run: &[EpochItems<I>]) -> Result<(), SinkError> {
+        let Some(last) = run.last() else { return Ok(()) };
+        let rows = newest_rows(run, self.row_of);
+        let file = &self.db.file;
+        let failed = |e| classify(file, "commit rows", e).into_sink(NAME);
+        // Not `Db::write`: the sink is still asked about its generation while the transaction is open.
+        let tx = Transaction::new_unchecked(&self.db.conn, rusqlite::TransactionBehavior::Immediate)
+            .map_err(failed)?;
+        self.check_fence(&tx)?;
+        assert_new(decided(&tx).map_err(failed)?.0, run);
+        upsert(&tx, &rows).map_err(failed)?;
+        record(&tx, run, self.row_of, last).map_err(failed)?;
+        killpoint::reach("serving.before_commit");
+        tx.commit().map_err(failed)?;
+        killpoint::reach("serving.after_commit");
+        Ok(())
+    }
+}
+
+/// An epoch applied twice could put an old row over a new one: nothing but a fault in the runtime asks for it.
+fn assert_new<I>(done: Epoch, run: &[EpochItems<I>]) {
+    assert!(run.iter().is_sorted_by(|a, b| a.epoch < b.epoch), "epochs come in order, each once");
+    assert!(run.iter().all(|e| e.epoch > done), "epochs up to {done} are in the serving tables already");
+}
+
+/// The last row of the run for each key, by table and key: neighbours in the tree, written one after the other.
+fn newest_rows<I>(run: &[EpochItems<I>], row_of: fn(&I) -> Option<&Row>) -> Vec<(&Row, Epoch)> {
+    let items = run.iter().flat_map(|e| e.items.iter().map(|item| (&item.body, e.epoch)));
+    let mut rows: Vec<(&Row, Epoch)> =
+        items.filter_map(|(body, epoch)| row_of(body).map(|row| (row, epoch))).collect();
+    // Newest first, so that the stable sort leaves the newest of each key in front.
+    rows.reverse();
+    rows.sort_by(|(a, _), (b, _)| a.key().cmp(&b.key()));
+    rows.dedup_by(|(a, _), (b, _)| a.key() == b.key());
+    rows
+}
+
+fn upsert(tx: &Transaction<'_>, rows: &[(&Row, Epoch)]) -> rusqlite::Result<()> {
+    for of_table in rows.chunk_by(|(a, _), (b, _)| a.table().name == b.table().name) {
+        let mut statement = tx.prepare_cached(&upsert_sql(of_table[0].0.table()))?;
+        for (row, epoch) in of_table {
+            bind(&mut statement, &row.values(), *epoch)?;
+            statement.raw_execute()?;
+        }
+    }
+    Ok(())
+}
+
+fn bind(statement: &mut CachedStatement<'_>, values: &[Value], epoch: Epoch) -> rusqlite::Result<()> {
+    for (n, value) in values.iter().enumerate() {
+        let value = match value {
+            Value::Null => ValueRef::Null,
+            Value::Int(int) => ValueRef::Integer(*int),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+            Value::Bytes(bytes) => ValueRef::Blob(bytes),
+        };
+        statement.raw_bind_parameter(n + 1, ToSqlOutput::Borrowed(value))?;
+    }
+    statement.raw_bind_parameter(values.len() + 1, epoch.0 as i64)
+}
+
+fn upsert_sql(table: &TableSpec) -> String {
+    let marks = vec!["?"; table.columns.len() + 1].join(", ");
+    let columns = columns_list(table.columns);
+    format!("INSERT OR REPLACE INTO {} ({columns}, epoch) VALUES ({marks})", table.name)
+}
+
+/// Digests of the run's epochs and the decided frontier.
+fn record<I>(
+    tx: &Transaction<'_>,
+    run: &[EpochItems<I>],
+    row_of: fn(&I) -> Option<&Row>,
+    last: &EpochItems<I>,
+) -> rusqlite::Result<()> {
+    let mut running = RunningDigest::resume(digest_at(tx, last.epoch)?);
+    let mut add = tx.prepare_cached("INSERT INTO epoch_digests (epoch, digest) VALUES (?1, ?2)")?;
+    for epoch in run {
+        let rows = epoch.items.iter().filter_map(|item| row_of(&item.body));
+        if let Some(digest) = fold_rows(&mut running, epoch.epoch, rows) {
+            add.execute(params![epoch.epoch.0 as i64, digest])?;
+        }
+    }
+    let mut advance =
+        tx.prepare_cached("UPDATE frontiers SET epoch = ?1, now_ms = ?2 WHERE name = 'decided'")?;
+    let moved = advance.execute(params![last.epoch.0 as i64, last.now])?;
+    assert_eq!(moved, 1, "the decided frontier has a row since the file was made");
+    Ok(())
+}

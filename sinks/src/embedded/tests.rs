@@ -1,0 +1,257 @@
+//! The embedded sinks against the conformance suite, and against full disks, zombies and lingering readers.
+
+use super::{BindingsDb, FactsSink, PipelineLock, Reader, ServingSink};
+use crate::conformance::{self, Subject};
+use runtime::bindings::{Binding, BindingError, BindingStore, PartitionEnd};
+use runtime::log::{EpochLog, OutRecord};
+use runtime::sink::{EpochItems, Item, Sink, SinkError};
+use runtime::{At, Class, Epoch, Generation, Offset, PartitionId, Position, TopicId};
+use schemas::rows::{OrderRow, OrderStatus, Row, StockRow};
+use schemas::tables::{ORDERS, STOCK};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+
+fn order(id: &str, status: OrderStatus) -> Row {
+    Row::Order(Box::new(OrderRow {
+        tenant: "t".into(),
+        order_id: id.into(),
+        command_id: id.into(),
+        offer_id: "o".into(),
+        partner_id: None,
+        customer_id: "c".into(),
+        quantity: 1,
+        amount_minor: 100,
+        currency: "EUR".into(),
+        status,
+        reasons: "".into(),
+        placed_at_ms: 1,
+    }))
+}
+
+fn stock(id: &str, available: i64) -> Row {
+    let (tenant, offer_id) = ("t".into(), id.into());
+    let row = StockRow { tenant, offer_id, stock_total: 9, available, held: 0, sold: 0, shrink_due: 0 };
+    Row::Stock(Box::new(row))
+}
+
+fn begin(dir: &Path) -> Generation {
+    let mut bindings = BindingsDb::open(dir).unwrap();
+    bindings.begin_generation("1.0", "{}", 1, 0).unwrap().generation
+}
+
+fn serving(dir: &Path, generation: Generation) -> ServingSink<Row> {
+    ServingSink::open(dir, generation, |row| Some(row)).unwrap()
+}
+
+fn epoch(number: u64, rows: &[Row]) -> EpochItems<Row> {
+    let place = PartitionId { topic: TopicId(0), partition: 0 };
+    let at = At::record(Position::record(1, Class::Command, place, Offset(0)));
+    let items = rows.iter().map(|row| Item { at, stage: 0, body: row.clone() }).collect();
+    EpochItems { epoch: Epoch(number), now: number as i64 * 10, items }
+}
+
+struct Serving {
+    dir: TempDir,
+}
+
+impl Subject for Serving {
+    type Item = Row;
+    type Sink = ServingSink<Row>;
+
+    fn open(&mut self, generation: Generation) -> Result<ServingSink<Row>, SinkError> {
+        assert_eq!(begin(self.dir.path()), generation);
+        Ok(serving(self.dir.path(), generation))
+    }
+
+    fn item(&self, n: u64) -> Row {
+        order(&format!("{n:04}"), OrderStatus::Held)
+    }
+
+    fn observer(&self) -> Box<dyn FnMut() -> Vec<u64> + Send> {
+        let mut reader = Reader::open(self.dir.path()).unwrap();
+        Box::new(move || {
+            let found = reader.query("SELECT order_id FROM orders ORDER BY order_id", 10_000, 5_000).unwrap();
+            found.rows.iter().map(|row| text(&row[0]).parse().unwrap()).collect()
+        })
+    }
+}
+
+fn text(value: &schemas::Value) -> &str {
+    match value {
+        schemas::Value::Text(text) => text,
+        other => panic!("not text: {other:?}"),
+    }
+}
+
+#[test]
+fn the_serving_sink_keeps_every_promise() {
+    conformance::check(|| Serving { dir: tempfile::tempdir().unwrap() });
+}
+
+/// What an [`EpochLog`] promises, in memory.
+#[derive(Default)]
+struct LogState {
+    generation: u64,
+    through: u64,
+    records: Vec<OutRecord>,
+}
+
+struct MemoryLog {
+    state: Arc<Mutex<LogState>>,
+    generation: Generation,
+}
+
+impl EpochLog for MemoryLog {
+    fn committed(&mut self) -> Result<Epoch, SinkError> {
+        Ok(Epoch(self.state.lock().unwrap().through))
+    }
+
+    fn fence(&mut self, generation: Generation) -> Result<(), SinkError> {
+        self.generation = generation;
+        self.state.lock().unwrap().generation = generation.0;
+        Ok(())
+    }
+
+    fn append(&mut self, records: &[OutRecord], through: Epoch) -> Result<(), SinkError> {
+        let mut state = self.state.lock().unwrap();
+        let theirs = Generation(state.generation);
+        if theirs != self.generation {
+            return Err(SinkError::Fenced { sink: "facts", ours: self.generation, theirs });
+        }
+        let (first, done) = (records.first().map_or(through, |r| r.epoch), Epoch(state.through));
+        if first <= done {
+            let (problem, remedy) = ("appended twice".to_owned(), "none".to_owned());
+            return Err(SinkError::Stop { sink: "facts", problem, remedy });
+        }
+        state.through = through.0;
+        state.records.extend_from_slice(records);
+        Ok(())
+    }
+}
+
+type Encode = fn(&u64, Epoch, &mut Vec<OutRecord>);
+
+struct Facts(Arc<Mutex<LogState>>);
+
+impl Subject for Facts {
+    type Item = u64;
+    type Sink = FactsSink<Encode>;
+
+    fn open(&mut self, generation: Generation) -> Result<FactsSink<Encode>, SinkError> {
+        let log = MemoryLog { state: self.0.clone(), generation };
+        let encode: Encode = |n, epoch, out| {
+            let (key, value) = (Vec::new(), n.to_le_bytes().to_vec());
+            out.push(OutRecord { topic: "facts.orders", key, value, timestamp: 0, epoch });
+        };
+        FactsSink::new(Box::new(log), generation, encode)
+    }
+
+    fn item(&self, n: u64) -> u64 {
+        n
+    }
+
+    fn observer(&self) -> Box<dyn FnMut() -> Vec<u64> + Send> {
+        let state = self.0.clone();
+        Box::new(move || {
+            let records = &state.lock().unwrap().records;
+            records.iter().map(|r| u64::from_le_bytes(r.value[..].try_into().unwrap())).collect()
+        })
+    }
+}
+
+#[test]
+fn the_facts_sink_keeps_every_promise() {
+    conformance::check(|| Facts(Arc::default()));
+}
+
+#[test]
+fn the_last_row_of_a_key_wins_and_tables_keep_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = serving(dir.path(), begin(dir.path()));
+    let rows = [order("a", OrderStatus::Held), stock("a", 8), order("a", OrderStatus::Confirmed)];
+    sink.commit(&[epoch(1, &rows), epoch(2, &[stock("a", 7)])]).unwrap();
+    sink.commit(&[epoch(3, &[order("b", OrderStatus::Refused), stock("a", 6)])]).unwrap();
+    let mut reader = Reader::open(dir.path()).unwrap();
+    let mut seen = |sql| -> Vec<String> {
+        reader.query(sql, 10, 1_000).unwrap().rows.iter().map(|row| format!("{row:?}")).collect()
+    };
+    let orders = seen("SELECT order_id || ' ' || status || ' ' || epoch FROM orders ORDER BY 1");
+    assert_eq!(orders, ["[Text(\"a confirmed 1\")]", "[Text(\"b refused 3\")]"]);
+    assert_eq!(seen("SELECT available || ' ' || epoch FROM stock"), ["[Text(\"6 3\")]"]);
+    let progress = reader.progress().unwrap();
+    assert_eq!((progress.decided, progress.decided_now), (Epoch(3), 30));
+}
+
+#[test]
+fn digests_depend_on_what_was_said_and_not_on_how_it_was_cut() {
+    let told = |n: u64| match n {
+        3 => epoch(3, &[]),
+        _ => epoch(n, &[order(&n.to_string(), OrderStatus::Held), stock("s", n as i64)]),
+    };
+    let digests = |cuts: &[&[u64]]| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sink = serving(dir.path(), begin(dir.path()));
+        for cut in cuts {
+            sink.commit(&cut.iter().map(|n| told(*n)).collect::<Vec<_>>()).unwrap();
+        }
+        let reader = Reader::open(dir.path()).unwrap();
+        let tables = [reader.digest(&ORDERS).unwrap(), reader.digest(&STOCK).unwrap()];
+        (reader.epoch_digests(Epoch(0), 10).unwrap(), tables)
+    };
+    let (epochs, tables) = digests(&[&[1], &[2, 3], &[4]]);
+    assert_eq!((epochs.clone(), tables.clone()), digests(&[&[1, 2, 3, 4]]));
+    assert_eq!(epochs.iter().map(|(e, _)| e.0).collect::<Vec<_>>(), [1, 2, 4], "an empty epoch has none");
+    assert_eq!((tables[0].rows, tables[1].rows), (3, 1));
+}
+
+fn binding(epoch: u64, generation: Generation) -> Binding {
+    let partition = PartitionId { topic: TopicId(0), partition: 3 };
+    let ends = vec![PartitionEnd { partition, end: Offset(epoch * 7), time_max: epoch as i64 }];
+    let bound = (!epoch.is_multiple_of(2)).then_some(epoch as i64);
+    Binding { epoch: Epoch(epoch), generation, now: epoch as i64, bound, ends, clamps: vec![] }
+}
+
+#[test]
+fn bindings_are_read_back_as_they_were_appended() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = BindingsDb::open(dir.path()).unwrap();
+    let ours = store.begin_generation("1.0", "{}", 2, 5).unwrap().generation;
+    let rows: Vec<Binding> = (1..=5).map(|e| binding(e, ours)).collect();
+    store.append(&rows[..2]).unwrap();
+    store.append(&rows[2..]).unwrap();
+    assert_eq!(store.last().unwrap(), Epoch(5));
+    assert_eq!(store.read(Epoch(0), 100).unwrap(), rows);
+    assert_eq!(store.read(Epoch(3), 1).unwrap(), rows[3..4]);
+    let mut again = BindingsDb::open(dir.path()).unwrap();
+    let info = again.begin_generation("1.1", "{\"x\":1}", 4, 9).unwrap();
+    assert_eq!((info.generation, info.first_after), (Generation(2), Epoch(5)));
+    assert_eq!(again.generations().unwrap().len(), 2);
+    assert_eq!(again.generations().unwrap()[1], info);
+}
+
+#[test]
+fn a_zombie_binds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut zombie = BindingsDb::open(dir.path()).unwrap();
+    let old = zombie.begin_generation("1.0", "{}", 1, 0).unwrap().generation;
+    zombie.append(&[binding(1, old)]).unwrap();
+    let mut store = BindingsDb::open(dir.path()).unwrap();
+    let new = store.begin_generation("1.0", "{}", 1, 0).unwrap().generation;
+    let refused = zombie.append(&[binding(2, old)]);
+    assert!(matches!(refused, Err(BindingError::Fenced { .. })), "{refused:?}");
+    assert_eq!(store.last().unwrap(), Epoch(1));
+    store.append(&[binding(2, new)]).unwrap();
+}
+
+#[test]
+fn a_second_pipeline_is_told_who_has_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = PipelineLock::take(dir.path()).unwrap();
+    let refused = PipelineLock::take(dir.path()).unwrap_err().to_string();
+    assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+    assert_eq!(PipelineLock::holder(dir.path()), Some(std::process::id().to_string()));
+    drop(held);
+    assert_eq!(PipelineLock::holder(dir.path()), None);
+    PipelineLock::take(dir.path()).unwrap();
+}
