@@ -1,5 +1,6 @@
 //! Reusable operators, one per file: deterministic state machines that the runtime calls in order.
 
+pub mod book;
 pub mod cause;
 pub mod desk;
 #[cfg(any(test, feature = "testing"))]
@@ -9,3 +10,4 @@ pub mod ledger;
 pub mod messages;
 pub mod settings;
 pub mod table;
+pub mod ticket;

@@ -1,0 +1,92 @@
+//! A judged order meets limits and stock: held, or refused with every reason that applies.
+//!
+//! Limits are looked at for an order that is refused anyway, so that its customer hears everything at once;
+//! stock only for one that nothing else speaks against.
+
+use super::directory::{Key, Tenant};
+use super::order::{Order, Reasons};
+use super::tell::Teller;
+use super::{Book, later};
+use crate::cause::amount_minor;
+use runtime::At;
+use schemas::commands::PlaceOrder;
+use schemas::facts::{OrderEvent, Reason};
+use schemas::rows::OrderStatus;
+
+impl Book {
+    /// Handles a judged order.
+    pub(super) fn place(&mut self, at: At, command: &PlaceOrder, reasons: &[Reason], tell: &mut Teller) {
+        let tenant = Tenant::of(&command.tenant);
+        let offer = self.stock.find_listed(tenant, &command.offer_id);
+        let kind = offer.map(|key| self.stock.offers.at(key).kind);
+        let mut order = Order::new(command, at.origin, amount_minor(command), kind);
+        order.reasons = Reasons::from(reasons);
+        if self.orders.find(tenant, &command.order_id).is_some() {
+            return refuse_again(order, tell);
+        }
+        self.judge(tenant, command, offer, &mut order);
+        match offer {
+            Some(offer) if order.reasons.is_empty() => self.hold(tenant, offer, order, tell),
+            _ => self.refuse(tenant, order, tell),
+        }
+    }
+
+    /// Adds what only the book knows: limits, and what no judged order should get here with.
+    fn judge(&self, tenant: Tenant, command: &PlaceOrder, offer: Option<Key>, order: &mut Order) {
+        if order.reasons.is_empty() {
+            impossible(command, offer).into_iter().for_each(|reason| order.reasons.add(reason));
+        }
+        let offer = offer.map(|key| self.stock.offers.at(key));
+        if self.limits.exceeded(tenant, order, offer) {
+            order.reasons.add(Reason::CustomerLimitExceeded);
+        }
+    }
+
+    fn hold(&mut self, tenant: Tenant, offer: Key, mut order: Order, tell: &mut Teller) {
+        order.number = self.numbers.draw(tenant.home, 1);
+        if self.stock.hold(offer, order.number, order.units()).is_err() {
+            order.number = 0;
+            order.reasons.add(Reason::SoldOut);
+            return self.refuse(tenant, order, tell);
+        }
+        order.due_ms = later(tell.ctx.now(), self.settings.hold_ttl_ms);
+        let draw = || self.numbers.draw(tenant.home, 1);
+        self.limits.count(tenant, &order, self.stock.offers.at(offer), draw);
+        tell.order(OrderEvent::Held, &order);
+        self.stock.tell_held(offer, &order, tell);
+        tell.order_row(&order);
+        self.keep(tenant, order);
+    }
+
+    fn refuse(&mut self, tenant: Tenant, mut order: Order, tell: &mut Teller) {
+        order.status = OrderStatus::Refused;
+        order.due_ms = later(tell.ctx.now(), self.settings.order_retention_ms);
+        tell.order(OrderEvent::Refused, &order);
+        tell.order_row(&order);
+        self.keep(tenant, order);
+    }
+
+    fn keep(&mut self, tenant: Tenant, order: Order) {
+        let due = order.due_ms;
+        let key = self.orders.insert(tenant, order);
+        self.timers.set(due, key);
+    }
+}
+
+/// Another command has this order's id, and the book remembers it longer than the desk: only a fact
+/// says so, the row and the state are the other order's.
+fn refuse_again(mut order: Order, tell: &mut Teller) {
+    order.reasons.add(Reason::DuplicateOrder);
+    tell.order(OrderEvent::Refused, &order);
+}
+
+/// What the desk should have refused. Refusing it here, too, keeps a bug there from selling nonsense.
+fn impossible(command: &PlaceOrder, offer: Option<Key>) -> Option<Reason> {
+    let amount = i64::from(command.quantity).checked_mul(command.price_minor);
+    match (offer, amount) {
+        (None, _) => Some(Reason::UnknownOffer),
+        _ if command.quantity < 1 => Some(Reason::QuantityOutOfRange),
+        (_, None | Some(..0)) => Some(Reason::PriceMismatch),
+        _ => None,
+    }
+}
