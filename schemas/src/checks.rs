@@ -87,7 +87,7 @@ fn request(time_field: &str, at_ms: i64, reason: Option<&Text>) -> Result<(), St
     time(time_field, at_ms)
 }
 
-fn id(field: &str, value: &str) -> Result<(), String> {
+pub(crate) fn id(field: &str, value: &str) -> Result<(), String> {
     match value.len() {
         0 => Err(format!("`{field}` is empty; send 1 to {ID_BYTES_MAX} bytes, or leave an optional one out")),
         1..=ID_BYTES_MAX => Ok(()),
@@ -95,7 +95,7 @@ fn id(field: &str, value: &str) -> Result<(), String> {
     }
 }
 
-fn currency(value: &str) -> Result<(), String> {
+pub(crate) fn currency(value: &str) -> Result<(), String> {
     if value.len() == 3 && value.bytes().all(|b| b.is_ascii_uppercase()) {
         return Ok(());
     }
@@ -103,7 +103,7 @@ fn currency(value: &str) -> Result<(), String> {
     Err(format!("`currency` is {shown:?}; send an ISO 4217 code such as EUR"))
 }
 
-fn time(field: &str, at_ms: i64) -> Result<(), String> {
+pub(crate) fn time(field: &str, at_ms: i64) -> Result<(), String> {
     if (0..=TIME_MS_MAX).contains(&at_ms) {
         return Ok(());
     }

@@ -12,6 +12,7 @@ pub mod avro;
 mod checks;
 pub mod commands;
 pub mod compat;
+pub mod debezium;
 pub mod facts;
 mod names;
 pub mod reference;

@@ -1,0 +1,241 @@
+//! Debezium messages of our own reference tables, as changes.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use common::reference;
+use proptest::prelude::*;
+use schemas::debezium::{ChangeDecoder, Op, Semantic, decode_change, envelope, key_of, truncate};
+use schemas::reference::{Change, Offer, Reference, ReferenceTable};
+use serde_json::{Value, json};
+
+const OFFERS: ReferenceTable = ReferenceTable::Offers;
+
+/// One change in words: `upsert 7 o1 250`, `delete 7 o1`, `truncate 7`, `nothing`.
+fn words(change: &Change) -> String {
+    match change {
+        Change::Upsert { lsn, row: Reference::Offer(o) } => {
+            format!("upsert {lsn} {} {}", o.offer_id, o.price_minor)
+        }
+        Change::Upsert { lsn, row } => format!("upsert {lsn} {}", row.key().parts().1),
+        Change::Delete { lsn, key } => format!("delete {lsn} {}", key.parts().1),
+        Change::Truncate { lsn, .. } => format!("truncate {lsn}"),
+        Change::Nothing => "nothing".into(),
+    }
+}
+
+/// What a message says, changes joined by `; `, with its claim of time; or why it says nothing.
+fn said(decoder: &ChangeDecoder, key: &str, value: &str) -> String {
+    match decoder.decode_change(OFFERS, Some(key.as_bytes()), Some(value.as_bytes())) {
+        Err(error) => error.to_string(),
+        Ok(decoded) => {
+            let changes: Vec<String> = decoded.changes.iter().map(words).collect();
+            let read = if decoded.snapshot_read { " (read)" } else { "" };
+            format!(
+                "{}{read} @{}",
+                changes.join("; "),
+                decoded.source_ts_ms.map_or("-".into(), |t| t.to_string())
+            )
+        }
+    }
+}
+
+fn offer() -> Value {
+    json!({
+        "tenant": "t", "offer_id": "o1", "kind": "ticket", "price_minor": 250, "currency": "EUR", "stock_total": 10,
+        "sale_opens_at_ms": null, "sale_closes_at_ms": null, "max_per_order": 4, "max_per_customer": null,
+        "draw_id": null, "restock_on_refund": true, "status": "open",
+    })
+}
+
+/// An update of the offer with some columns changed; `null` takes a column away.
+fn update(columns: Value) -> String {
+    let mut row = offer();
+    for (name, value) in columns.as_object().unwrap() {
+        row[name] = value.clone();
+    }
+    json!({"before": null, "after": row, "source": {"ts_ms": 5, "lsn": 7}, "op": "u"}).to_string()
+}
+
+fn check(value: &str, expected: &str) {
+    let said = said(&ChangeDecoder::default(), "", value);
+    assert!(said.contains(expected), "{value}\n  said {said:?}, expected {expected:?}");
+}
+
+fn check_row(columns: Value, expected: &str) {
+    check(&update(columns), expected);
+}
+
+#[test]
+fn operations_become_changes() {
+    let op = |op: &str, before: Value, after: Value| {
+        json!({"op": op, "before": before, "after": after, "source": {"ts_ms": 5, "lsn": 7}}).to_string()
+    };
+    let mut moved = offer();
+    moved["offer_id"] = json!("o2");
+    let key_only = json!({"tenant": "t", "offer_id": "o1"});
+    check(&op("c", Value::Null, offer()), "upsert 7 o1 250 @5");
+    check(&op("u", Value::Null, offer()), "upsert 7 o1 250 @5");
+    check(&op("u", offer(), offer()), "upsert 7 o1 250 @5");
+    check(&op("u", key_only.clone(), moved), "delete 7 o1; upsert 7 o2 250 @5");
+    check(&op("r", Value::Null, offer()), "upsert 7 o1 250 (read) @5");
+    check(&op("d", offer(), Value::Null), "delete 7 o1 @5");
+    check(&op("d", key_only, Value::Null), "delete 7 o1 @5");
+    check(&op("t", Value::Null, Value::Null), "truncate 7 @5");
+    check(&op("m", Value::Null, Value::Null), "nothing @5");
+    check(&op("x", Value::Null, Value::Null), "`op` is \"x\"");
+    check(&op("u", offer(), Value::Null), "no row `after` it");
+    check(&op("d", Value::Null, Value::Null), "REPLICA IDENTITY");
+}
+
+#[test]
+fn a_delete_without_a_row_is_found_by_its_key() {
+    let delete = json!({"op": "d", "before": null, "after": null, "source": {"lsn": 7}}).to_string();
+    let key = json!({"tenant": "t", "offer_id": "o1"});
+    let decoder = ChangeDecoder::default();
+    assert_eq!(said(&decoder, &key.to_string(), &delete), "delete 7 o1 @-");
+    let wrapped = json!({"schema": {"type": "struct", "fields": [
+        {"type": "string", "field": "tenant"}, {"type": "string", "field": "offer_id"}]}, "payload": key});
+    assert_eq!(said(&decoder, &wrapped.to_string(), &delete), "delete 7 o1 @-");
+}
+
+#[test]
+fn what_says_nothing_about_a_row_is_nothing() {
+    check("", "nothing");
+    check("null", "nothing");
+    check(r#"{"schema":null,"payload":null}"#, "nothing");
+    check(r#"{"ts_ms":1}"#, "nothing");
+    check(r#"{"status":"BEGIN","id":"1","event_count":null}"#, "nothing");
+    let tombstone = decode_change(OFFERS, Some(b"{}"), None).unwrap();
+    assert_eq!(tombstone.changes, vec![Change::Nothing]);
+}
+
+#[test]
+fn what_is_no_change_is_refused_with_its_reason() {
+    check("{", "change of `offers`: not JSON");
+    check("[1]", "no JSON object");
+    check(r#"{"tenant":"t","price":1}"#, "it has no `op`, but price, tenant");
+    check(r#"{"tenant":"t","__op":"c"}"#, "ExtractNewRecordState");
+    check(r#"{"op":"c","after":{},"source":{"lsn":1}}"#, "`tenant` is missing");
+    check(r#"{"op":"c","after":5,"source":{"lsn":1}}"#, "`after`: no row");
+    check(r#"{"op":"c","after":{}}"#, "no position");
+}
+
+#[test]
+fn columns_take_every_form_a_connector_may_give_them() {
+    check_row(json!({"price_minor": "250"}), "upsert 7 o1 250");
+    check_row(json!({"price_minor": "250.00"}), "upsert 7 o1 250");
+    check_row(json!({"price_minor": 250.0}), "upsert 7 o1 250");
+    check_row(json!({"price_minor": 2.5}), "`price_minor` is 2.5, not a whole number");
+    check_row(json!({"price_minor": "2.50"}), "`price_minor` is \"2.50\", not a whole number");
+    check_row(json!({"price_minor": 1e300}), "`price_minor`");
+    check_row(json!({"price_minor": -1}), "`price_minor` is -1; it can't be negative");
+    check_row(json!({"price_minor": null}), "`price_minor` is missing or null");
+    check_row(json!({"max_per_order": 3_000_000_000_u64}), "`max_per_order`");
+    check_row(json!({"stock_total": -2}), "`stock_total` is -2");
+    check_row(json!({"restock_on_refund": 1}), "upsert");
+    check_row(json!({"restock_on_refund": "yes"}), "`restock_on_refund` is \"yes\", not true or false");
+    check_row(json!({"kind": "boat"}), "`kind`: unknown variant `boat`, expected one of `ticket`");
+    check_row(json!({"currency": "eur"}), "`currency`");
+    check_row(json!({"draw_id": "__debezium_unavailable_value"}), "REPLICA IDENTITY FULL");
+    check_row(json!({"a_new_column": {"x": 1}}), "upsert");
+    check_row(json!({"offer_id": ""}), "`offer_id` is empty");
+}
+
+/// When the sale opens, by a column value and what its schema or a hint says it is.
+fn opens_at(value: Value, schema_name: Option<&str>) -> Option<i64> {
+    let message = json!({"op": "c", "before": null, "after": {
+        "tenant": "t", "offer_id": "o1", "kind": "ticket", "price_minor": "AfQ=", "currency": "EUR", "stock_total": 1,
+        "sale_opens_at_ms": value, "max_per_order": 1, "restock_on_refund": false, "status": "open",
+    }, "source": {"lsn": 1, "table": "offers"}});
+    let mut decoder = ChangeDecoder::default();
+    decoder.hints.say("offers", "price_minor", Semantic::parse("decimal(0)").unwrap());
+    if let Some(name) = schema_name {
+        decoder.hints.say("offers", "sale_opens_at_ms", Semantic::parse(name).unwrap());
+    }
+    let decoded = decoder.decode_change(OFFERS, None, Some(message.to_string().as_bytes())).unwrap();
+    match &decoded.changes[0] {
+        Change::Upsert { row: Reference::Offer(offer), .. } => {
+            assert_eq!(offer.price_minor, 500, "AfQ= is 0x01f4");
+            offer.sale_opens_at_ms
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn times_arrive_as_milliseconds_whatever_their_type() {
+    let at = Some(1_098_181_434_987);
+    assert_eq!(opens_at(json!(1_098_181_434_987_i64), None), at);
+    assert_eq!(opens_at(json!(1_098_181_434_987_i64), Some("Timestamp")), at);
+    assert_eq!(opens_at(json!(1_098_181_434_987_654_i64), Some("MicroTimestamp")), at);
+    assert_eq!(opens_at(json!(1_098_181_434_987_654_321_i64), Some("NanoTimestamp")), at);
+    assert_eq!(opens_at(json!("2004-10-19T10:23:54.987Z"), None), at);
+    assert_eq!(opens_at(json!("2004-10-19T12:23:54.987654+02:00"), Some("ZonedTimestamp")), at);
+    assert_eq!(opens_at(Value::Null, Some("MicroTimestamp")), None);
+}
+
+#[test]
+fn positions_grow_with_the_binary_log() {
+    let at = |file: &str, pos: u64, row: u64| {
+        let source = json!({"file": file, "pos": pos, "row": row, "ts_ms": 1});
+        let message = json!({"op": "c", "after": offer(), "source": source}).to_string();
+        match &decode_change(OFFERS, None, Some(message.as_bytes())).unwrap().changes[0] {
+            Change::Upsert { lsn, .. } => *lsn,
+            other => panic!("{other:?}"),
+        }
+    };
+    let places = [
+        at("mysql-bin.000003", 154, 0),
+        at("mysql-bin.000003", 154, 1),
+        at("mysql-bin.000003", 155, 0),
+        at("mysql-bin.000003", 4_000_000_000, 0),
+        at("mysql-bin.000004", 4, 0),
+        at("mysql-bin.1000000", 4, 0),
+    ];
+    assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
+}
+
+proptest! {
+    #[test]
+    fn an_envelope_comes_back_as_it_went(before in reference(), after in reference(), lsn in any::<u64>(), ts in 0..i64::MAX) {
+        let acceptable = before.check().is_ok() && after.check().is_ok();
+        let table = after.table();
+        let value = envelope(Op::Create, None, Some(&after), ts, lsn);
+        let decoded = decode_change(table, None, Some(value.as_bytes()));
+        prop_assert_eq!(decoded.is_ok(), after.check().is_ok());
+        prop_assume!(acceptable);
+        prop_assert_eq!(decoded.unwrap().changes, vec![Change::Upsert { lsn, row: after.clone() }]);
+
+        let value = envelope(Op::Delete, Some(&after), None, ts, lsn);
+        let decoded = decode_change(table, Some(key_of(&after.key()).as_bytes()), Some(value.as_bytes())).unwrap();
+        prop_assert_eq!(decoded.changes, vec![Change::Delete { lsn, key: after.key() }]);
+        prop_assert_eq!((decoded.source_ts_ms, decoded.snapshot_read), (Some(ts), false));
+
+        if before.table() == table {
+            let value = envelope(Op::Update, Some(&before), Some(&after), ts, lsn);
+            let decoded = decode_change(table, None, Some(value.as_bytes())).unwrap();
+            prop_assert_eq!(decoded.changes.len(), if before.key() == after.key() { 1 } else { 2 });
+        }
+        let value = truncate(table, ts, lsn);
+        prop_assert_eq!(decode_change(table, None, Some(value.as_bytes())).unwrap().changes, vec![Change::Truncate { lsn, table }]);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        let _ = decode_change(OFFERS, Some(&bytes), Some(&bytes));
+    }
+}
+
+#[test]
+fn the_contracts_of_reference_rows_have_the_columns_of_their_types() {
+    use schemas::Record;
+    let row: Offer = serde_json::from_value(offer()).unwrap();
+    let columns = serde_json::to_value(row).unwrap();
+    let schema: Value = serde_json::from_str(Record::Offer.avsc()).unwrap();
+    let mut declared: Vec<&str> =
+        schema["fields"].as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
+    declared.sort_unstable();
+    assert_eq!(declared, columns.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>());
+}
