@@ -2,4 +2,5 @@
 //!
 //! A connector knows the runtime's traits and the schemas, no job and no sink.
 
+pub mod decode;
 pub mod embedded;

@@ -38,10 +38,6 @@ pub enum EmbeddedError {
     UnknownTopic { file: String, topic: String },
     #[error("{file}: topic {topic} has {partitions} partitions, there is no partition {partition}")]
     UnknownPartition { file: String, topic: String, partition: u32, partitions: u32 },
-    #[error(
-        "{file}: schema {id} is not what this program would register ({problem}); run the version that wrote it, or start a new data directory"
-    )]
-    Registry { file: String, id: i64, problem: String },
 }
 
 pub(crate) type Result<T> = std::result::Result<T, EmbeddedError>;

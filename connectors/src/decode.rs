@@ -1,0 +1,180 @@
+//! From the bytes of a record to what a job takes: a command, changes of a reference table, or a dead letter.
+//!
+//! ```text
+//!   commands.*   Avro, by the writer's schema ─> Command   claims its record timestamp
+//!   oltp.public.* Debezium, JSON or Avro      ─> Changes   claims source.ts_ms; a snapshot read, before everything
+//!   anything that can't be decoded            ─> Bad       claims nothing: it comes where it stands
+//! ```
+//!
+//! Invariant: the same bytes under the same registry give the same input, on every worker and in every
+//! replay. An id that isn't known is looked up again each time it comes, so that a schema registered
+//! while the pipeline runs takes effect without a restart; a replay reads the registry as it is then, so
+//! register a schema before the first record that uses it.
+
+use crate::embedded::{Decode, Decoded, RawRecord};
+use runtime::Class;
+use runtime::source::{Claim, LogError};
+use schemas::avro::{DecodeError, split_header};
+use schemas::debezium::ChangeDecoder;
+use schemas::facts::DeadLetter;
+use schemas::reference::{Change, ReferenceTable};
+use schemas::{Command, Decoder};
+
+/// Where writers' schemas are looked up.
+pub trait SchemaSource: Send + 'static {
+    /// The schema with this id.
+    ///
+    /// # Errors
+    /// Where the registry can't be asked.
+    fn schema(&mut self, id: u32) -> Result<Option<String>, LogError>;
+}
+
+/// A record as a job takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    Command {
+        command: Command,
+        payload_hash: u64,
+        /// The original value bytes, for a command that may end as a dead letter (all but `place_order`).
+        raw: Option<Box<[u8]>>,
+    },
+    /// Never empty; [`Change::Nothing`] where the message says nothing about a row.
+    Changes(Vec<Change>),
+    /// Goes to `dead-letters`. Its `record_time_ms` is the record's own timestamp.
+    Bad(Box<DeadLetter>),
+}
+
+/// What a topic carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicKind {
+    Commands,
+    Changes(ReferenceTable),
+}
+
+impl TopicKind {
+    /// What a topic of this name carries; `None` where it is no input.
+    pub fn of(topic: &str) -> Option<TopicKind> {
+        if topic.starts_with("commands.") {
+            return Some(TopicKind::Commands);
+        }
+        topic.starts_with("oltp.").then(|| ReferenceTable::of_topic(topic).map(TopicKind::Changes))?
+    }
+}
+
+/// Decodes the records of every input topic.
+pub struct RecordDecoder<S> {
+    source: S,
+    commands: Decoder,
+    changes: ChangeDecoder,
+    /// Topics met so far: a handful.
+    kinds: Vec<(String, TopicKind)>,
+}
+
+impl<S: SchemaSource> RecordDecoder<S> {
+    /// A decoder that asks `source` for the schemas it meets.
+    pub fn new(source: S) -> Self {
+        let (commands, changes) = (Decoder::default(), ChangeDecoder::default());
+        RecordDecoder { source, commands, changes, kinds: Vec::new() }
+    }
+
+    fn kind(&mut self, topic: &str) -> Result<TopicKind, LogError> {
+        if let Some((_, kind)) = self.kinds.iter().find(|(name, _)| name == topic) {
+            return Ok(*kind);
+        }
+        let kind = TopicKind::of(topic).ok_or_else(|| LogError::Stop {
+            place: format!("topic {topic}"),
+            problem: "it carries neither commands nor a reference table that this program knows".to_owned(),
+            remedy: "take it off the inputs: `commands.*` and `oltp.public.{offers,partners,customers}` can be read"
+                .to_owned(),
+        })?;
+        self.kinds.push((topic.to_owned(), kind));
+        Ok(kind)
+    }
+
+    fn command(&mut self, record: &RawRecord<'_>) -> Result<Result<Input, DecodeError>, LogError> {
+        let bytes = record.value.unwrap_or_default();
+        if let Some(id) = unknown(bytes, |id| self.commands.knows(id))
+            && let Some(schema) = self.source.schema(id)?
+        {
+            self.commands.add(id, &schema);
+        }
+        Ok(self.commands.decode_command(bytes).map(|command| {
+            let keep = !matches!(command, Command::PlaceOrder(_));
+            Input::Command { payload_hash: command.payload_hash(), raw: keep.then(|| bytes.into()), command }
+        }))
+    }
+
+    fn change(
+        &mut self,
+        table: ReferenceTable,
+        record: &RawRecord<'_>,
+    ) -> Result<Result<(Input, Claim), DecodeError>, LogError> {
+        for bytes in [record.key, record.value].into_iter().flatten() {
+            if let Some(id) = unknown(bytes, |id| self.changes.avro.knows(id))
+                && let Some(schema) = self.source.schema(id)?
+            {
+                self.changes.avro.add(id, &schema);
+            }
+        }
+        let decoded = self.changes.decode_change(table, record.key, record.value);
+        Ok(decoded.map(|decoded| {
+            let claim = match decoded.source_ts_ms {
+                _ if decoded.snapshot_read => Claim::BeforeEverything,
+                Some(ts_ms) => Claim::At(ts_ms),
+                None => Claim::Nothing,
+            };
+            (Input::Changes(decoded.changes), claim)
+        }))
+    }
+}
+
+impl<S: SchemaSource> Decode for RecordDecoder<S> {
+    type Record = Input;
+
+    fn decode(
+        &mut self,
+        topic: &str,
+        partition: u32,
+        offset: u64,
+        record: RawRecord<'_>,
+    ) -> Result<Decoded<Input>, LogError> {
+        let kind = self.kind(topic)?;
+        let (class, decoded) = match kind {
+            TopicKind::Commands => {
+                let claim = Claim::At(record.timestamp_ms);
+                (Class::Command, self.command(&record)?.map(|input| (input, claim)))
+            }
+            TopicKind::Changes(table) => (Class::Reference, self.change(table, &record)?),
+        };
+        let (body, claim) = decoded.unwrap_or_else(|error| {
+            (Input::Bad(Box::new(dead_letter(topic, partition, offset, &record, &error))), Claim::Nothing)
+        });
+        Ok(Decoded { claim, class, body })
+    }
+}
+
+/// The schema id a value begins with, where it isn't known yet.
+fn unknown(bytes: &[u8], known: impl FnOnce(u32) -> bool) -> Option<u32> {
+    let (id, _) = split_header(bytes).ok()?;
+    (!known(id)).then_some(id)
+}
+
+fn dead_letter(
+    topic: &str,
+    partition: u32,
+    offset: u64,
+    record: &RawRecord<'_>,
+    error: &DecodeError,
+) -> DeadLetter {
+    let (partition, offset) = (partition as i32, offset as i64);
+    DeadLetter {
+        id: DeadLetter::id_of(topic, partition, offset),
+        topic: topic.into(),
+        partition,
+        offset,
+        reason: error.to_string(),
+        payload: record.value.unwrap_or_default().to_vec(),
+        key: record.key.map(Into::into),
+        record_time_ms: record.timestamp_ms,
+    }
+}
