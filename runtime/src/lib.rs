@@ -4,16 +4,28 @@
 //! sinks; it gives back one answer, whatever the number of workers, however often it was killed.
 
 pub mod bindings;
+pub mod committer;
+pub mod dataflow;
 pub mod digest;
+pub mod driver;
+mod feed;
 pub mod killpoint;
 pub mod log;
+pub mod memory;
+pub mod mint;
 pub mod operator;
+mod partition;
+pub mod run;
+pub mod shared;
 pub mod sink;
+pub mod snapshot;
 pub mod source;
 pub mod state;
 pub mod timers;
 pub mod types;
 
+pub use dataflow::Messages;
+pub use dataflow::flow::Flow;
 pub use operator::{Ctx, Operator, Route};
 pub use state::{KeyedState, State, StateEntry};
 pub use timers::Timers;

@@ -31,6 +31,10 @@ pub trait Operator: 'static {
     /// Name in metrics, snapshots and errors: stable across versions.
     const NAME: &'static str;
 
+    /// Takes the settings in force from the next epoch on, as recorded with their generation (JSON).
+    /// Called before the first epoch of every generation, also in a replay.
+    fn configure(&mut self, _settings: &str) {}
+
     /// Where an input goes.
     fn route(input: &Self::In) -> Route;
 

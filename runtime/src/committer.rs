@@ -1,0 +1,195 @@
+//! The committer: puts the workers' parts of each epoch together and takes them through the sinks, in order.
+//!
+//! ```text
+//!   worker 0 ─┐                       ┌─────────┐   ┌─────────┐
+//!   worker 1 ─┴─ parts ─> gather ───> │ sink 1  │──>│ sink 2  │──> decided frontier
+//!                (whole epochs, sorted)└─────────┘   └─────────┘
+//!                                       one thread each; waiting epochs are committed as one run
+//! ```
+//!
+//! A sink sees only what it doesn't have: epochs up to its own progress are dropped. An epoch is decided
+//! when the last sink has it, so the last one's transaction may publish the frontier to readers. Epochs
+//! without items need no commit of their own; they are let through, and progress follows at least once a second.
+
+use crate::killpoint;
+use crate::shared::Shared;
+use crate::sink::{EpochItems, Item, Sink, SinkError};
+use crate::types::{Epoch, Millis};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use timely::scheduling::activate::SyncActivator;
+
+/// Items of one run of epochs handed to a sink at once, about.
+const RUN_ITEMS_MAX: usize = 400_000;
+/// How long progress over empty epochs may stay unwritten.
+const EMPTY_PROGRESS: Duration = Duration::from_secs(1);
+
+/// One worker's items of one epoch.
+pub struct Part<I> {
+    pub epoch: Epoch,
+    pub now: Millis,
+    pub items: Vec<Item<I>>,
+}
+
+/// Operators to wake when the decided frontier moves, and whoever else wants to know.
+#[derive(Default)]
+pub struct Wakers {
+    activators: Mutex<Vec<SyncActivator>>,
+    listener: Mutex<Option<Box<dyn Fn(Epoch) + Send>>>,
+}
+
+impl Wakers {
+    /// Registers an operator.
+    pub fn register(&self, waker: SyncActivator) {
+        self.activators.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+    }
+
+    /// Sets what is called on every move, from the committer's thread.
+    pub fn listen(&self, listener: Box<dyn Fn(Epoch) + Send>) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
+
+    /// Wakes the operators, so that they look at what is shared.
+    pub fn wake_operators(&self) {
+        for waker in self.activators.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            // An operator that is gone needs no waking.
+            let _ = waker.activate();
+        }
+    }
+
+    fn wake(&self, decided: Epoch) {
+        self.wake_operators();
+        if let Some(listener) = &*self.listener.lock().unwrap_or_else(PoisonError::into_inner) {
+            listener(decided);
+        }
+    }
+}
+
+type Run<I> = Vec<EpochItems<I>>;
+
+/// Starts the threads. The sender takes parts of every worker for every epoch after `resume`.
+///
+/// # Errors
+/// When a sink can't say what it has.
+pub fn start<I: Send + 'static>(
+    workers: usize,
+    resume: Epoch,
+    sinks: Vec<Box<dyn Sink<I>>>,
+    shared: &Arc<Shared>,
+    wakers: &Arc<Wakers>,
+) -> Result<(Sender<Part<I>>, Vec<std::thread::JoinHandle<()>>), SinkError> {
+    let mut threads = Vec::new();
+    let (parts, gathered) = channel();
+    let (mut send, mut receive) = channel::<Run<I>>();
+    let first = send;
+    let on = Arc::clone(shared);
+    threads.push(std::thread::spawn(move || gather(workers, resume, &gathered, &first, &on)));
+    for mut sink in sinks {
+        let committed = sink.committed()?;
+        let (next, following) = channel();
+        send = next;
+        let stage = Stage { sink, committed, shared: Arc::clone(shared), written: Instant::now() };
+        let input = std::mem::replace(&mut receive, following);
+        threads.push(std::thread::spawn(move || stage.run(&input, &send)));
+    }
+    let (on, wakers) = (Arc::clone(shared), Arc::clone(wakers));
+    threads.push(std::thread::spawn(move || publish(&receive, &on, &wakers)));
+    Ok((parts, threads))
+}
+
+/// Puts parts together: an epoch is whole when every worker's part of it is here.
+fn gather<I>(
+    workers: usize,
+    resume: Epoch,
+    parts: &Receiver<Part<I>>,
+    first: &Sender<Run<I>>,
+    shared: &Shared,
+) {
+    let mut next = resume.next();
+    let mut waiting: BTreeMap<Epoch, (usize, EpochItems<I>)> = BTreeMap::new();
+    while let Ok(part) = parts.recv() {
+        let fresh = || (0, EpochItems { epoch: part.epoch, now: part.now, items: Vec::new() });
+        let (came, epoch) = waiting.entry(part.epoch).or_insert_with(fresh);
+        *came += 1;
+        if epoch.items.is_empty() {
+            epoch.items = part.items;
+        } else {
+            epoch.items.extend(part.items);
+        }
+        while let Some(entry) = waiting.first_entry() {
+            if *entry.key() != next || entry.get().0 < workers {
+                break;
+            }
+            let (_, mut whole) = entry.remove();
+            whole.items.sort_by_key(|item| (item.at, item.stage));
+            next = next.next();
+            shared.items_out.fetch_add(whole.items.len() as u64, Ordering::Relaxed);
+            if first.send(vec![whole]).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+struct Stage<I> {
+    sink: Box<dyn Sink<I>>,
+    committed: Epoch,
+    shared: Arc<Shared>,
+    written: Instant,
+}
+
+impl<I> Stage<I> {
+    fn run(mut self, input: &Receiver<Run<I>>, next: &Sender<Run<I>>) {
+        while let Ok(mut run) = input.recv() {
+            let mut items: usize = run.iter().map(|epoch| epoch.items.len()).sum();
+            while items < RUN_ITEMS_MAX {
+                let Ok(more) = input.try_recv() else { break };
+                items += more.iter().map(|epoch| epoch.items.len()).sum::<usize>();
+                run.extend(more);
+            }
+            let known = run.iter().take_while(|epoch| epoch.epoch <= self.committed).count();
+            if !self.commit(&run[known..]) || next.send(run).is_err() {
+                return;
+            }
+        }
+        // An orderly end: nothing of the progress is left unwritten.
+    }
+
+    /// False where the run has to stop.
+    fn commit(&mut self, run: &[EpochItems<I>]) -> bool {
+        let Some(last) = run.last() else { return true };
+        let empty = run.iter().all(|epoch| epoch.items.is_empty());
+        if empty && self.written.elapsed() < EMPTY_PROGRESS && !self.shared.stopping() {
+            return true;
+        }
+        assert!(run[0].epoch > self.committed, "{}: an epoch is committed once", self.sink.name());
+        while !self.shared.failed() {
+            match self.sink.commit(run) {
+                Ok(()) => {
+                    self.committed = last.epoch;
+                    self.written = Instant::now();
+                    return true;
+                }
+                Err(error @ SinkError::Retry { .. }) => {
+                    tracing::warn!(%error, "committing failed, trying again");
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => self.shared.fail(error.to_string()),
+            }
+        }
+        false
+    }
+}
+
+fn publish<I>(done: &Receiver<Run<I>>, shared: &Shared, wakers: &Wakers) {
+    while let Ok(run) = done.recv() {
+        let Some(last) = run.last() else { continue };
+        killpoint::reach("frontier.before_publish");
+        shared.publish_decided(last.epoch.0);
+        wakers.wake(last.epoch);
+        killpoint::reach("frontier.after_publish");
+    }
+}

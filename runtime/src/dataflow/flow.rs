@@ -1,0 +1,108 @@
+//! What a job sees of the runtime while it wires its operators. Timely stays behind this wall.
+//!
+//! ```text
+//!   let sales = flow.map("commands", source, ...);
+//!   let judged = flow.stateful(Desk::new(settings), sales);
+//!   flow.deliver(stage, outputs);
+//! ```
+
+use super::snapshot_op::Chunk;
+use super::stateful::{self, StatefulPlan};
+use super::{Messages, Tick};
+use crate::operator::Operator;
+use crate::shared::Shared;
+use crate::sink::Item;
+use crate::state::StateEntry;
+use crate::types::{Envelope, Epoch, EpochTs, Millis};
+use std::collections::HashMap;
+use std::sync::Arc;
+use timely::ExchangeData;
+use timely::dataflow::operators::Concatenate;
+use timely::dataflow::operators::vec::{Branch, Map, ToStream};
+use timely::dataflow::{Scope, StreamVec};
+
+/// State entries of a snapshot, by operator: (state, entries) oldest first.
+pub type Restored = HashMap<String, Vec<(String, Vec<StateEntry>)>>;
+
+/// What a job builds on. One per worker; every worker makes the same calls in the same order.
+pub struct Flow<'s, I: 'static> {
+    pub(crate) scope: Scope<'s, EpochTs>,
+    pub(crate) ticks: StreamVec<'s, EpochTs, Tick>,
+    pub(crate) restored: Arc<Restored>,
+    pub(crate) resume: Epoch,
+    pub(crate) resume_now: Millis,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) changelogs: Vec<StreamVec<'s, EpochTs, Chunk>>,
+    pub(crate) items: Vec<StreamVec<'s, EpochTs, Item<I>>>,
+    pub(crate) operators: Vec<&'static str>,
+}
+
+impl<'s, I: Clone + 'static> Flow<'s, I> {
+    /// Runs an operator, with its state as the snapshot has it.
+    pub fn stateful<O>(&mut self, mut operator: O, input: Messages<'s, O::In>) -> Messages<'s, O::Out>
+    where
+        O: Operator,
+        O::In: ExchangeData + Clone,
+        O::Out: ExchangeData + Clone,
+    {
+        assert!(!self.operators.contains(&O::NAME), "operator {} is wired once", O::NAME);
+        self.operators.push(O::NAME);
+        let (worker, peers) = (self.scope.index(), self.scope.peers());
+        let chunks = self.restored.get(O::NAME).cloned().unwrap_or_default();
+        if let Err(error) = stateful::load(&mut operator, chunks, worker, peers) {
+            self.shared.fail(error);
+        }
+        let plan = StatefulPlan {
+            worker,
+            peers,
+            resume: self.resume,
+            resume_now: self.resume_now,
+            shared: Arc::clone(&self.shared),
+        };
+        let (out, changelog) = stateful::stateful(self.scope, operator, input, self.ticks.clone(), plan);
+        self.changelogs.push(changelog);
+        out
+    }
+
+    /// Turns every message into any number of messages of the same place in the order.
+    pub fn flat_map<A, B, M>(
+        &self,
+        input: Messages<'s, A>,
+        mut map: impl FnMut(&crate::types::At, A) -> M + 'static,
+    ) -> Messages<'s, B>
+    where
+        A: Clone + 'static,
+        B: Clone + 'static,
+        M: IntoIterator<Item = B> + 'static,
+        M::IntoIter: 'static,
+    {
+        input.flat_map(move |message: Envelope<A>| {
+            let at = message.at;
+            map(&at, message.body).into_iter().map(move |body| Envelope { at, body })
+        })
+    }
+
+    /// Parts messages: those for which `right` holds come second.
+    pub fn branch<A: Clone + 'static>(
+        &self,
+        input: Messages<'s, A>,
+        right: impl Fn(&A) -> bool + 'static,
+    ) -> (Messages<'s, A>, Messages<'s, A>) {
+        input.branch(move |_, message| right(&message.body))
+    }
+
+    /// Joins streams; order within an epoch is restored by whoever handles them.
+    pub fn merge<A: Clone + 'static>(&self, streams: Vec<Messages<'s, A>>) -> Messages<'s, A> {
+        self.scope.concatenate(streams)
+    }
+
+    /// Hands messages to the sinks. `stage` orders items of the same cause from different operators.
+    pub fn deliver(&mut self, stage: u8, input: Messages<'s, I>) {
+        self.items.push(input.map(move |message| Item { at: message.at, stage, body: message.body }));
+    }
+
+    /// A stream without messages.
+    pub fn nothing<A: Clone + 'static>(&self) -> Messages<'s, A> {
+        None.to_stream(self.scope)
+    }
+}

@@ -1,0 +1,66 @@
+//! The sink operator: stages what an epoch delivers and holds the epoch until it is decided.
+//!
+//! An epoch goes to the committer when its items are complete (input frontier) and its binding is durable
+//! (frontier of bind's output). Its capability is dropped when the decided frontier has reached it, so
+//! the frontier of this operator's output is the decided frontier, in every process.
+
+use super::{Tick, passed};
+use crate::committer::{Part, Wakers};
+use crate::shared::Shared;
+use crate::sink::Item;
+use crate::types::{Epoch, EpochTs};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, StreamVec};
+
+/// Builds the operator; its output carries no data.
+pub fn sink<'s, I: Clone + Send + 'static>(
+    scope: Scope<'s, EpochTs>,
+    items: StreamVec<'s, EpochTs, Item<I>>,
+    ticks: StreamVec<'s, EpochTs, Tick>,
+    bound: StreamVec<'s, EpochTs, ()>,
+    committer: Sender<Part<I>>,
+    shared: Arc<Shared>,
+    wakers: &Wakers,
+) -> StreamVec<'s, EpochTs, ()> {
+    let mut builder = OperatorBuilder::new("sink".into(), scope);
+    let (_output, stream) = builder.new_output::<Vec<()>>();
+    let mut items = builder.new_input(items, Pipeline);
+    let mut ticks = builder.new_input(ticks, Pipeline);
+    let mut bound = builder.new_input(bound, Pipeline);
+    wakers.register(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
+    builder.build(move |capabilities| {
+        drop(capabilities);
+        let mut staged: BTreeMap<Epoch, Vec<Item<I>>> = BTreeMap::new();
+        let mut begun: BTreeMap<Epoch, (Tick, Capability<EpochTs>)> = BTreeMap::new();
+        let mut held: BTreeMap<Epoch, Capability<EpochTs>> = BTreeMap::new();
+        move |frontiers| {
+            items.for_each(|capability, data| {
+                staged.entry(Epoch(*capability.time())).or_default().append(data);
+            });
+            ticks.for_each(|capability, data| {
+                for tick in data.drain(..) {
+                    begun.insert(tick.epoch, (tick, capability.retain(0)));
+                }
+            });
+            bound.for_each(|_, data| data.clear());
+            while let Some(entry) =
+                begun.first_entry().filter(|e| frontiers.iter().all(|f| passed(f, *e.key())))
+            {
+                let (epoch, (tick, capability)) = entry.remove_entry();
+                let items = staged.remove(&epoch).unwrap_or_default();
+                // The committer ends early only after a failure it has reported.
+                let _ = committer.send(Part { epoch, now: tick.now, items });
+                held.insert(epoch, capability);
+            }
+            let decided = Epoch(shared.decided.load(Ordering::SeqCst));
+            held = held.split_off(&decided.next());
+        }
+    });
+    stream
+}

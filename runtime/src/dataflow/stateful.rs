@@ -1,0 +1,261 @@
+//! The one timely operator around every [`Operator`]: gathers epochs, runs them whole and in order,
+//! and writes snapshots in slices between them.
+//!
+//! ```text
+//!   messages (by slot) ─┐
+//!   ticks (this worker) ┴─> epoch complete? ─> Driver::run_epoch ─> messages out
+//!                                          └─> tick.snapshot: freeze ─> slices ─> changelog out
+//! ```
+//!
+//! Snapshot S is exactly the state after epoch S: it is frozen before anything later is handled, also when
+//! the frontier jumps over several epochs. The changelog's capability stays at S until all of it is out.
+
+use super::snapshot_op::Chunk;
+use super::{Messages, Tick, passed};
+use crate::driver::Driver;
+use crate::operator::{Operator, Route};
+use crate::shared::Shared;
+use crate::state::StateEntry;
+use crate::types::{Envelope, Epoch, EpochTs, SLOTS, slot_of};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::vec::{Branch, Broadcast};
+use timely::dataflow::operators::{Capability, Concat, Exchange};
+use timely::dataflow::{Scope, StreamVec};
+use timely::{ExchangeData, PartialOrder};
+
+/// Entries encoded in one slice of a snapshot: a millisecond or two of work.
+const SLICE_ENTRIES: usize = 2048;
+
+/// The worker that owns a slot.
+pub fn owner(slot: u8, peers: usize) -> usize {
+    usize::from(slot) % peers
+}
+
+/// Sends messages for all workers to all of them; with one worker there is nothing to do.
+pub fn fan_out<'s, O>(scope: Scope<'s, EpochTs>, input: Messages<'s, O::In>) -> Messages<'s, O::In>
+where
+    O: Operator,
+    O::In: ExchangeData + Clone,
+{
+    if scope.peers() == 1 {
+        return input;
+    }
+    let (keyed, all) = input.branch(|_, message| O::route(&message.body) == Route::All);
+    let keyed = keyed.exchange(|message: &Envelope<O::In>| match O::route(&message.body) {
+        Route::Key(hash) => u64::from(slot_of(hash)),
+        Route::All => unreachable!("branched off above"),
+    });
+    keyed.concat(all.broadcast())
+}
+
+/// What an operator's shell needs to know of the run.
+pub struct StatefulPlan {
+    pub worker: usize,
+    pub peers: usize,
+    /// The operator's number in the job: orders its timers among those of others.
+    pub resume: Epoch,
+    pub resume_now: i64,
+    pub shared: Arc<Shared>,
+}
+
+/// Builds the shell around `operator`, whose state has been loaded already.
+pub fn stateful<'s, O>(
+    scope: Scope<'s, EpochTs>,
+    operator: O,
+    input: Messages<'s, O::In>,
+    ticks: StreamVec<'s, EpochTs, Tick>,
+    plan: StatefulPlan,
+) -> (Messages<'s, O::Out>, StreamVec<'s, EpochTs, Chunk>)
+where
+    O: Operator,
+    O::In: ExchangeData + Clone,
+    O::Out: ExchangeData + Clone,
+{
+    let input = fan_out::<O>(scope, input);
+    let mut builder = OperatorBuilder::new(O::NAME.into(), scope);
+    let mut input = builder.new_input(input, Pipeline);
+    let mut ticks = builder.new_input(ticks, Pipeline);
+    let (out, stream) = builder.new_output::<Vec<Envelope<O::Out>>>();
+    let (changes, changelog) = builder.new_output::<Vec<Chunk>>();
+    let mut out = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(out);
+    let mut changes = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(changes);
+    let activator = scope.activator_for(builder.operator_info().address);
+    builder.build(move |mut capabilities| {
+        let mut changelog = Some(capabilities.pop().expect("one for each output"));
+        capabilities.clear();
+        let mut shell = Shell::new(operator, plan);
+        let mut produced = Vec::new();
+        move |frontiers| {
+            input.for_each(|capability, data| shell.gather(Epoch(*capability.time()), data));
+            ticks.for_each(|capability, data| {
+                data.drain(..).for_each(|tick| shell.begin(tick, capability.retain(0)));
+            });
+            while let Some((tick, capability)) =
+                shell.next(|e| passed(&frontiers[0], e) && passed(&frontiers[1], e))
+            {
+                // A snapshot still being written must be whole before the next one freezes.
+                if tick.snapshot {
+                    shell.write(usize::MAX, &mut changelog, &mut changes);
+                }
+                shell.run(&tick, &mut produced);
+                out.activate().session(&capability).give_container(&mut produced);
+                produced.clear();
+                if tick.snapshot {
+                    shell.freeze(tick.epoch);
+                }
+                shell.advance(&mut changelog);
+            }
+            if shell.write(SLICE_ENTRIES, &mut changelog, &mut changes) {
+                activator.activate();
+            }
+            if frontiers.iter().all(timely::progress::frontier::MutableAntichain::is_empty) && shell.idle() {
+                changelog = None;
+            }
+        }
+    });
+    (stream, changelog)
+}
+
+type Changes = OutputBuilder<EpochTs, CapacityContainerBuilder<Vec<Chunk>>>;
+
+struct Shell<O: Operator> {
+    driver: Driver<O>,
+    plan: StatefulPlan,
+    gathered: BTreeMap<Epoch, Vec<Envelope<O::In>>>,
+    begun: BTreeMap<Epoch, (Tick, Capability<EpochTs>)>,
+    last: Epoch,
+    /// The snapshot being written, and the next of its states to write.
+    writing: Option<(Epoch, usize)>,
+}
+
+impl<O: Operator> Shell<O> {
+    fn new(operator: O, plan: StatefulPlan) -> Self {
+        Shell {
+            driver: Driver::new(operator, plan.resume, plan.resume_now),
+            last: plan.resume,
+            plan,
+            gathered: BTreeMap::new(),
+            begun: BTreeMap::new(),
+            writing: None,
+        }
+    }
+
+    fn gather(&mut self, epoch: Epoch, data: &mut Vec<Envelope<O::In>>) {
+        self.gathered.entry(epoch).or_default().append(data);
+    }
+
+    fn begin(&mut self, tick: Tick, capability: Capability<EpochTs>) {
+        self.begun.insert(tick.epoch, (tick, capability));
+    }
+
+    /// The next epoch, if all of it has come.
+    fn next(&mut self, complete: impl Fn(Epoch) -> bool) -> Option<(Tick, Capability<EpochTs>)> {
+        let first = self.begun.first_entry()?;
+        complete(*first.key()).then(|| first.remove())
+    }
+
+    fn run(&mut self, tick: &Tick, out: &mut Vec<Envelope<O::Out>>) {
+        if let Some(settings) = &tick.settings {
+            self.driver.operator.configure(settings);
+        }
+        let mut input = self.gathered.remove(&tick.epoch).unwrap_or_default();
+        if let Some((earlier, _)) = self.gathered.first_key_value() {
+            assert!(*earlier > tick.epoch, "{}: messages of epoch {earlier} came without a tick", O::NAME);
+        }
+        self.driver.run_epoch(tick.epoch, tick.now, &mut input, out);
+        self.last = tick.epoch;
+    }
+
+    fn freeze(&mut self, epoch: Epoch) {
+        assert!(self.writing.is_none(), "one snapshot at a time");
+        let began = Instant::now();
+        self.driver.operator.states().into_iter().for_each(|state| state.freeze());
+        self.writing = Some((epoch, 0));
+        self.note_stall(began);
+    }
+
+    fn note_stall(&self, began: Instant) {
+        let us = began.elapsed().as_micros() as u64;
+        self.plan.shared.snapshot_stall_us_max.fetch_max(us, Ordering::Relaxed);
+    }
+
+    /// Writes about `budget` entries of the snapshot in progress; true while there is more to write.
+    fn write(
+        &mut self,
+        budget: usize,
+        changelog: &mut Option<Capability<EpochTs>>,
+        changes: &mut Changes,
+    ) -> bool {
+        let (Some((epoch, next)), Some(capability)) = (self.writing.take(), changelog.as_mut()) else {
+            return false;
+        };
+        debug_assert!(capability.time().less_equal(&epoch.0));
+        let began = Instant::now();
+        let (mut next, mut left) = (next, budget);
+        let mut states = self.driver.operator.states();
+        while next < states.len() && left > 0 {
+            let state = &mut states[next];
+            let mut entries = Vec::new();
+            let slice = left.min(SLICE_ENTRIES);
+            let done = state.write_slice(slice, &mut entries);
+            left = left.saturating_sub(slice);
+            if !entries.is_empty() && (!state.replicated() || self.plan.worker == 0) {
+                let chunk = Chunk { epoch, operator: O::NAME.into(), state: state.name().into(), entries };
+                changes.activate().session(capability).give(chunk);
+            }
+            next += usize::from(done);
+        }
+        if next < states.len() {
+            self.writing = Some((epoch, next));
+        }
+        if budget != usize::MAX {
+            self.note_stall(began);
+        }
+        self.advance(changelog);
+        self.writing.is_some()
+    }
+
+    /// Lets the changelog's frontier follow, unless a snapshot is being written.
+    fn advance(&self, changelog: &mut Option<Capability<EpochTs>>) {
+        if let (None, Some(capability)) = (&self.writing, changelog) {
+            capability.downgrade(&self.last.next().0.max(*capability.time()));
+        }
+    }
+
+    fn idle(&self) -> bool {
+        self.begun.is_empty() && self.writing.is_none()
+    }
+}
+
+/// Loads an operator's share of a snapshot: every entry of a slot it owns, and all of replicated states.
+///
+/// # Errors
+/// When an entry can't be decoded, or names a state the operator doesn't have.
+pub fn load<O: Operator>(
+    operator: &mut O,
+    chunks: Vec<(String, Vec<StateEntry>)>,
+    worker: usize,
+    peers: usize,
+) -> Result<(), String> {
+    assert!(peers as u64 <= SLOTS, "no more workers than slots");
+    for (name, entries) in chunks {
+        let mut states = operator.states();
+        let state = states.iter_mut().find(|s| s.name() == name).ok_or_else(|| {
+            format!("the snapshot holds state {name}, which operator {} doesn't have: it was written by another version", O::NAME)
+        })?;
+        for entry in entries {
+            if state.replicated() || owner(entry.slot, peers) == worker {
+                state.load(&entry).map_err(|error| error.to_string())?;
+            }
+        }
+    }
+    operator.on_restored();
+    Ok(())
+}

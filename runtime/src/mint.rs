@@ -1,0 +1,286 @@
+//! When the next epoch begins and what it may take: a pure state machine over reports and a clock.
+//!
+//! ```text
+//!   status of every partition ──> next(clock) ──> Wait | Mint { bound, now } | Finished
+//!   decided frontier (credit)  ──┘
+//! ```
+//!
+//! Live, every partition is drained and within its share: the bound is open and `now` is the clock. With
+//! a backlog the partitions advance together in record time: the bound is the least over all partitions
+//! of the first *rung* above the last bound (a rung is the time at which a further share of the epoch's
+//! record cap is full, never above the partition's horizon). A partition without a rung holds everything
+//! back while it is not drained, because slow is not drained; once drained it counts with the clock as
+//! of which that was so. Horizons and as-of clocks only grow, so a stale status can only delay.
+//!
+//! Invariant: bounds and `now` never go back. What a crash does: nothing here is stored; recovery replays
+//! recorded epochs and then starts this machine above the last one.
+
+use crate::types::{Epoch, Millis, PartitionId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Rungs reported per partition: epochs that may be minted ahead of the next report.
+pub const RUNGS_MAX: usize = 8;
+
+/// What is known of one partition, as its worker last said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionStatus {
+    pub partition: PartitionId,
+    /// Times at which a further share of the cap is full, ascending, each at most `horizon`.
+    pub rungs: Vec<Millis>,
+    /// Running maximum of what was read, whether taken or not.
+    pub time_max: Millis,
+    /// The clock as of which nothing more was in the log, if so.
+    pub drained_as_of: Option<Millis>,
+    /// Records read and not yet taken.
+    pub buffered: usize,
+}
+
+/// One worker's report on its partitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub worker: usize,
+    /// Numbered per worker: a lower one than seen is stale.
+    pub seq: u64,
+    /// The last epoch whose records this worker had taken when it said this.
+    pub taken: Epoch,
+    /// False until the worker knows its partitions.
+    pub ready: bool,
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// How the run is paced.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    pub epoch_ms: i64,
+    pub idle_epoch_ms: i64,
+    pub epochs_in_flight_max: u64,
+    pub snapshot_every_ms: i64,
+    /// Stop once the log as it is has been taken; `now` then never leaves record time.
+    pub until_drained: bool,
+    /// Records of one partition that fill its share of an epoch.
+    pub share_records: usize,
+}
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing before this clock, unless a report or credit comes first.
+    WaitUntil(Millis),
+    /// Nothing until a report or credit comes.
+    WaitForReport,
+    /// Mint the next epoch. `bound` absent: take whatever has arrived.
+    Mint { now: Millis, bound: Option<Millis>, snapshot: bool },
+    /// Everything has been taken and a last epoch with a snapshot was minted: close the source.
+    Finished,
+}
+
+/// How far one partition lets the bound go.
+enum Reach {
+    Upto(Millis),
+    /// Not drained, and all its rungs lie at or below the last bound.
+    Late,
+    /// Not drained, and not a share of it read yet.
+    Unknown,
+}
+
+/// The minting state of worker 0.
+#[derive(Debug)]
+pub struct Mint {
+    pace: Pace,
+    workers: usize,
+    statuses: BTreeMap<usize, Status>,
+    minted: Epoch,
+    decided: Epoch,
+    now: Millis,
+    bound: Millis,
+    minted_at: Millis,
+    snapshot_at: Millis,
+    snapshot_pending: Option<Epoch>,
+    stopping: bool,
+    last_minted: bool,
+}
+
+impl Mint {
+    /// Starts above `last`, the last epoch bound, whose now and bound are given.
+    pub fn new(pace: Pace, workers: usize, last: Epoch, now: Millis, clock: Millis) -> Self {
+        Mint {
+            pace,
+            workers,
+            statuses: BTreeMap::new(),
+            minted: last,
+            decided: last,
+            now,
+            bound: now,
+            minted_at: 0,
+            snapshot_at: clock,
+            snapshot_pending: None,
+            stopping: false,
+            last_minted: false,
+        }
+    }
+
+    /// The last epoch minted.
+    pub fn minted(&self) -> Epoch {
+        self.minted
+    }
+
+    /// An epoch replayed from its binding: minting goes on above it.
+    pub fn replayed(&mut self, epoch: Epoch, now: Millis) {
+        assert!(epoch > self.minted && now >= self.now, "recorded epochs ascend in number and in now");
+        self.minted = epoch;
+        self.now = now;
+        self.bound = now;
+    }
+
+    /// Takes a worker's report; a stale one is dropped.
+    pub fn report(&mut self, status: Status) {
+        match self.statuses.get(&status.worker) {
+            Some(known) if known.seq >= status.seq => {}
+            _ => {
+                self.statuses.insert(status.worker, status);
+            }
+        }
+    }
+
+    /// Takes credit: everything up to `decided` is delivered.
+    pub fn decided(&mut self, decided: Epoch) {
+        self.decided = self.decided.max(decided);
+    }
+
+    /// The snapshot asked for last is complete (or given up): the next may follow.
+    pub fn snapshot_done(&mut self, epoch: Epoch) {
+        if self.snapshot_pending.is_some_and(|pending| pending <= epoch) {
+            self.snapshot_pending = None;
+        }
+    }
+
+    /// Asks for an orderly end: one last epoch with a snapshot, then [`Decision::Finished`].
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Whether fewer epochs are in flight than may be.
+    pub fn has_credit(&self) -> bool {
+        self.minted.0.saturating_sub(self.decided.0) < self.pace.epochs_in_flight_max
+    }
+
+    /// Decides what to do at `clock`, and remembers it.
+    pub fn next(&mut self, clock: Millis) -> Decision {
+        let decision = self.decide(clock);
+        if let Decision::Mint { now, bound, snapshot } = &decision {
+            assert!(*now >= self.now, "now never goes back");
+            self.minted = self.minted.next();
+            self.now = *now;
+            self.minted_at = clock;
+            if let Some(bound) = bound {
+                assert!(*bound >= self.bound, "a bound never goes back");
+                self.bound = *bound;
+            }
+            if *snapshot {
+                self.snapshot_at = clock;
+                self.snapshot_pending = Some(self.minted);
+            }
+        }
+        decision
+    }
+
+    fn decide(&mut self, clock: Millis) -> Decision {
+        if self.last_minted {
+            return Decision::Finished;
+        }
+        if !self.has_credit() {
+            return Decision::WaitForReport;
+        }
+        if self.stopping {
+            return self.last_epoch(self.now);
+        }
+        if self.statuses.len() < self.workers || self.statuses.values().any(|s| !s.ready) {
+            return Decision::WaitForReport;
+        }
+        if self.partitions().all(|p| self.is_live(p)) {
+            return self.decide_live(clock);
+        }
+        self.decide_behind(clock)
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = &PartitionStatus> {
+        self.statuses.values().flat_map(|s| s.partitions.iter())
+    }
+
+    /// Drained, and what is buffered fits into one epoch.
+    fn is_live(&self, p: &PartitionStatus) -> bool {
+        p.drained_as_of.is_some() && p.buffered <= self.pace.share_records
+    }
+
+    fn decide_live(&mut self, clock: Millis) -> Decision {
+        let buffered = self.partitions().any(|p| p.buffered > 0);
+        if self.pace.until_drained {
+            return self.decide_draining(buffered);
+        }
+        let period = if buffered { self.pace.epoch_ms } else { self.pace.idle_epoch_ms };
+        let due = self.minted_at + period;
+        if clock < due {
+            // An empty buffer may fill sooner: the report that says so asks again.
+            return Decision::WaitUntil(due);
+        }
+        Decision::Mint { now: self.now.max(clock), bound: None, snapshot: self.snapshot_due(clock) }
+    }
+
+    /// Until drained: one open epoch takes the rest, and once that is seen to be taken the run ends.
+    fn decide_draining(&mut self, buffered: bool) -> Decision {
+        let record_time = self.partitions().map(|p| p.time_max).max().unwrap_or(self.now);
+        let now = self.now.max(record_time);
+        let all_taken = self.statuses.values().all(|s| s.taken >= self.minted);
+        match (buffered, all_taken) {
+            (true, true) => Decision::Mint { now, bound: None, snapshot: false },
+            (false, true) => self.last_epoch(now),
+            (_, false) => Decision::WaitForReport,
+        }
+    }
+
+    fn last_epoch(&mut self, now: Millis) -> Decision {
+        if self.snapshot_pending.is_some() {
+            return Decision::WaitForReport;
+        }
+        self.last_minted = true;
+        Decision::Mint { now, bound: Some(self.bound), snapshot: true }
+    }
+
+    fn decide_behind(&mut self, clock: Millis) -> Decision {
+        let mut least: Option<Millis> = None;
+        for status in self.statuses.values() {
+            for p in &status.partitions {
+                let reach = match self.reach(p) {
+                    Reach::Upto(time) => time,
+                    // What came too late for the bounds passed so far goes into an epoch of its own.
+                    Reach::Late if status.taken >= self.minted => return self.behind(self.bound, clock),
+                    Reach::Late | Reach::Unknown => return Decision::WaitForReport,
+                };
+                least = Some(least.map_or(reach, |l| l.min(reach)));
+            }
+        }
+        match least {
+            Some(bound) if bound > self.bound => self.behind(bound, clock),
+            _ => Decision::WaitForReport,
+        }
+    }
+
+    fn behind(&self, bound: Millis, clock: Millis) -> Decision {
+        Decision::Mint { now: self.now.max(bound), bound: Some(bound), snapshot: self.snapshot_due(clock) }
+    }
+
+    /// How far a partition lets the bound go.
+    fn reach(&self, p: &PartitionStatus) -> Reach {
+        match (p.rungs.iter().find(|rung| **rung > self.bound), p.drained_as_of) {
+            (Some(rung), _) => Reach::Upto(*rung),
+            (None, Some(as_of)) => Reach::Upto(as_of),
+            (None, None) if p.rungs.is_empty() => Reach::Unknown,
+            (None, None) => Reach::Late,
+        }
+    }
+
+    fn snapshot_due(&self, clock: Millis) -> bool {
+        self.snapshot_pending.is_none() && clock - self.snapshot_at >= self.pace.snapshot_every_ms
+    }
+}

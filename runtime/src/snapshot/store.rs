@@ -1,0 +1,182 @@
+//! The object store behind snapshots, with blocking calls: a local folder by default, S3 the same way.
+
+use super::file::{self, Block, FileHash};
+use super::{FORMAT, FileRef, Manifest, SnapshotError};
+use crate::killpoint;
+use crate::types::{Epoch, Generation};
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+
+/// Manifests kept: the newest, and one to fall back on.
+const MANIFESTS_KEPT: usize = 2;
+
+/// Snapshot files and manifests.
+#[derive(Clone)]
+pub struct SnapshotStore {
+    store: Arc<dyn ObjectStore>,
+    runtime: Arc<Runtime>,
+    /// Files are written to a folder of the generation's own, and never deleted from a newer one's: a
+    /// process that was replaced and comes back can't harm its successor.
+    generation: Generation,
+}
+
+/// A file being written: parts go out as they come.
+pub struct OpenFile {
+    path: String,
+    upload: WriteMultipart,
+    hash: FileHash,
+}
+
+impl SnapshotStore {
+    /// Snapshots in a local folder, made durable by fsync.
+    ///
+    /// # Errors
+    /// When the folder can't be made.
+    pub fn local(folder: &std::path::Path) -> Result<Self, SnapshotError> {
+        std::fs::create_dir_all(folder)?;
+        let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
+        Self::new(Arc::new(store))
+    }
+
+    /// Snapshots in any object store.
+    ///
+    /// # Errors
+    /// When the runtime for its calls can't be started.
+    pub fn new(store: Arc<dyn ObjectStore>) -> Result<Self, SnapshotError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(SnapshotStore { store, runtime: Arc::new(runtime), generation: Generation(0) })
+    }
+
+    /// The same store, to be written by `generation`.
+    pub fn for_generation(&self, generation: Generation) -> Self {
+        SnapshotStore { generation, ..self.clone() }
+    }
+
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn create(&self, name: &str) -> Result<OpenFile, SnapshotError> {
+        let path = format!("{}/{name}", folder(self.generation));
+        let upload = self.runtime.block_on(self.store.put_multipart(&Path::from(path.as_str())))?;
+        let _guard = self.runtime.enter();
+        let mut file = OpenFile { path, upload: WriteMultipart::new(upload), hash: FileHash::default() };
+        let header = file.hash.header();
+        file.upload.write(&header);
+        Ok(file)
+    }
+
+    /// Adds a block, waiting while too many parts are under way.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn write(&self, file: &mut OpenFile, block: &Block) -> Result<(), SnapshotError> {
+        let bytes = file.hash.block(block);
+        self.runtime.block_on(async {
+            file.upload.wait_for_capacity(8).await?;
+            file.upload.write(&bytes);
+            Ok(())
+        })
+    }
+
+    /// Makes a file durable.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn finish(&self, file: OpenFile) -> Result<FileRef, SnapshotError> {
+        killpoint::reach("snapshot.before_file");
+        self.runtime.block_on(file.upload.finish())?;
+        killpoint::reach("snapshot.after_file");
+        Ok(file.hash.finish(file.path))
+    }
+
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn read(&self, file: &FileRef) -> Result<Vec<Block>, SnapshotError> {
+        let path = Path::from(file.path.as_str());
+        let bytes = self.runtime.block_on(async { self.store.get(&path).await?.bytes().await })?;
+        file::decode(file, &bytes)
+    }
+
+    /// Writes a manifest, atomically: from here on recovery starts from it.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn publish(&self, manifest: &Manifest) -> Result<(), SnapshotError> {
+        let json = serde_json::to_vec_pretty(manifest).expect("a manifest is plain data");
+        killpoint::reach("manifest.before_write");
+        self.runtime.block_on(self.store.put(&manifest_path(manifest.epoch), json.into()))?;
+        killpoint::reach("manifest.after_write");
+        Ok(())
+    }
+
+    /// The manifests there are, newest first; one that can't be read is left out with a warning.
+    ///
+    /// # Errors
+    /// When the store can't be listed.
+    pub fn manifests(&self) -> Result<Vec<Manifest>, SnapshotError> {
+        let mut paths = self.list("manifests")?;
+        paths.sort();
+        let mut manifests = Vec::new();
+        for path in paths.into_iter().rev() {
+            match self.manifest(&path) {
+                Ok(manifest) => manifests.push(manifest),
+                Err(error) => tracing::warn!(%error, %path, "a snapshot manifest can't be used"),
+            }
+        }
+        Ok(manifests)
+    }
+
+    fn manifest(&self, path: &Path) -> Result<Manifest, SnapshotError> {
+        let bytes = self.runtime.block_on(async { self.store.get(path).await?.bytes().await })?;
+        let damaged = |problem: String| SnapshotError::Damaged { path: path.to_string(), problem };
+        let manifest: Manifest =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if manifest.format != FORMAT {
+            return Err(damaged(format!("format {} instead of {FORMAT}", manifest.format)));
+        }
+        Ok(manifest)
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Path>, SnapshotError> {
+        let prefix = Path::from(folder);
+        let found = self.store.list(Some(&prefix)).map_ok(|meta| meta.location);
+        Ok(self.runtime.block_on(found.try_collect())?)
+    }
+
+    /// Deletes manifests older than the newest two, and files that neither of those nor `in_use` name.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn collect_garbage(&self, in_use: &BTreeSet<String>) -> Result<(), SnapshotError> {
+        let manifests = self.manifests()?;
+        let (kept, old) = manifests.split_at(manifests.len().min(MANIFESTS_KEPT));
+        let mut wanted = in_use.clone();
+        wanted.extend(kept.iter().flat_map(Manifest::files).map(|file| file.path.clone()));
+        for manifest in old {
+            self.runtime.block_on(self.store.delete(&manifest_path(manifest.epoch)))?;
+        }
+        for path in self.list("snapshots")? {
+            let newer = path.as_ref() > format!("{}/~", folder(self.generation)).as_str();
+            if !newer && !wanted.contains(path.as_ref()) {
+                self.runtime.block_on(self.store.delete(&path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn folder(generation: Generation) -> String {
+    format!("snapshots/g{:010}", generation.0)
+}
+
+fn manifest_path(epoch: Epoch) -> Path {
+    Path::from(format!("manifests/{:020}.json", epoch.0))
+}

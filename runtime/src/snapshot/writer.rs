@@ -1,0 +1,212 @@
+//! The snapshot thread: takes chunks from the workers, writes files and manifests, compacts, collects garbage.
+//!
+//! It never gives a snapshot up: the changed keys of a lost one would be missing from all later ones. What
+//! can't be written after a few tries stops the run; recovery then starts from the last manifest.
+
+use super::file::Block;
+use super::store::{OpenFile, SnapshotStore};
+use super::{FileRef, Manifest, SnapshotError, compact};
+use crate::dataflow::snapshot_op::{Chunk, FileDone};
+use crate::shared::Shared;
+use crate::types::Epoch;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use timely::scheduling::activate::SyncActivator;
+
+/// What the snapshot thread is asked to do.
+pub enum Job {
+    Chunk {
+        worker: usize,
+        chunk: Chunk,
+    },
+    /// All of a worker's chunks of this snapshot have come.
+    Finish {
+        worker: usize,
+        epoch: Epoch,
+    },
+    /// Base and deltas are filled in by the thread.
+    Publish {
+        manifest: Box<Manifest>,
+        files: Vec<FileRef>,
+    },
+    Compacted {
+        base: FileRef,
+        replaces: usize,
+    },
+}
+
+/// What is done, for the operators to pick up.
+#[derive(Default)]
+pub struct Done {
+    files: Mutex<Vec<FileDone>>,
+    published: Mutex<Vec<Epoch>>,
+    wakers: Mutex<Vec<SyncActivator>>,
+}
+
+impl Done {
+    /// Registers an operator to be woken.
+    pub fn register(&self, waker: SyncActivator) {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+    }
+
+    fn wake(&self) {
+        for waker in self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            // An operator that is gone needs no waking.
+            let _ = waker.activate();
+        }
+    }
+
+    /// Takes the finished file of a worker, if there is one.
+    pub fn take_file(&self, worker: usize) -> Option<FileDone> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = files.iter().position(|done| done.worker == worker)?;
+        Some(files.remove(found))
+    }
+
+    /// Takes the epochs whose manifests have been written.
+    pub fn take_published(&self) -> Vec<Epoch> {
+        std::mem::take(&mut self.published.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The workers' end of the snapshot thread.
+#[derive(Clone)]
+pub struct Snapshots {
+    pub jobs: Sender<Job>,
+    pub done: Arc<Done>,
+}
+
+struct Writer {
+    store: SnapshotStore,
+    shared: Arc<Shared>,
+    done: Arc<Done>,
+    jobs: Sender<Job>,
+    open: BTreeMap<usize, OpenFile>,
+    base: Option<FileRef>,
+    deltas: Vec<FileRef>,
+    began: Option<Instant>,
+    compacting: bool,
+}
+
+/// Starts the thread; `from` is the manifest the run resumed from. It ends when a job can't come any more.
+pub fn start(
+    store: SnapshotStore,
+    from: Option<&Manifest>,
+    shared: Arc<Shared>,
+) -> (Snapshots, std::thread::JoinHandle<()>) {
+    let (jobs, receive) = channel();
+    let done = Arc::new(Done::default());
+    let mut writer = Writer {
+        store,
+        shared,
+        done: Arc::clone(&done),
+        jobs: jobs.clone(),
+        open: BTreeMap::new(),
+        base: from.and_then(|manifest| manifest.base.clone()),
+        deltas: from.map(|manifest| manifest.deltas.clone()).unwrap_or_default(),
+        began: None,
+        compacting: false,
+    };
+    let thread = std::thread::spawn(move || writer.run(&receive));
+    (Snapshots { jobs, done }, thread)
+}
+
+impl Writer {
+    fn run(&mut self, jobs: &Receiver<Job>) {
+        loop {
+            match jobs.recv_timeout(Duration::from_millis(100)) {
+                Ok(job) => {
+                    if let Err(error) = self.handle(job) {
+                        self.shared.fail(error.to_string());
+                        return;
+                    }
+                }
+                // The thread holds a sender itself (for compactions), so the end is told by the flag.
+                Err(_) if self.shared.closed() => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn handle(&mut self, job: Job) -> Result<(), SnapshotError> {
+        match job {
+            Job::Chunk { worker, chunk } => self.chunk(worker, chunk),
+            Job::Finish { worker, epoch } => self.finish(worker, epoch),
+            Job::Publish { manifest, files } => self.publish(*manifest, files),
+            Job::Compacted { base, replaces } => {
+                self.base = Some(base);
+                self.deltas.drain(..replaces);
+                self.compacting = false;
+                Ok(())
+            }
+        }
+    }
+
+    fn file(&mut self, worker: usize, epoch: Epoch) -> Result<&mut OpenFile, SnapshotError> {
+        self.began.get_or_insert_with(Instant::now);
+        if !self.open.contains_key(&worker) {
+            let name = format!("delta-{:020}-{worker}.snap", epoch.0);
+            self.open.insert(worker, self.store.create(&name)?);
+        }
+        Ok(self.open.get_mut(&worker).expect("inserted above"))
+    }
+
+    fn chunk(&mut self, worker: usize, chunk: Chunk) -> Result<(), SnapshotError> {
+        let store = self.store.clone();
+        let file = self.file(worker, chunk.epoch)?;
+        let block = Block { operator: chunk.operator, state: chunk.state, entries: chunk.entries };
+        store.write(file, &block)
+    }
+
+    fn finish(&mut self, worker: usize, epoch: Epoch) -> Result<(), SnapshotError> {
+        self.file(worker, epoch)?;
+        let open = self.open.remove(&worker).expect("opened above");
+        let file = self.store.finish(open)?;
+        let mut files = self.done.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.push(FileDone { worker, epoch, file });
+        drop(files);
+        self.done.wake();
+        Ok(())
+    }
+
+    fn publish(&mut self, mut manifest: Manifest, files: Vec<FileRef>) -> Result<(), SnapshotError> {
+        let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        self.deltas.extend(files.into_iter().filter(|file| file.entries > 0));
+        manifest.base = self.base.clone();
+        manifest.deltas = self.deltas.clone();
+        self.store.publish(&manifest)?;
+        let ms = self.began.take().map_or(0, |began| began.elapsed().as_millis() as u64);
+        self.shared.snapshot.store(manifest.epoch.0, Ordering::Relaxed);
+        self.shared.snapshot_bytes.store(bytes, Ordering::Relaxed);
+        self.shared.snapshot_ms.store(ms, Ordering::Relaxed);
+        self.done.published.lock().unwrap_or_else(PoisonError::into_inner).push(manifest.epoch);
+        self.done.wake();
+        self.tidy_up(manifest.epoch);
+        Ok(())
+    }
+
+    /// Neither garbage nor a compaction may stop a run: what fails is tried again after the next snapshot.
+    fn tidy_up(&mut self, epoch: Epoch) {
+        if self.compacting {
+            return; // its files and those it reads must stay
+        }
+        let in_use: BTreeSet<String> =
+            self.base.iter().chain(&self.deltas).map(|file| file.path.clone()).collect();
+        if let Err(error) = self.store.collect_garbage(&in_use) {
+            tracing::warn!(%error, "old snapshot files were not collected");
+        }
+        if compact::is_due(self.base.as_ref(), &self.deltas) {
+            self.compacting = true;
+            let files: Vec<FileRef> = self.base.iter().chain(&self.deltas).cloned().collect();
+            let (store, jobs, replaces) = (self.store.clone(), self.jobs.clone(), self.deltas.len());
+            std::thread::spawn(move || match compact::compact(&store, &files, epoch) {
+                // A run that has ended needs no base.
+                Ok(base) => drop(jobs.send(Job::Compacted { base, replaces })),
+                Err(error) => tracing::warn!(%error, "snapshots were not compacted"),
+            });
+        }
+    }
+}
