@@ -54,7 +54,7 @@ fn bare(value: &Value) -> Result<Datum, String> {
         Value::String(text) => Datum::Text(text.clone()),
         Value::Number(number) => match (number.as_i64(), number.as_u64()) {
             (Some(int), _) => Datum::Int(int),
-            (None, Some(int)) => Datum::Decimal(Decimal { unscaled: int.into(), scale: 0 }),
+            (None, Some(int)) => Datum::Decimal(Decimal::whole(int)),
             (None, None) => Datum::Float(number.as_f64().ok_or_else(|| misfit(value, "a number"))?),
         },
         Value::Array(items) => Datum::Array(items.iter().map(bare).collect::<Result<_, _>>()?),
@@ -78,7 +78,7 @@ pub fn by_semantic(value: &Value, semantic: Semantic) -> Result<Datum, String> {
         Semantic::Decimal { scale } => decimal(value, scale).map(Datum::Decimal),
         Semantic::VariableScaleDecimal => {
             let scale = int(&value["scale"])?.try_into().map_err(|_| misfit(value, "a decimal's scale"))?;
-            Ok(Datum::Decimal(Decimal::from_bytes(&base64_of(&value["value"])?, scale)))
+            unscaled(&value["value"], scale).map(Datum::Decimal)
         }
         Semantic::Date => {
             let days = int(value)?.try_into().map_err(|_| misfit(value, "a number of days"))?;
@@ -134,8 +134,13 @@ fn decimal(value: &Value, scale: i32) -> Result<Decimal, String> {
         Value::Number(number) => {
             Decimal::parse(&number.to_string()).ok_or_else(|| misfit(value, "a decimal"))
         }
-        _ => Ok(Decimal::from_bytes(&base64_of(value)?, scale)),
+        _ => unscaled(value, scale),
     }
+}
+
+fn unscaled(value: &Value, scale: i32) -> Result<Decimal, String> {
+    Decimal::from_bytes(&base64_of(value)?, scale)
+        .ok_or_else(|| format!("a decimal's scale can't be {scale}"))
 }
 
 fn base64_of(value: &Value) -> Result<Vec<u8>, String> {

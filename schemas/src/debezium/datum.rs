@@ -2,11 +2,14 @@
 
 use num_bigint::BigInt;
 
+/// PostgreSQL's NUMERIC has the most: 16,383 digits after the point.
+const SCALE_MAX: u32 = 16_383;
+
 /// A number of any size with a decimal scale: unscaled / 10^scale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decimal {
-    pub unscaled: BigInt,
-    pub scale: i32,
+    unscaled: BigInt,
+    scale: i32,
 }
 
 /// A value of any captured column.
@@ -33,9 +36,14 @@ pub enum Datum {
 }
 
 impl Decimal {
-    /// From Kafka Connect's encoding: unscaled two's complement, big-endian.
-    pub fn from_bytes(unscaled: &[u8], scale: i32) -> Self {
-        Decimal { unscaled: BigInt::from_signed_bytes_be(unscaled), scale }
+    /// From Kafka Connect's encoding: unscaled two's complement, big-endian. `None` where the scale is
+    /// beyond any database's.
+    pub fn from_bytes(unscaled: &[u8], scale: i32) -> Option<Self> {
+        Self::new(BigInt::from_signed_bytes_be(unscaled), scale)
+    }
+
+    fn new(unscaled: BigInt, scale: i32) -> Option<Self> {
+        (scale.unsigned_abs() <= SCALE_MAX).then_some(Decimal { unscaled, scale })
     }
 
     /// From plain or exponent notation: `-12.50`, `1.2E-3`.
@@ -52,12 +60,17 @@ impl Decimal {
         }
         let unscaled = format!("{whole}{fraction}").parse().ok()?;
         let scale = i32::try_from(fraction.len()).ok()?.checked_sub(exponent)?;
-        Some(Decimal { unscaled, scale })
+        Self::new(unscaled, scale)
+    }
+
+    /// A whole number.
+    pub fn whole(value: u64) -> Self {
+        Decimal { unscaled: value.into(), scale: 0 }
     }
 
     /// The value as a whole number, if it is one and fits.
     pub fn to_i64(&self) -> Option<i64> {
-        let power = BigInt::from(10).pow(self.scale.unsigned_abs().min(10_000));
+        let power = BigInt::from(10).pow(self.scale.unsigned_abs());
         if self.scale <= 0 {
             return i64::try_from(&self.unscaled * power).ok();
         }
