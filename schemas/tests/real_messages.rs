@@ -263,7 +263,8 @@ fn mysql_columns_are_read_in_every_decimal_mode() {
     assert_eq!(*cell(&after, "_time"), Datum::Time(36_803_000_000_000));
     assert_eq!(*cell(&after, "_year"), Datum::Int(2023));
     assert_eq!(*cell(&after, "_bit"), Datum::Bytes(vec![0xc7, 7, 0, 0, 0, 0, 0, 0]));
-    assert_eq!(*cell(&after, "_numeric"), Datum::Float(12_345.11));
+    check_decimal(&after, "_numeric", "12345.11");
+    assert!(matches!(cell(&after, "_fixed"), Datum::Float(_)), "a number of 36 digits has lost some in JSON");
     let path =
         data("debezium").unwrap().join("paimon/debezium-avro/table/schema/alltype/debezium-avro-data-1.txt");
     let bytes = messages(&path).remove(1).to_string();

@@ -75,7 +75,7 @@ pub fn by_semantic(value: &Value, semantic: Semantic) -> Result<Datum, String> {
     }
     match semantic {
         Semantic::Bytes => base64_of(value).map(Datum::Bytes),
-        Semantic::Decimal { scale } => decimal(value, scale).map(Datum::Decimal),
+        Semantic::Decimal { scale } => decimal(value, scale),
         Semantic::VariableScaleDecimal => {
             let scale = int(&value["scale"])?.try_into().map_err(|_| misfit(value, "a decimal's scale"))?;
             unscaled(&value["value"], scale).map(Datum::Decimal)
@@ -129,13 +129,25 @@ fn offset_minutes(text: &str) -> Option<i64> {
 }
 
 /// Bytes mode (base64), or a plain number where the converter writes decimals as numbers.
-fn decimal(value: &Value, scale: i32) -> Result<Decimal, String> {
+fn decimal(value: &Value, scale: i32) -> Result<Datum, String> {
     match value {
-        Value::Number(number) => {
-            Decimal::parse(&number.to_string()).ok_or_else(|| misfit(value, "a decimal"))
-        }
-        _ => unscaled(value, scale),
+        Value::Number(number) => decimal_of_number(number).ok_or_else(|| misfit(value, "a decimal")),
+        _ => unscaled(value, scale).map(Datum::Decimal),
     }
+}
+
+/// Decimal digits that a double always keeps.
+const DOUBLE_DIGITS: usize = 15;
+
+/// A whole number is exact, and so is one of few digits; others have lost digits on their way through JSON.
+fn decimal_of_number(number: &serde_json::Number) -> Option<Datum> {
+    let text = number.to_string();
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
+    if number.is_f64() && digits > DOUBLE_DIGITS {
+        return number.as_f64().map(Datum::Float);
+    }
+    Decimal::parse(&text).map(Datum::Decimal)
 }
 
 fn unscaled(value: &Value, scale: i32) -> Result<Decimal, String> {
