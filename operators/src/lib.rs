@@ -2,6 +2,7 @@
 
 pub mod book;
 pub mod cause;
+pub mod dedup;
 pub mod desk;
 #[cfg(any(test, feature = "testing"))]
 pub mod harness;

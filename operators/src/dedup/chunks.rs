@@ -1,0 +1,150 @@
+//! The store's snapshot form: append-only chunks of entries.
+//!
+//! ```text
+//!   key = (slot, hour, sequence)      value = up to 256 entries of 24 bytes, in order of arrival
+//!   push ─> open chunk of the slot ─ full, or the hour is over ─> closed ─ freeze ─> frozen ─> file
+//!                    └── what it holds at a freeze is written too, and again when it has grown
+//! ```
+//!
+//! So fifty million entries are written once each and never read back before a restart, and an hour that
+//! is forgotten costs a tombstone per chunk. In memory there are only the open chunks (6 KiB a slot) and
+//! what no snapshot has taken yet; `freeze` copies the open ones, 1.5 MiB at most.
+
+use super::entry::{ENTRY_BYTES, Entry};
+use runtime::StateEntry;
+use std::ops::Range;
+
+/// Entries of a chunk.
+pub const CHUNK_LEN: usize = 256;
+/// A chunk counts as one keyed entry per this many of its own against a slice's budget.
+const ENTRIES_PER_BUDGET: usize = 16;
+
+/// Entries of one slot and hour that travel together.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    pub slot: u8,
+    pub hour: i64,
+    pub sequence: u32,
+    pub entries: Vec<Entry>,
+}
+
+impl Chunk {
+    /// Its snapshot key within the slot.
+    fn key(hour: i64, sequence: u32) -> Vec<u8> {
+        [&hour.to_be_bytes()[..], &sequence.to_be_bytes()].concat()
+    }
+
+    /// Reads an (hour, sequence) back.
+    pub fn place(key: &[u8]) -> Option<(i64, u32)> {
+        let (hour, sequence) = key.split_first_chunk()?;
+        Some((i64::from_be_bytes(*hour), u32::from_be_bytes(sequence.try_into().ok()?)))
+    }
+
+    /// Reads the entries back.
+    pub fn entries(value: &[u8]) -> Option<Vec<Entry>> {
+        value.chunks(ENTRY_BYTES).map(Entry::from_bytes).collect()
+    }
+
+    fn encode(&self) -> StateEntry {
+        let value = self.entries.iter().flat_map(|entry| entry.to_bytes()).collect();
+        StateEntry { slot: self.slot, key: Self::key(self.hour, self.sequence), value: Some(value) }
+    }
+}
+
+/// Chunks of an hour that is forgotten.
+#[derive(Clone, Debug)]
+pub struct Gone {
+    pub slot: u8,
+    pub hour: i64,
+    pub sequences: Range<u32>,
+}
+
+/// The chunk a slot is filling.
+#[derive(Debug)]
+struct Open {
+    chunk: Chunk,
+    /// Grown since the last freeze.
+    dirty: bool,
+}
+
+/// What snapshots have yet to hear.
+#[derive(Debug)]
+pub struct Chunks {
+    /// By slot.
+    open: Vec<Option<Open>>,
+    closed: Vec<Chunk>,
+    gone: Vec<Gone>,
+    frozen: Vec<Chunk>,
+    frozen_gone: Vec<Gone>,
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        let open = (0..runtime::SLOTS).map(|_| None).collect();
+        Chunks { open, closed: Vec::new(), gone: Vec::new(), frozen: Vec::new(), frozen_gone: Vec::new() }
+    }
+}
+
+impl Chunks {
+    /// Appends an entry. `next_sequence` numbers a new chunk of the slot's hour, if one is begun.
+    pub fn push(&mut self, slot: u8, hour: i64, entry: Entry, next_sequence: impl FnOnce() -> u32) {
+        let open = &mut self.open[usize::from(slot)];
+        let fits = |open: &Open| open.chunk.hour == hour && open.chunk.entries.len() < CHUNK_LEN;
+        if !open.as_ref().is_some_and(fits) {
+            let chunk = Chunk { slot, hour, sequence: next_sequence(), entries: Vec::new() };
+            let full = open.replace(Open { chunk, dirty: true });
+            self.closed.extend(full.filter(|full| full.dirty).map(|full| full.chunk));
+        }
+        let open = open.as_mut().expect("opened above");
+        open.chunk.entries.push(entry);
+        open.dirty = true;
+    }
+
+    /// Notes that an hour's chunks may go, those that no snapshot has taken yet at once.
+    pub fn forget(&mut self, gone: Gone) {
+        let of_it = |chunk: &Chunk| chunk.slot == gone.slot && chunk.hour == gone.hour;
+        self.closed.retain(|chunk| !of_it(chunk));
+        self.open[usize::from(gone.slot)].take_if(|open| of_it(&open.chunk));
+        if !gone.sequences.is_empty() {
+            self.gone.push(gone);
+        }
+    }
+
+    /// Begins a snapshot.
+    pub fn freeze(&mut self) {
+        assert!(self.frozen.is_empty() && self.frozen_gone.is_empty(), "one snapshot at a time");
+        self.frozen = std::mem::take(&mut self.closed);
+        for open in self.open.iter_mut().flatten().filter(|open| open.dirty) {
+            self.frozen.push(open.chunk.clone());
+            open.dirty = false;
+        }
+        self.frozen_gone = std::mem::take(&mut self.gone);
+    }
+
+    /// Writes about `budget` entries' worth; true when nothing is left.
+    pub fn write_slice(&mut self, budget: usize, out: &mut Vec<StateEntry>) -> bool {
+        let mut spent = 0;
+        while spent < budget.max(1) {
+            if let Some(chunk) = self.frozen.pop() {
+                spent += 1 + chunk.entries.len() / ENTRIES_PER_BUDGET;
+                out.push(chunk.encode());
+            } else if let Some(tombstone) = self.pop_gone() {
+                spent += 1;
+                out.push(tombstone);
+            } else {
+                return true;
+            }
+        }
+        self.frozen.is_empty() && self.frozen_gone.is_empty()
+    }
+
+    fn pop_gone(&mut self) -> Option<StateEntry> {
+        let gone = self.frozen_gone.last_mut()?;
+        let sequence = gone.sequences.next_back().expect("ranges are kept only while not empty");
+        let tombstone = StateEntry { slot: gone.slot, key: Chunk::key(gone.hour, sequence), value: None };
+        if gone.sequences.is_empty() {
+            self.frozen_gone.pop();
+        }
+        Some(tombstone)
+    }
+}
