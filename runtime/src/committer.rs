@@ -11,11 +11,12 @@
 //! when the last sink has it, so the last one's transaction may publish the frontier to readers. Epochs
 //! without items need no commit of their own; they are let through, and progress follows at least once a second.
 
+use crate::bindings::PartitionEnd;
 use crate::killpoint;
 use crate::shared::Shared;
 use crate::sink::{EpochItems, Item, Sink, SinkError};
 use crate::types::{Epoch, Millis};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,12 +35,20 @@ pub struct Part<I> {
     pub items: Vec<Item<I>>,
 }
 
+/// Called when the decided frontier moves: with it, and with where its epochs brought each partition.
+pub type Listener = Box<dyn Fn(Epoch, Vec<PartitionEnd>) + Send>;
+
 /// Operators to wake when the decided frontier moves, and whoever else wants to know.
 #[derive(Default)]
 pub struct Wakers {
     activators: Mutex<Vec<SyncActivator>>,
-    listener: Mutex<Option<Box<dyn Fn(Epoch) + Send>>>,
+    listener: Mutex<Option<Listener>>,
+    /// Ends of epochs that are bound and not decided; kept only for a listener.
+    ends: Mutex<VecDeque<(Epoch, Vec<PartitionEnd>)>>,
 }
+
+/// The committer's entry, and its threads.
+pub type Started<I> = (Sender<Part<I>>, Vec<std::thread::JoinHandle<()>>);
 
 impl Wakers {
     /// Registers an operator.
@@ -48,8 +57,22 @@ impl Wakers {
     }
 
     /// Sets what is called on every move, from the committer's thread.
-    pub fn listen(&self, listener: Box<dyn Fn(Epoch) + Send>) {
+    pub fn listen(&self, listener: Listener) {
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
+
+    /// Notes where an epoch brought its partitions, for the listener.
+    pub fn note_ends(&self, epoch: Epoch, ends: &[PartitionEnd]) {
+        let listened = self.listener.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if listened && !ends.is_empty() {
+            self.ends.lock().unwrap_or_else(PoisonError::into_inner).push_back((epoch, ends.to_vec()));
+        }
+    }
+
+    fn take_ends(&self, decided: Epoch) -> Vec<PartitionEnd> {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = ends.iter().take_while(|(epoch, _)| *epoch <= decided).count();
+        ends.drain(..count).flat_map(|(_, ends)| ends).collect()
     }
 
     /// Wakes the operators, so that they look at what is shared.
@@ -63,7 +86,7 @@ impl Wakers {
     fn wake(&self, decided: Epoch) {
         self.wake_operators();
         if let Some(listener) = &*self.listener.lock().unwrap_or_else(PoisonError::into_inner) {
-            listener(decided);
+            listener(decided, self.take_ends(decided));
         }
     }
 }
@@ -80,7 +103,7 @@ pub fn start<I: Send + 'static>(
     sinks: Vec<Box<dyn Sink<I>>>,
     shared: &Arc<Shared>,
     wakers: &Arc<Wakers>,
-) -> Result<(Sender<Part<I>>, Vec<std::thread::JoinHandle<()>>), SinkError> {
+) -> Result<Started<I>, SinkError> {
     let mut threads = Vec::new();
     let (parts, gathered) = channel();
     let (mut send, mut receive) = channel::<Run<I>>();

@@ -10,11 +10,12 @@
 
 use crate::bindings::{Binding, BindingError, BindingStore, GenerationInfo, PartitionEnd};
 use crate::committer::{self, Part, Wakers};
+use crate::dataflow::bind::{self, BindPlan};
 use crate::dataflow::close::{self, ClosePlan};
 use crate::dataflow::flow::{Flow, Restored};
 use crate::dataflow::mint_op::{self, MintCell, MintPlan, Recorded};
 use crate::dataflow::source_op::{self, SourcePlan};
-use crate::dataflow::{Messages, bind, sink_op, snapshot_op};
+use crate::dataflow::{Messages, sink_op, snapshot_op};
 use crate::feed;
 use crate::mint::{Mint, Pace};
 use crate::shared::Shared;
@@ -312,18 +313,12 @@ impl<J: Job, R: LogReader<Record = J::Record>> Wiring<J, R> {
                 let room = source_op::room(self.options.epoch_records_max);
                 feed::start(reader, self.starts(), mine, room, wake, Arc::clone(&self.shared))
             });
-            let (ticks, shared) = (sourced.ticks, Arc::clone(&self.shared));
+            let ticks = sourced.ticks;
+            let (shared, wakers) = (Arc::clone(&self.shared), Arc::clone(&self.wakers));
             let store = cell.as_ref().and_then(|_| locked(&self.bindings).take());
             let store = store.filter(|_| self.plan.mode_live);
-            let bound = bind::bind(
-                scope,
-                ticks.clone(),
-                sourced.reports,
-                sourced.status,
-                cell.clone(),
-                store,
-                shared,
-            );
+            let plan = BindPlan { cell: cell.clone(), store, shared, wakers };
+            let bound = bind::bind(scope, ticks.clone(), sourced.reports, sourced.status, plan);
             let mut flow = Flow {
                 scope,
                 ticks: ticks.clone(),

@@ -4,6 +4,8 @@
 //! start. Failures here are orderly from the operating system's view (threads leave); the kill tests of the
 //! `tombola` package do the same to whole processes.
 
+#![allow(clippy::unwrap_used)] // a test: what fails here fails the test
+
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use runtime::bindings::BindingStore;
 use runtime::memory::{MemoryBindings, MemoryLog, MemorySink};

@@ -10,6 +10,7 @@
 use super::mint_op::MintCell;
 use super::{Report, StatusMessage, Take, Tick, passed};
 use crate::bindings::{Binding, BindingError, BindingStore, PartitionEnd};
+use crate::committer::Wakers;
 use crate::shared::Shared;
 use crate::types::{Epoch, EpochTs};
 use std::cell::RefCell;
@@ -34,15 +35,21 @@ struct Begun {
     capability: Capability<EpochTs>,
 }
 
-/// Builds the operator; `cell` and `store` are there on worker 0 only.
+/// What binding needs to know of the run; `cell` and `store` are there on worker 0 only.
+pub struct BindPlan {
+    pub cell: Option<Rc<RefCell<MintCell>>>,
+    pub store: Option<Box<dyn BindingStore>>,
+    pub shared: Arc<Shared>,
+    pub wakers: Arc<Wakers>,
+}
+
+/// Builds the operator.
 pub fn bind<'s>(
     scope: Scope<'s, EpochTs>,
     ticks: StreamVec<'s, EpochTs, Tick>,
     reports: StreamVec<'s, EpochTs, Report>,
     status: StreamVec<'s, EpochTs, StatusMessage>,
-    cell: Option<Rc<RefCell<MintCell>>>,
-    store: Option<Box<dyn BindingStore>>,
-    shared: Arc<Shared>,
+    plan: BindPlan,
 ) -> StreamVec<'s, EpochTs, ()> {
     let mut builder = OperatorBuilder::new("bind".into(), scope);
     let (_output, stream) = builder.new_output::<Vec<()>>();
@@ -54,7 +61,8 @@ pub fn bind<'s>(
     let wake = scope.worker().sync_activator_for(builder.operator_info().address.to_vec());
     builder.build(move |capabilities| {
         drop(capabilities);
-        let mut binder = cell.map(|cell| Binder::new(cell, store, shared, wake));
+        let BindPlan { cell, store, shared, wakers } = plan;
+        let mut binder = cell.map(|cell| Binder::new(cell, store, shared, wakers, wake));
         move |frontiers| {
             ticks.for_each(|capability, data| {
                 if let Some(binder) = &mut binder {
@@ -83,6 +91,7 @@ pub fn bind<'s>(
 struct Binder {
     cell: Rc<RefCell<MintCell>>,
     shared: Arc<Shared>,
+    wakers: Arc<Wakers>,
     rows: Option<Sender<Binding>>,
     begun: BTreeMap<Epoch, Begun>,
     /// Reports may come before worker 0's own tick.
@@ -96,11 +105,20 @@ impl Binder {
         cell: Rc<RefCell<MintCell>>,
         store: Option<Box<dyn BindingStore>>,
         shared: Arc<Shared>,
+        wakers: Arc<Wakers>,
         wake: SyncActivator,
     ) -> Self {
         shared.bound.fetch_max(cell.borrow().replay_through.0, Ordering::SeqCst);
         let rows = store.map(|store| start_thread(store, Arc::clone(&shared), wake));
-        Binder { cell, shared, rows, begun: BTreeMap::new(), reports: BTreeMap::new(), held: BTreeMap::new() }
+        Binder {
+            cell,
+            shared,
+            wakers,
+            rows,
+            begun: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            held: BTreeMap::new(),
+        }
     }
 
     fn begin(&mut self, tick: Tick, capability: Capability<EpochTs>) {
@@ -127,6 +145,7 @@ impl Binder {
             let reports = self.reports.remove(&epoch).unwrap_or_default();
             let binding = complete_binding(begun.binding, reports);
             self.held.insert(epoch, begun.capability);
+            self.wakers.note_ends(epoch, &binding.ends);
             self.note_cut(&binding, begun.snapshot);
             match (begun.recorded, &self.rows) {
                 (Some(recorded), _) => {

@@ -1,0 +1,168 @@
+//! The sales job: orders in, decisions, stock and tickets out.
+//!
+//! ```text
+//!   commands.* ── dedup ── fresh ──> desk ── judged ──> book ──┐
+//!                   │ duplicates      ↑ │ early, late   ↑      │
+//!   oltp.public.* ──┼── table ────────┴─┼───────────────┘      │
+//!   undecodable ──┐ │                   │                      │
+//!                 └─┴───────────────────┴──────────────────────┴──> facts, serving rows, dead letters
+//! ```
+//!
+//! Dedup is keyed by command, the desk by order (with the reference tables on every worker), the book by
+//! tenant: a tenant's stock, limits and order lives are one sequence, so what it decides is what a single
+//! program reading the log in order would decide.
+
+use connectors::decode::Input;
+use operators::book::Book;
+use operators::dedup::Dedup;
+use operators::desk::Desk;
+use operators::messages::{BookIn, CommandMsg, DedupOut, DeskIn, DeskOut, Output, TableChange};
+use operators::settings::Settings;
+use operators::table::Table;
+use runtime::run::Job;
+use runtime::{Flow, Messages};
+use schemas::facts::DeadLetter;
+use schemas::rows::DeadLetterRow;
+use schemas::{Fact, ReferenceKey, Row};
+
+/// Input topics, in the order of their `TopicId`s. The order is part of every result: append only.
+pub const TOPICS: [&str; 5] = [
+    "oltp.public.offers",
+    "oltp.public.partners",
+    "oltp.public.customers",
+    "commands.orders",
+    "commands.payments",
+];
+
+/// Order of items that have the same cause.
+mod stage {
+    pub const INPUT: u8 = 0;
+    pub const DEDUP: u8 = 1;
+    pub const DESK: u8 = 2;
+    pub const BOOK: u8 = 4;
+}
+
+/// Order validation and inventory.
+pub struct Sales {
+    pub settings: Settings,
+}
+
+impl Job for Sales {
+    type Record = Input;
+    type Item = Output;
+
+    fn build<'s>(&self, flow: &mut Flow<'s, Output>, source: Messages<'s, Input>) {
+        let (others, commands) = flow.branch(source, |input| matches!(input, Input::Command { .. }));
+        let undecodable = flow.flat_map(others.clone(), |_, input| dead_letter(input));
+        let changes = flow.flat_map(others, |_, input| changes(input));
+        let commands = flow.flat_map(commands, |_, input| command(input));
+
+        let seen = flow.stateful(Dedup::new(self.settings.clone()), commands);
+        let (repeated, fresh) = flow.branch(seen, |out| matches!(out, DedupOut::Fresh(_)));
+        let fresh = flow.flat_map(fresh, |_, out| to_desk(out));
+        let repeated = flow.flat_map(repeated, |_, out| from_dedup(out));
+
+        let rows = flow.stateful(Table::default(), changes);
+        let for_desk = flow.flat_map(rows.clone(), |_, change| Some(DeskIn::Change(change)));
+        let for_book = flow.flat_map(rows, |_, change| to_book(change));
+
+        let desk_in = flow.merge(vec![fresh, for_desk]);
+        let judged = flow.stateful(Desk::new(self.settings.clone()), desk_in);
+        let (answered, judged) = flow.branch(judged, |out| matches!(out, DeskOut::ToBook(_)));
+        let judged = flow.flat_map(judged, |_, out| from_desk(out));
+        let answered = flow.flat_map(answered, |_, out| answer(out));
+
+        let book_in = flow.merge(vec![judged, for_book]);
+        let booked = flow.stateful(Book::new(self.settings.clone()), book_in);
+
+        for (stage, outputs) in [
+            (stage::INPUT, undecodable),
+            (stage::DEDUP, repeated),
+            (stage::DESK, answered),
+            (stage::BOOK, booked),
+        ] {
+            let told = flow.flat_map(outputs, |_, output| tell(output));
+            flow.deliver(stage, told);
+        }
+    }
+}
+
+fn command(input: Input) -> Option<CommandMsg> {
+    match input {
+        Input::Command { command, payload_hash, raw } => Some(CommandMsg { command, payload_hash, raw }),
+        Input::Changes(_) | Input::Bad(_) => None,
+    }
+}
+
+fn changes(input: Input) -> Vec<schemas::reference::Change> {
+    match input {
+        Input::Changes(changes) => changes,
+        Input::Command { .. } | Input::Bad(_) => Vec::new(),
+    }
+}
+
+fn dead_letter(input: Input) -> Option<Output> {
+    match input {
+        Input::Bad(letter) => Some(Output::DeadLetter(letter)),
+        Input::Command { .. } | Input::Changes(_) => None,
+    }
+}
+
+fn to_desk(out: DedupOut) -> Option<DeskIn> {
+    match out {
+        DedupOut::Fresh(command) => Some(DeskIn::Command(command)),
+        DedupOut::Out(_) => None,
+    }
+}
+
+fn from_dedup(out: DedupOut) -> Option<Output> {
+    match out {
+        DedupOut::Out(output) => Some(output),
+        DedupOut::Fresh(_) => None,
+    }
+}
+
+/// The book keeps stock by offer and limits by customer; partners are the desk's alone.
+fn to_book(change: TableChange) -> Option<BookIn> {
+    (!matches!(change.key, ReferenceKey::Partner { .. })).then_some(BookIn::Change(change))
+}
+
+fn from_desk(out: DeskOut) -> Option<BookIn> {
+    match out {
+        DeskOut::ToBook(message) => Some(message),
+        DeskOut::Out(_) => None,
+    }
+}
+
+fn answer(out: DeskOut) -> Option<Output> {
+    match out {
+        DeskOut::Out(output) => Some(output),
+        DeskOut::ToBook(_) => None,
+    }
+}
+
+/// A dead letter is a record of its topic and a row of its table.
+fn tell(output: Output) -> impl Iterator<Item = Output> {
+    let (first, second) = match output {
+        Output::DeadLetter(letter) => {
+            let row = Output::Row(Row::DeadLetter(Box::new(row_of(&letter))));
+            (Output::Fact(Fact::DeadLetter(letter)), Some(row))
+        }
+        other => (other, None),
+    };
+    std::iter::once(first).chain(second)
+}
+
+fn row_of(letter: &DeadLetter) -> DeadLetterRow {
+    DeadLetterRow {
+        id: letter.id.clone(),
+        topic: letter.topic.clone(),
+        partition: letter.partition,
+        offset: letter.offset,
+        reason: letter.reason.clone(),
+        payload: letter.payload.clone(),
+        first_seen_ms: letter.record_time_ms,
+        attempts: 1,
+        status: "open".into(),
+    }
+}
