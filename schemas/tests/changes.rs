@@ -82,6 +82,7 @@ fn operations_become_changes() {
     check(&op("r", Value::Null, offer()), "upsert 7 o1 250 (read) @5");
     check(&op("d", offer(), Value::Null), "delete 7 o1 @5");
     check(&op("d", key_only, Value::Null), "delete 7 o1 @5");
+    check(&op("u", json!({"plan": "x"}), offer()), "upsert 7 o1 250 @5");
     check(&op("t", Value::Null, Value::Null), "truncate 7 @5");
     check(&op("m", Value::Null, Value::Null), "nothing @5");
     check(&op("x", Value::Null, Value::Null), "`op` is \"x\"");
@@ -195,6 +196,105 @@ fn positions_grow_with_the_binary_log() {
         at("mysql-bin.1000000", 4, 0),
     ];
     assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
+}
+
+/// The one column of a wrapped message, by its schema's type and name.
+fn wrapped(ty: &str, name: &str, value: Value) -> String {
+    let row = json!({"type": "struct", "field": "after",
+        "fields": [{"type": ty, "name": name, "parameters": {"scale": "2"}, "field": "x"}]});
+    let message =
+        json!({"schema": {"type": "struct", "fields": [row]}, "payload": {"op": "c", "after": {"x": value}}});
+    match schemas::debezium::message(message.to_string().as_bytes(), &Default::default()) {
+        Ok(schemas::debezium::Message::Change(change)) => format!("{:?}", change.after.unwrap()[0].1),
+        Ok(other) => format!("{other:?}"),
+        Err(why) => why,
+    }
+}
+
+#[test]
+fn every_time_type_keeps_its_precision() {
+    let check = |ty: &str, name: &str, value: Value, expected: &str| {
+        let found = wrapped(ty, name, value);
+        assert!(found.contains(expected), "{name}: {found:?} should say {expected:?}");
+    };
+    check("int32", "io.debezium.time.Date", json!(-1), "Date(-1)");
+    check("int32", "io.debezium.time.Time", json!(5), "Time(5000000)");
+    check("int64", "io.debezium.time.MicroTime", json!(5), "Time(5000)");
+    check("int64", "io.debezium.time.NanoTime", json!(5), "Time(5)");
+    check("int64", "io.debezium.time.Timestamp", json!(-5), "Timestamp(-5000000)");
+    check("int64", "io.debezium.time.MicroTimestamp", json!(5), "Timestamp(5000)");
+    check("int64", "io.debezium.time.NanoTimestamp", json!(i64::MAX), "Timestamp(9223372036854775807)");
+    check("int64", "io.debezium.time.MicroTimestamp", json!(i64::MAX), "Timestamp(9223372036854775807000)");
+    check(
+        "string",
+        "io.debezium.time.ZonedTimestamp",
+        json!("1970-01-01T01:00:00.000001+01:00"),
+        "Timestamp(1000)",
+    );
+    check(
+        "string",
+        "io.debezium.time.ZonedTimestamp",
+        json!("soon"),
+        "`after`: `x`: \"soon\" is not an ISO 8601 time",
+    );
+    check("string", "io.debezium.time.ZonedTime", json!("00:30:00+01:00"), "Time(84600000000000)");
+    check("string", "io.debezium.time.ZonedTime", json!("00:00:01.5Z"), "Time(1500000000)");
+    check("string", "io.debezium.time.ZonedTime", json!("25:00:00Z"), "is not an ISO 8601 time of day");
+    check("int32", "org.apache.kafka.connect.data.Date", json!(19_000), "Date(19000)");
+    check("int32", "org.apache.kafka.connect.data.Time", json!(7), "Time(7000000)");
+    check("int64", "org.apache.kafka.connect.data.Timestamp", json!(7), "Timestamp(7000000)");
+    check("int64", "io.debezium.time.MicroDuration", json!(7), "Duration(7000)");
+    check("int64", "io.debezium.time.NanoTime", json!("7"), "\"7\" is not a whole number");
+    check("bytes", "org.apache.kafka.connect.data.Decimal", json!("/zg="), "unscaled: -200, scale: 2");
+    check("bytes", "org.apache.kafka.connect.data.Decimal", json!("%"), "is not base64");
+    check("bytes", "", Value::Null, "Null");
+}
+
+/// The contract of an offer's envelope as a connector with an Avro converter registers it.
+fn avro_envelope() -> String {
+    let field = |name: &str, ty: Value| json!({"name": name, "type": ty});
+    let decimal = json!({"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 0,
+        "connect.name": "org.apache.kafka.connect.data.Decimal", "connect.parameters": {"scale": "0"}});
+    let micros = json!({"type": "long", "connect.name": "io.debezium.time.MicroTimestamp"});
+    let row = json!({"type": "record", "name": "Value", "fields": [
+        field("tenant", json!("string")), field("offer_id", json!("string")), field("kind", json!("string")),
+        field("price_minor", decimal), field("currency", json!("string")), field("stock_total", json!("long")),
+        field("sale_opens_at_ms", json!(["null", micros])), field("max_per_order", json!("int")),
+        field("restock_on_refund", json!("boolean")), field("status", json!("string"))]});
+    let source = json!({"type": "record", "name": "Source", "namespace": "io.debezium.connector.postgresql",
+        "fields": [field("ts_ms", json!("long")), field("lsn", json!(["null", "long"])), field("table", json!("string"))]});
+    json!({"type": "record", "name": "Envelope", "namespace": "oltp.public.offers", "fields": [
+        field("before", json!(["null", row])), field("after", json!(["null", "Value"])), field("source", source),
+        field("op", json!("string"))]})
+    .to_string()
+}
+
+#[test]
+fn avro_changes_arrive_like_json_ones() {
+    let row = json!({"tenant": "t", "offer_id": "o1", "kind": "seat", "price_minor": "\u{1}\u{2}", "currency": "EUR",
+        "stock_total": 3, "sale_opens_at_ms": 5_000_000, "max_per_order": 1, "restock_on_refund": false, "status": "open"});
+    let change =
+        json!({"before": null, "after": row, "source": {"ts_ms": 5, "lsn": 7, "table": "offers"}, "op": "u"});
+    let plain: serde_avro_fast::Schema =
+        avro_envelope().replace("\"logicalType\"", "\"was\"").parse().unwrap();
+    let mut bytes = vec![0, 0, 0, 0, 42];
+    serde_avro_fast::to_datum(&change, &mut bytes, &mut serde_avro_fast::ser::SerializerConfig::new(&plain))
+        .unwrap();
+
+    let mut decoder = ChangeDecoder::default();
+    let unknown = decoder.decode_change(OFFERS, None, Some(&bytes)).unwrap_err();
+    assert_eq!(unknown, schemas::DecodeError::UnknownSchema(42));
+    decoder.avro.add(42, &avro_envelope());
+    let decoded = decoder.decode_change(OFFERS, None, Some(&bytes)).unwrap();
+    let Change::Upsert { lsn: 7, row: Reference::Offer(offer) } = &decoded.changes[0] else {
+        panic!("{decoded:?}")
+    };
+    assert_eq!(
+        (offer.price_minor, offer.sale_opens_at_ms, decoded.source_ts_ms),
+        (258, Some(5_000), Some(5))
+    );
+    let cut = decoder.decode_change(OFFERS, None, Some(&bytes[..30])).unwrap_err().to_string();
+    assert!(cut.contains("schema id 42"), "{cut}");
 }
 
 proptest! {

@@ -109,8 +109,11 @@ fn to_change(
     let lsn = lsn(envelope)?;
     let changes = match (envelope.op, &envelope.before, &envelope.after) {
         (Op::Truncate, _, _) => vec![Change::Truncate { lsn, table }],
-        (Op::Delete, Some(before), _) => vec![Change::Delete { lsn, key: key_in(table, before)? }],
-        (Op::Delete, None, _) => vec![Change::Delete { lsn, key: key_in(table, &message_key()?)? }],
+        (Op::Delete, before, _) => {
+            let in_row = before.as_ref().and_then(|before| key_in(table, before).ok());
+            let key = in_row.map_or_else(|| key_in(table, &message_key()?), Ok)?;
+            vec![Change::Delete { lsn, key }]
+        }
         (_, before, Some(after)) => upsert(table, lsn, before.as_ref(), after)?,
         (op, _, None) => return Err(format!("`op` is {}, but there is no row `after` it", op.letter())),
     };
@@ -137,10 +140,9 @@ fn upsert(
 ) -> Result<Vec<Change>, String> {
     let row = reference(table, after)?;
     row.check()?;
-    let moved_from = match before {
-        Some(before) => Some(key_in(table, before)?).filter(|key| *key != row.key()),
-        None => None,
-    };
+    // Where the source leaves the key out of `before`, the connector itself splits a key's change in two.
+    let old_key = before.and_then(|before| key_in(table, before).ok());
+    let moved_from = old_key.filter(|key| *key != row.key());
     let delete = moved_from.map(|key| Change::Delete { lsn, key });
     Ok(delete.into_iter().chain([Change::Upsert { lsn, row }]).collect())
 }
