@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Invariants, asserted in release builds after every movement: available + held + sold = stock_total, which
-//! is what was ever issued less what was withdrawn; none of them negative; and where a shrink is due
-//! nothing is available, because whatever is released leaves at once.
+//! is what was ever issued less what was withdrawn, and none of them is negative. At the end of every epoch:
+//! where a shrink is due nothing is available, because whatever is released leaves at once.
 //!
 //! Units of a refund that doesn't restock stay in `sold`: they exist and can't be sold again. A deleted
 //! offer is a shrink to nothing; its accounts stay while anything is held or sold, then they close.
@@ -258,7 +258,9 @@ impl Stock {
         touched.sort_unstable_by_key(|(key, _)| *key);
         for (key, at) in touched {
             if let Some(offer) = self.offers.map.get(&key) {
-                ctx.emit(at, stock_row(offer, self.balances(key)));
+                let balances = self.balances(key);
+                balances.assert_at_rest(offer);
+                ctx.emit(at, stock_row(offer, balances));
             }
         }
     }
@@ -285,8 +287,8 @@ impl Stock {
     /// Proves every account and every offer, as after a restore.
     pub fn audit(&self) {
         self.ledger.audit();
-        for (key, _) in self.offers.map.iter() {
-            self.balances(*key);
+        for (key, offer) in self.offers.map.iter() {
+            self.balances(*key).assert_at_rest(offer);
         }
     }
 
@@ -307,12 +309,17 @@ impl Balances {
             offer.tenant,
             offer.offer_id
         );
+    }
+
+    /// What holds once whatever was handled is done: units that are due to leave never lie available.
+    fn assert_at_rest(&self, offer: &Offer) {
         assert!(
-            offer.shrink_due == 0 || (0 < offer.shrink_due && available == 0),
-            "{}/{}: {} are due to leave while {available} are available",
+            offer.shrink_due == 0 || (offer.shrink_due > 0 && self.available == 0),
+            "{}/{}: {} are due to leave while {} are available",
             offer.tenant,
             offer.offer_id,
-            offer.shrink_due
+            offer.shrink_due,
+            self.available
         );
     }
 }
