@@ -180,4 +180,3 @@ fn tell(progress: &Sender<Progress>, decided: Epoch, ends: Vec<runtime::bindings
     // A listener that has left misses nothing it wants.
     let _ = progress.send(Progress { decided, at: Instant::now(), ends });
 }
-

@@ -1,4 +1,7 @@
-//! The `tombola` program: parses the command line and calls the command.
-fn main() {
-    print!("{}", pipelines::config::Config::default().describe());
+//! The `tombola` program. Everything it does is in the library's `commands`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pipelines::commands::main()
 }

@@ -32,15 +32,15 @@ component! {
     /// Epochs, back-pressure and snapshots. None of these changes a decision.
     pub struct Runtime {
         /// Length of an epoch while there is work, in milliseconds. Shorter: sooner decided, more commits. 1 to 10000.
-        epoch_ms: u64 = 10;
+        epoch_ms: i64 = 10;
         /// Length of an epoch while there is none, in milliseconds. Timers fire with this resolution when idle.
-        idle_epoch_ms: u64 = 100;
+        idle_epoch_ms: i64 = 100;
         /// Most records of one epoch. Soft: records of one millisecond stay together.
         epoch_records_max: usize = 25_000;
         /// Most epochs that may be minted and not yet decided; beyond it minting waits (back-pressure).
         epochs_in_flight_max: u64 = 16;
         /// Time between snapshots, in milliseconds. Shorter: sooner live after a crash, more writing.
-        snapshot_every_ms: u64 = 5_000;
+        snapshot_every_ms: i64 = 5_000;
         /// How far ahead of the clock a record may claim to be, in milliseconds; beyond it the claim is cut back
         /// to the clock and counted.
         claim_ahead_ms_max: i64 = 300_000;

@@ -85,12 +85,12 @@ impl Generator {
     /// A generator at the beginning of its stream.
     pub fn new(options: Options) -> Self {
         let businesses = world::businesses(options.orders.unwrap_or(ENDLESS_STOCKED_FOR));
-        let mut changes = Changes::new(options.start_ms);
+        let mut changes = Changes::default();
         Generator {
             dice: Dice::new(options.seed),
             demand: Zipf::new(world::OFFERS),
             left: businesses.iter().map(|b| b.offers.iter().map(|o| o.stock_total).collect()).collect(),
-            reference_rows: changes.snapshot(&businesses).into(),
+            reference_rows: changes.snapshot(&businesses, options.start_ms).into(),
             changes,
             businesses,
             pending: BinaryHeap::new(),
@@ -234,7 +234,7 @@ impl Generator {
                 _ => offer.price_minor += 10,
             }
             self.left[business][rank] += offer.stock_total - before.stock_total;
-            let body = self.changes.update(&before, offer, at_ms);
+            let body = self.changes.update(&before, offer);
             self.plan_body(at_ms, body);
         }
         if number % GARBAGE_EVERY == GARBAGE_EVERY - 1 {

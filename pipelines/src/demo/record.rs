@@ -1,18 +1,20 @@
 //! One record on its way into the log: what it says, when, and its bytes.
 
-use compact_str::CompactString as Text;
 use connectors::embedded::NewRecord;
-use schemas::{Command, SchemaIds, encode_command};
+use schemas::debezium::{Op, envelope, key_of};
+use schemas::{Command, Record, Reference, SchemaIds, encode_command};
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     Command(Command),
-    /// A change of a reference table, as Debezium's JSON converter writes it (without schema).
+    /// A change of a reference row, written as Debezium's JSON converter does.
     Change {
-        topic: &'static str,
-        key: Text,
-        json: String,
+        op: Op,
+        before: Option<Box<Reference>>,
+        after: Box<Reference>,
+        /// Position in the source's log.
+        lsn: u64,
     },
     /// Bytes that mean nothing: bound for the dead letters.
     Garbage(Vec<u8>),
@@ -30,22 +32,28 @@ impl Body {
     pub fn topic(&self) -> &'static str {
         match self {
             Body::Command(command) => command.record().topic(),
-            Body::Change { topic, .. } => topic,
-            Body::Garbage(_) => "commands.orders",
+            Body::Change { after, .. } => after.table().topic(),
+            Body::Garbage(_) => Record::PlaceOrder.topic(),
         }
     }
 
-    /// The record as appended: Avro in the wire format for a command, keyed by its order.
+    /// The record as appended at `timestamp_ms`: a command in Avro, keyed by its order; a change in JSON,
+    /// made at that moment, keyed by its row.
     pub fn encode(&self, ids: &SchemaIds, timestamp_ms: i64) -> NewRecord {
         let (key, value) = match self {
-            Body::Command(command) => {
-                let mut value = Vec::with_capacity(160);
-                encode_command(command, |record| ids.of(record), &mut value);
-                (Some(command.order_id().as_bytes().to_vec()), value)
+            Body::Command(command) => (Some(command.order_id().as_bytes().to_vec()), avro(command, ids)),
+            Body::Change { op, before, after, lsn } => {
+                let json = envelope(*op, before.as_deref(), Some(after), timestamp_ms, *lsn);
+                (Some(key_of(&after.key()).into_bytes()), json.into_bytes())
             }
-            Body::Change { key, json, .. } => (Some(key.as_bytes().to_vec()), json.clone().into_bytes()),
             Body::Garbage(bytes) => (None, bytes.clone()),
         };
         NewRecord { partition: None, key, value: Some(value), timestamp_ms, headers: Vec::new() }
     }
+}
+
+fn avro(command: &Command, ids: &SchemaIds) -> Vec<u8> {
+    let mut value = Vec::with_capacity(192);
+    encode_command(command, |record| ids.of(record), &mut value);
+    value
 }

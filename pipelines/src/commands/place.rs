@@ -1,0 +1,56 @@
+//! Which settings and which data directory: the arguments most commands share.
+
+use super::Failure;
+use crate::config::Config;
+use connectors::embedded::Log;
+use sinks::embedded::Reader;
+use std::path::{Path, PathBuf};
+
+/// Where to work.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Place {
+    /// Settings file (TOML). Without it: tombola.toml of the current directory where there is one, else the defaults.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data directory; overrides pipeline.data_dir of the settings.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// The settings, with the data directory that was asked for.
+    pub fn load(&self) -> Result<Config, Failure> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(dir) = &self.data_dir {
+            config.pipeline.data_dir = dir.clone();
+        }
+        Ok(config)
+    }
+
+    /// The data directory.
+    pub fn dir(&self) -> Result<PathBuf, Failure> {
+        Ok(self.load()?.pipeline.data_dir)
+    }
+
+    /// The tables of a data directory in which a pipeline has run.
+    pub fn tables(&self) -> Result<Reader, Failure> {
+        let dir = self.dir()?;
+        expect_file(&dir, "tombola.db", "no pipeline has run there: start one with `tombola run`")?;
+        Ok(Reader::open(&dir)?)
+    }
+
+    /// The log of a data directory into which something was produced.
+    pub fn log(&self) -> Result<Log, Failure> {
+        let dir = self.dir()?;
+        expect_file(&dir, "log.db", "nothing was produced there: put records in with `tombola produce`")?;
+        Ok(Log::open_read_only(&dir)?)
+    }
+}
+
+fn expect_file(dir: &Path, file: &str, remedy: &str) -> Result<(), Failure> {
+    if dir.join(file).exists() {
+        return Ok(());
+    }
+    let dir = dir.display();
+    Err(Failure::Usage(format!("{dir} holds no {file}: {remedy}, or name another --data-dir")))
+}

@@ -1,0 +1,137 @@
+//! What a running pipeline counts, as Prometheus knows it.
+//!
+//! ```text
+//!   engine ─ counts ─> Metrics ─ once a second ─> DATA_DIR/metrics.prom ─> tombola status --metrics
+//! ```
+//!
+//! The file is replaced whole, so a reader never sees half of it; a crash leaves the last one. Counters
+//! begin at zero with each process, as Prometheus expects.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+
+/// Where a pipeline writes them, within its data directory.
+pub const FILE: &str = "metrics.prom";
+
+/// Of one job's topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TopicLabels {
+    pub job: &'static str,
+    pub topic: String,
+}
+
+/// Of one reason of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabels {
+    pub job: &'static str,
+    pub reason: &'static str,
+}
+
+/// A gauge of seconds.
+pub type Seconds = Gauge<f64, AtomicU64>;
+
+/// Every family. Clones count into the same numbers; counting costs one atomic addition.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    pub records_in: Family<TopicLabels, Counter>,
+    pub records_out: Family<TopicLabels, Counter>,
+    pub refusals: Family<ReasonLabels, Counter>,
+    pub dead_letters: Counter,
+    pub epoch_minted: Gauge,
+    pub epoch_bound: Gauge,
+    pub epoch_committed: Gauge,
+    pub epoch_published: Gauge,
+    pub frontier_age: Seconds,
+    pub snapshot_size: Gauge,
+    pub snapshot_duration: Seconds,
+}
+
+impl Metrics {
+    /// All families under their names.
+    pub fn registry(&self) -> Registry {
+        let mut r = Registry::with_prefix("tombola");
+        r.register("records_in", "Records read, by job and topic", self.records_in.clone());
+        r.register("records_out", "Facts written, by job and topic", self.records_out.clone());
+        r.register(
+            "refusals",
+            "Orders refused, by reason (an order counts under each)",
+            self.refusals.clone(),
+        );
+        r.register("dead_letters", "Records nothing could be done with", self.dead_letters.clone());
+        r.register("epoch_minted", "Last epoch minted", self.epoch_minted.clone());
+        r.register("epoch_bound", "Last epoch whose binding is durable", self.epoch_bound.clone());
+        r.register(
+            "epoch_committed",
+            "Last epoch decided: facts and tables committed",
+            self.epoch_committed.clone(),
+        );
+        r.register(
+            "epoch_published",
+            "Last epoch that every analytical store has",
+            self.epoch_published.clone(),
+        );
+        r.register_with_unit(
+            "frontier_age",
+            "How far the decided frontier's now is behind the clock",
+            Unit::Seconds,
+            self.frontier_age.clone(),
+        );
+        r.register_with_unit(
+            "snapshot_size",
+            "Size of the last snapshot",
+            Unit::Bytes,
+            self.snapshot_size.clone(),
+        );
+        r.register_with_unit(
+            "snapshot_duration",
+            "Time from the start of the last snapshot to its manifest",
+            Unit::Seconds,
+            self.snapshot_duration.clone(),
+        );
+        r
+    }
+
+    /// Prometheus' text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry()).expect("writing into a string can't fail");
+        text
+    }
+
+    /// Replaces the file in `dir`.
+    ///
+    /// # Errors
+    /// Where it can't be written: say so and go on, no decision depends on it.
+    pub fn write(&self, dir: &Path) -> std::io::Result<()> {
+        let staged = dir.join(format!("{FILE}.new"));
+        std::fs::write(&staged, self.text())?;
+        std::fs::rename(staged, dir.join(FILE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_can_be_read_as_prometheus_text() {
+        let metrics = Metrics::default();
+        metrics.refusals.get_or_create(&ReasonLabels { job: "sales", reason: "sold_out" }).inc_by(3);
+        metrics.frontier_age.set(0.25);
+        let text = metrics.text();
+        for line in [
+            "tombola_refusals_total{job=\"sales\",reason=\"sold_out\"} 3",
+            "tombola_frontier_age_seconds 0.25",
+            "tombola_epoch_published 0",
+            "# EOF",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

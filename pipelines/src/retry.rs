@@ -1,0 +1,187 @@
+//! Sending a dead letter in again, once.
+//!
+//! ```text
+//!   retries.lock ─ taken ─> is the id in `dead-letters.retries`? ─ no ─> one transaction on log.db:
+//!                                                                         original bytes → their topic (header `retry-of`)
+//!                                                                         the id         → dead-letters.retries
+//! ```
+//!
+//! Invariant: an id is in `dead-letters.retries` if and only if its record was appended again, because both
+//! go in with one transaction; the lock keeps two retries of one id from passing the question together.
+//! A crash before the commit leaves neither, after it both; the lock goes with its process.
+
+use crate::commands::Failure;
+use connectors::embedded::{Log, NewRecord, StoredRecord};
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
+
+/// The topic that remembers which dead letters were sent in again; one partition.
+pub const RETRIES: &str = "dead-letters.retries";
+
+/// The header that names the dead letter a record is a retry of.
+pub const RETRY_OF: &str = "retry-of";
+
+/// A record's place in the log, as a dead letter is named: `topic/partition/offset`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RecordId {
+    pub topic: String,
+    pub partition: u32,
+    pub offset: u64,
+}
+
+/// What became of one id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in its topic once more, at this offset.
+    Appended { offset: u64 },
+    /// It was before; nothing was done.
+    Already,
+}
+
+impl RecordId {
+    /// Reads `topic/partition/offset`.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] where it isn't one.
+    pub fn parse(text: &str) -> Result<RecordId, Failure> {
+        let mut parts = text.rsplitn(3, '/');
+        let (offset, partition, topic) = (parts.next(), parts.next(), parts.next());
+        let parsed =
+            offset.and_then(|o| o.parse().ok()).zip(partition.and_then(|p| p.parse().ok())).zip(topic);
+        let ((offset, partition), topic) = parsed.ok_or_else(|| {
+            Failure::Usage(format!(
+                "{text:?} is no id of a dead letter; ids look like commands.orders/0/1234"
+            ))
+        })?;
+        Ok(RecordId { topic: topic.to_owned(), partition, offset })
+    }
+}
+
+impl std::fmt::Display for RecordId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// Ids that were sent in again.
+///
+/// # Errors
+/// Where the log can't be read.
+pub fn retried(log: &Log) -> Result<HashSet<String>, Failure> {
+    let mut ids = HashSet::new();
+    if !log.topics()?.iter().any(|topic| topic.topic == RETRIES) {
+        return Ok(ids);
+    }
+    let (mut from, end) = (0, log.end(RETRIES, 0)?);
+    while from < end {
+        let records = log.read(RETRIES, 0, from, 10_000)?;
+        from += records.len() as u64;
+        ids.extend(records.into_iter().filter_map(|r| String::from_utf8(r.value?).ok()));
+    }
+    Ok(ids)
+}
+
+/// Sends each record in again, unless it was before. What became of each, in order.
+///
+/// # Errors
+/// The ids before the one that failed have been dealt with for good.
+pub fn retry(dir: &Path, ids: &[RecordId]) -> Result<Vec<Outcome>, Failure> {
+    let _lock = lock(dir)?;
+    let log = Log::open(dir)?;
+    let mut appender = Log::appender(dir)?;
+    let mut done = retried(&log)?;
+    let mut outcomes = Vec::with_capacity(ids.len());
+    for id in ids {
+        if !done.insert(id.to_string()) {
+            outcomes.push(Outcome::Already);
+            continue;
+        }
+        let again = again(original(&log, id)?, id);
+        let mark = NewRecord {
+            partition: Some(0),
+            value: Some(id.to_string().into_bytes()),
+            timestamp_ms: again.timestamp_ms,
+            ..NewRecord::default()
+        };
+        let placed = appender.append_many(&[(&id.topic, &[again]), (RETRIES, &[mark])])?;
+        outcomes.push(Outcome::Appended { offset: placed[0][0].1 });
+    }
+    Ok(outcomes)
+}
+
+fn lock(dir: &Path) -> Result<File, Failure> {
+    let path = dir.join("retries.lock");
+    let file = File::options().create(true).append(true).open(&path);
+    let locked = file.and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|e| {
+        Failure::Runtime(format!("{}: {e}; check that the data directory may be written", path.display()))
+    })
+}
+
+fn original(log: &Log, id: &RecordId) -> Result<StoredRecord, Failure> {
+    let absent =
+        || Failure::Usage(format!("{id}: the log holds no such record; `tombola status` shows its ends"));
+    if log.end(&id.topic, id.partition)? <= id.offset {
+        return Err(absent());
+    }
+    log.read(&id.topic, id.partition, id.offset, 1)?.pop().ok_or_else(absent)
+}
+
+/// The same bytes, arriving now.
+fn again(record: StoredRecord, id: &RecordId) -> NewRecord {
+    let mut headers = record.headers;
+    headers.retain(|(name, _)| name != RETRY_OF);
+    headers.push((RETRY_OF.to_owned(), id.to_string().into_bytes()));
+    NewRecord {
+        partition: Some(record.partition),
+        key: record.key,
+        value: record.value,
+        timestamp_ms: crate::clock_ms(),
+        headers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log_with_garbage() -> (tempfile::TempDir, RecordId) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut appender = Log::appender(dir.path()).unwrap();
+        let garbage =
+            NewRecord { key: Some(b"k".into()), value: Some(b"garbage".into()), ..NewRecord::default() };
+        appender.append("commands.orders", &[garbage]).unwrap();
+        (dir, RecordId::parse("commands.orders/0/0").unwrap())
+    }
+
+    #[test]
+    fn a_dead_letter_enters_once_however_often_it_is_retried() {
+        let (dir, id) = log_with_garbage();
+        assert_eq!(retry(dir.path(), std::slice::from_ref(&id)).unwrap(), [Outcome::Appended { offset: 1 }]);
+        assert_eq!(
+            retry(dir.path(), &[id.clone(), id.clone()]).unwrap(),
+            [Outcome::Already, Outcome::Already]
+        );
+        let log = Log::open(dir.path()).unwrap();
+        let again = log.read("commands.orders", 0, 1, 10).unwrap();
+        assert_eq!(again.len(), 1);
+        assert_eq!(
+            (again[0].key.as_deref(), again[0].value.as_deref()),
+            (Some(&b"k"[..]), Some(&b"garbage"[..]))
+        );
+        assert_eq!(again[0].headers, [("retry-of".to_owned(), b"commands.orders/0/0".to_vec())]);
+        assert!(retried(&log).unwrap().contains("commands.orders/0/0"));
+    }
+
+    #[test]
+    fn an_id_that_names_no_record_is_refused() {
+        let (dir, _) = log_with_garbage();
+        for (id, wanted) in
+            [("nonsense", "is no id"), ("a/b/c", "is no id"), ("commands.orders/0/7", "no such record")]
+        {
+            let error = RecordId::parse(id).and_then(|id| retry(dir.path(), &[id])).unwrap_err();
+            assert!(error.to_string().contains(wanted), "{id}: {error}");
+        }
+    }
+}
