@@ -142,7 +142,11 @@ fn check_ticket_key(bindings: &mut BindingsDb, settings: &Settings) -> Result<()
     Ok(())
 }
 
-fn sinks(
+/// The sinks of a data directory, in the order in which they commit.
+///
+/// # Errors
+/// Where one can't be opened, or a newer generation has it.
+pub fn sinks(
     dir: &Path,
     generation: Generation,
     ids: SchemaIds,

@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod logging;
 pub mod metrics;
 pub mod retry;
+pub mod verify;
 
 /// The clock, UTC milliseconds. Only the edges read it: producers, status, the minting of epochs.
 pub fn clock_ms() -> i64 {

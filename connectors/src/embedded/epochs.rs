@@ -10,6 +10,7 @@
 //! (decimal), and a half-done epoch never exists.
 
 use super::append::{Staged, Topics, choose_partition, insert};
+use super::checkpoint::Checkpointer;
 use super::db::Db;
 use super::error::{EmbeddedError, classify};
 use runtime::digest::{Digest, NOTHING_SAID, RunningDigest};
@@ -27,6 +28,7 @@ pub struct LogEpochs {
     db: Db,
     topics: Topics,
     generation: Option<Generation>,
+    _checkpointer: Checkpointer,
 }
 
 impl LogEpochs {
@@ -35,7 +37,8 @@ impl LogEpochs {
     /// # Errors
     /// As [`super::Log::open`].
     pub fn open(dir: &Path) -> Result<Self, EmbeddedError> {
-        Ok(LogEpochs { db: Db::open(dir)?, topics: Topics::default(), generation: None })
+        let _checkpointer = Checkpointer::start(Db::open(dir)?);
+        Ok(LogEpochs { db: Db::open(dir)?, topics: Topics::default(), generation: None, _checkpointer })
     }
 
     /// Running digests of the epochs after `after` that have facts, at most `max`.
@@ -56,6 +59,16 @@ impl LogEpochs {
     /// See [`EmbeddedError`].
     pub fn digest_at(&self, epoch: Epoch) -> Result<Digest, EmbeddedError> {
         digest_at(&self.db.conn, epoch).map_err(|e| self.db.failed("read a digest", e))
+    }
+
+    /// Takes the running digest up where a replay that doesn't begin with the log begins.
+    ///
+    /// # Errors
+    /// See [`EmbeddedError`].
+    pub fn seed_digest(&self, through: Epoch, digest: Digest) -> Result<(), EmbeddedError> {
+        let insert = "INSERT INTO epoch_digests (epoch, digest) VALUES (?1, ?2)";
+        let inserted = self.db.conn.execute(insert, params![through.0 as i64, digest]);
+        inserted.map(drop).map_err(|e| self.db.failed("seed a digest", e))
     }
 
     fn try_fence(&mut self, generation: Generation) -> Result<(), SinkError> {

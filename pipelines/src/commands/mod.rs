@@ -18,6 +18,7 @@ pub mod query;
 pub mod run;
 pub mod schemas;
 pub mod status;
+pub mod verify;
 
 use clap::{Parser, Subcommand};
 pub use failure::Failure;
@@ -51,6 +52,7 @@ pub enum Command {
     Run(run::Run),
     Produce(produce::Produce),
     Status(status::Status),
+    Verify(verify::Verify),
     Digest(digest::Digest),
     Query(query::Query),
     DeadLetters(dead_letters::DeadLetters),
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Run(command) => command.run(),
         Command::Produce(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Verify(command) => command.run(),
         Command::Digest(command) => command.run(),
         Command::Query(command) => command.run(),
         Command::DeadLetters(command) => command.run(),

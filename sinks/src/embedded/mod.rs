@@ -10,6 +10,8 @@
 //! newest generation. A crash leaves whole transactions; the lock goes with its process.
 
 mod bindings;
+mod checkpoint;
+mod compare;
 mod db;
 mod digest;
 mod error;
@@ -21,6 +23,7 @@ mod serving;
 mod tests;
 
 pub use bindings::BindingsDb;
+pub use compare::{RowDifference, compare, seed_digest};
 pub use digest::{TableDigest, digest, fold_rows, hex};
 pub use error::EmbeddedError;
 pub use facts::FactsSink;
