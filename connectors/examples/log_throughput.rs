@@ -127,5 +127,9 @@ fn notice(dir: &Path, records: &[NewRecord]) {
     }
     appender.join().unwrap();
     delays.sort_unstable();
-    println!("noticed after p50 {:.2?}, p99 {:.2?}", delays[delays.len() / 2], delays[delays.len() * 99 / 100]);
+    println!(
+        "noticed after p50 {:.2?}, p99 {:.2?}",
+        delays[delays.len() / 2],
+        delays[delays.len() * 99 / 100]
+    );
 }

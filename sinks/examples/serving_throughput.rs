@@ -21,6 +21,7 @@ fn main() {
         serving(dir.path(), epochs, rows);
     }
     bindings(tempfile::tempdir_in(&parent).unwrap().path());
+    paced(tempfile::tempdir_in(&parent).unwrap().path());
 }
 
 /// A scattered id, as order ids are.
@@ -57,20 +58,55 @@ fn stock(n: u64) -> Row {
     }))
 }
 
-fn serving(dir: &Path, epochs: u64, rows: u64) {
+fn opened(dir: &Path) -> ServingSink<Row> {
     let generation = BindingsDb::open(dir).unwrap().begin_generation("1", "{}", 1, 0).unwrap().generation;
-    let mut sink: ServingSink<Row> = ServingSink::open(dir, generation, |row| Some(row)).unwrap();
+    ServingSink::open(dir, generation, |row| Some(row)).unwrap()
+}
+
+/// `rows` rows, half of them orders, from the `from`th order on.
+fn epoch(e: u64, from: u64, rows: u64) -> EpochItems<Row> {
     let at = At::record(Position::record(1, Class::Command, PLACE, Offset(0)));
+    let rows = (from..from + rows / 2).flat_map(|n| [order(n), stock(n)]);
+    EpochItems { epoch: Epoch(e), now: 0, items: rows.map(|body| Item { at, stage: 0, body }).collect() }
+}
+
+/// An epoch of 100 rows every 10 ms, as 5,000 orders/s make them: how long a commit takes when it isn't hurried.
+fn paced(dir: &Path) {
+    let mut sink = opened(dir);
+    for e in 1..=100 {
+        sink.commit(&[epoch(e, e * 5_000, 10_000)]).unwrap();
+    }
+    let (start, mut took) = (Instant::now(), Vec::new());
+    for e in 0..2_000 {
+        let due = Duration::from_millis(10 * e);
+        std::thread::sleep(due.saturating_sub(start.elapsed()));
+        let items = [epoch(101 + e, e * 50, 100)];
+        let began = Instant::now();
+        sink.commit(&items).unwrap();
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    let at = |permille: usize| took[took.len() * permille / 1_000];
+    println!(
+        "paced commits: p50 {:.2?}, p99 {:.2?}, p99.9 {:.2?}, slowest {:.2?}",
+        at(500),
+        at(990),
+        at(999),
+        took[1_999]
+    );
+}
+
+fn serving(dir: &Path, epochs: u64, rows: u64) {
+    let mut sink = opened(dir);
     let runs = (1_000_000 / (epochs * rows)).min(1_000);
     let (mut slowest, mut spent, mut next) = (Duration::ZERO, Duration::ZERO, 0);
     for run in 0..runs {
-        let mut epoch = |e: u64| {
-            let n = next..next + rows / 2;
-            next += rows / 2;
-            let items = n.flat_map(|n| [order(n), stock(n)]).map(|body| Item { at, stage: 0, body }).collect();
-            EpochItems { epoch: Epoch(e), now: 0, items }
-        };
-        let items: Vec<_> = (1..=epochs).map(|e| epoch(run * epochs + e)).collect();
+        let items: Vec<_> = (1..=epochs)
+            .map(|e| {
+                next += rows / 2;
+                epoch(run * epochs + e, next, rows)
+            })
+            .collect();
         let start = Instant::now();
         sink.commit(&items).unwrap();
         slowest = slowest.max(start.elapsed());

@@ -49,9 +49,9 @@ CREATE TABLE epoch_digests (             -- running digest of the facts, for epo
 
 /// How long a writer waits for the others before it gives up: many times the longest commit.
 const BUSY_MS_MAX: i32 = 30_000;
-/// The WAL is moved into the file whenever it has grown by this much: small enough that the commit that
-/// does it is held up by a few milliseconds only, large enough that a page is not copied for every commit.
-const WAL_PAGES: i64 = 2_000;
+/// A commit that finds this much in the WAL (64 MB) moves it into the file. The pipeline's checkpointer
+/// has done most of that by then; where none runs, it bounds the WAL.
+const WAL_PAGES: i64 = 16_000;
 
 /// A connection, and the name it has in messages.
 #[derive(Debug)]

@@ -12,6 +12,7 @@
 
 mod append;
 mod batch;
+mod checkpoint;
 mod db;
 mod epochs;
 mod error;

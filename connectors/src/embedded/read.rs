@@ -163,7 +163,7 @@ impl<'a> BatchRow<'a> {
             base: row.get(0)?,
             count: row.get(1)?,
             checksum: row.get(2)?,
-            bytes: row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?,
+            bytes: row.get_ref(3)?.as_bytes().map_err(rusqlite::Error::from)?,
         })
     }
 

@@ -44,9 +44,9 @@ CREATE TABLE epoch_digests (             -- running digest of the serving rows, 
 
 /// How long a writer waits for another before it gives up: many times the longest commit.
 const BUSY_MS_MAX: i32 = 30_000;
-/// The WAL is moved into the file whenever it has grown by this much (8 MB): large enough that hot pages
-/// are not copied for every commit, small enough not to hold a commit up for long.
-const WAL_PAGES: i64 = 2_000;
+/// A commit that finds this much in the WAL (64 MB) moves it into the file. The checkpointer has done
+/// most of that by then; where none runs, it bounds the WAL.
+const WAL_PAGES: i64 = 16_000;
 
 /// A connection, and the name it has in messages.
 #[derive(Debug)]

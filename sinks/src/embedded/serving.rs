@@ -11,6 +11,7 @@
 //!
 //! This is the last sink of an epoch: when it has committed, the epoch is decided.
 
+use super::checkpoint::Checkpointer;
 use super::db::{Db, columns_list, decided, newest_generation};
 use super::digest::{digest_at, fold_rows};
 use super::error::{EmbeddedError, classify};
@@ -30,6 +31,7 @@ pub struct ServingSink<I> {
     db: Db,
     generation: Generation,
     row_of: fn(&I) -> Option<&Row>,
+    _checkpointer: Checkpointer,
 }
 
 impl<I> ServingSink<I> {
@@ -42,7 +44,13 @@ impl<I> ServingSink<I> {
         generation: Generation,
         row_of: fn(&I) -> Option<&Row>,
     ) -> Result<Self, EmbeddedError> {
-        Ok(ServingSink { db: Db::open(dir)?, generation, row_of })
+        let _checkpointer = Checkpointer::start(Db::open(dir)?);
+        Ok(ServingSink { db: Db::open(dir)?, generation, row_of, _checkpointer })
+    }
+
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &rusqlite::Connection {
+        &self.db.conn
     }
 
     fn check_fence(&self, tx: &Transaction<'_>) -> Result<(), SinkError> {

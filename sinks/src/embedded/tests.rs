@@ -255,3 +255,135 @@ fn a_second_pipeline_is_told_who_has_the_directory() {
     assert_eq!(PipelineLock::holder(dir.path()), None);
     PipelineLock::take(dir.path()).unwrap();
 }
+
+impl ServingSink<Row> {
+    /// Lets the file grow by this much and no further: what a full disk looks like to SQLite.
+    fn leave_room(&self, pages: i64) {
+        let conn = self.connection();
+        let now: i64 = conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        let set = format!("PRAGMA max_page_count = {}", now + pages);
+        conn.query_row(&set, [], |_| Ok(())).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_run_with_a_remedy_and_leaves_no_part_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = serving(dir.path(), begin(dir.path()));
+    sink.commit(&[epoch(1, &[order("first", OrderStatus::Held)])]).unwrap();
+    sink.leave_room(3);
+    let many: Vec<Row> = (0..2_000).map(|n| order(&format!("o{n}"), OrderStatus::Held)).collect();
+    let refused = sink.commit(&[epoch(2, &many[..5]), epoch(3, &many)]).unwrap_err();
+    let SinkError::Stop { problem, remedy, .. } = &refused else { panic!("{refused:?}") };
+    assert!(problem.contains("tombola.db") && problem.contains("full"), "{problem}");
+    assert!(remedy.contains("free space, then start again; nothing is lost"), "{remedy}");
+    let reader = Reader::open(dir.path()).unwrap();
+    assert_eq!(reader.digest(&ORDERS).unwrap().rows, 1);
+    assert_eq!(reader.progress().unwrap().decided, Epoch(1));
+    sink.leave_room(1_000_000);
+    sink.commit(&[epoch(2, &many[..5]), epoch(3, &many)]).unwrap();
+    assert_eq!(reader.digest(&ORDERS).unwrap().rows, 2_001);
+    assert_eq!(reader.progress().unwrap().decided, Epoch(3));
+}
+
+#[test]
+fn a_reader_held_open_does_not_stop_commits_and_sees_its_own_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = serving(dir.path(), begin(dir.path()));
+    sink.commit(&[epoch(1, &[stock("s", 1)])]).unwrap();
+    let held = rusqlite::Connection::open(dir.path().join("tombola.db")).unwrap();
+    held.execute_batch("BEGIN").unwrap();
+    let seen = || held.query_row("SELECT available FROM stock", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(seen(), 1);
+    let start = std::time::Instant::now();
+    for n in 2..=200 {
+        sink.commit(&[epoch(n, &[stock("s", n as i64)])]).unwrap();
+    }
+    assert!(start.elapsed().as_secs() < 20, "commits waited for a reader: {:?}", start.elapsed());
+    assert_eq!(seen(), 1, "a reader keeps the state it began with");
+    held.execute_batch("COMMIT").unwrap();
+    assert_eq!(seen(), 200);
+}
+
+#[test]
+fn a_transaction_half_done_is_seen_by_nobody_and_gone_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = serving(dir.path(), begin(dir.path()));
+    sink.commit(&[epoch(1, &[stock("s", 1)])]).unwrap();
+    let half = rusqlite::Connection::open(dir.path().join("tombola.db")).unwrap();
+    half.execute_batch("BEGIN IMMEDIATE; UPDATE stock SET available = 99").unwrap();
+    let mut reader = Reader::open(dir.path()).unwrap();
+    let available = |reader: &mut Reader| reader.query("SELECT available FROM stock", 1, 1_000).unwrap().rows;
+    assert_eq!(available(&mut reader), [[schemas::Value::Int(1)]]);
+    drop(half);
+    sink.commit(&[epoch(2, &[stock("t", 2)])]).unwrap();
+    assert_eq!(available(&mut reader), [[schemas::Value::Int(1)]]);
+}
+
+#[test]
+fn a_query_may_only_read_and_only_for_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = serving(dir.path(), begin(dir.path()));
+    sink.commit(&[epoch(1, &[order("a", OrderStatus::Held), order("b", OrderStatus::Held)])]).unwrap();
+    let mut reader = Reader::open(dir.path()).unwrap();
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+    for (sql, expected) in [
+        ("DELETE FROM orders", "refused"),
+        ("UPDATE frontiers SET epoch = 9 RETURNING epoch", "refused"),
+        ("DROP TABLE orders", "refused"),
+        ("PRAGMA user_version = 7", "refused"),
+        ("SELECT 1; DELETE FROM orders", "refused"),
+        ("SELEKT 1", "syntax error"),
+        ("SELECT nope FROM orders", "no such column"),
+        ("", "refused"),
+        (endless, "took longer than 50 ms"),
+    ] {
+        let refused = reader.query(sql, 10, 50).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{sql}: {refused}");
+    }
+    let found = reader.query("SELECT order_id, 1.5, NULL FROM orders ORDER BY 1", 1, 1_000).unwrap();
+    assert_eq!((found.columns.len(), found.rows.len(), found.more), (3, 1, true));
+    assert_eq!(reader.digest(&ORDERS).unwrap().rows, 2);
+}
+
+#[test]
+fn a_database_of_a_newer_version_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(BindingsDb::open(dir.path()).unwrap());
+    let conn = rusqlite::Connection::open(dir.path().join("tombola.db")).unwrap();
+    conn.pragma_update(None, "user_version", 1_000).unwrap();
+    for refused in [
+        BindingsDb::open(dir.path()).map(|_| ()).unwrap_err().to_string(),
+        Reader::open(dir.path()).map(|_| ()).unwrap_err().to_string(),
+    ] {
+        assert!(refused.contains("written by a newer version"), "{refused}");
+    }
+}
+
+#[test]
+fn a_binding_that_is_missing_or_damaged_is_named() {
+    for (damage, expected) in [
+        ("DELETE FROM bindings WHERE epoch = 2", "the binding of epoch 2 is missing"),
+        ("UPDATE bindings SET places = x'ff' WHERE epoch = 2", "the binding of epoch 2 can't be decoded"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = BindingsDb::open(dir.path()).unwrap();
+        let ours = store.begin_generation("1.0", "{}", 1, 0).unwrap().generation;
+        store.append(&(1..=3).map(|e| binding(e, ours)).collect::<Vec<_>>()).unwrap();
+        rusqlite::Connection::open(dir.path().join("tombola.db")).unwrap().execute_batch(damage).unwrap();
+        let refused = store.read(Epoch(0), 10).unwrap_err().to_string();
+        assert!(refused.contains(expected) && refused.contains("restore"), "{refused}");
+    }
+}
+
+#[test]
+fn a_row_of_every_epoch_bound_reads_as_one_history_however_it_was_appended() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = BindingsDb::open(dir.path()).unwrap();
+    let ours = store.begin_generation("1.0", "{}", 1, 0).unwrap().generation;
+    let skipped =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.append(&[binding(2, ours)])));
+    assert!(skipped.is_err(), "epoch 2 can't be bound before epoch 1");
+    drop(store);
+    assert_eq!(BindingsDb::open(dir.path()).unwrap().last().unwrap(), Epoch(0));
+}
