@@ -239,3 +239,36 @@ fn a_log_of_a_newer_version_is_refused() {
     let refused = Log::open(dir.path()).unwrap_err().to_string();
     assert!(refused.contains("written by a newer version"), "{refused}");
 }
+
+#[test]
+fn many_processes_may_open_a_new_data_directory_at_once() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let threads: Vec<_> = (0..6)
+            .map(|n| {
+                let path = path.clone();
+                std::thread::spawn(move || append(&path, "t", &n.to_string(), 1))
+            })
+            .collect();
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(Log::open(&path).unwrap().end("t", 0).unwrap(), 6);
+    }
+}
+
+/// Cuts the file in the middle, as a copy that was interrupted is.
+#[test]
+fn a_truncated_file_stops_the_run_and_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    append(dir.path(), "t", "a", 20_000);
+    let path = dir.path().join("log.db");
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    let read =
+        EmbeddedReader::open(dir.path(), &["t"], Raw).map_err(|e| e.to_string()).and_then(|mut reader| {
+            let place = PartitionId { topic: TopicId(0), partition: 0 };
+            reader.fetch(place, Offset(0), 100_000).map(|_| ()).map_err(|e| e.to_string())
+        });
+    let message = read.unwrap_err();
+    assert!(message.contains("log.db") && message.contains("from a backup"), "{message}");
+}

@@ -4,7 +4,7 @@
 //! beginning (`BEGIN IMMEDIATE`), so that they wait for each other instead of failing half way.
 
 use super::error::{EmbeddedError, Result, classify};
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use std::path::Path;
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl Db {
     fn configure(&mut self) -> rusqlite::Result<()> {
         self.conn.busy_handler(Some(wait_for_lock))?;
         self.conn.set_prepared_statement_cache_capacity(64);
-        self.conn.pragma_update(None, "journal_mode", "WAL")?;
+        switch_to_wal(&self.conn)?;
         self.conn.pragma_update(None, "synchronous", "FULL")?;
         self.conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
         self.conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
@@ -123,6 +123,19 @@ impl Db {
     /// A read transaction: everything in it sees one state of the log.
     pub fn snapshot(&self) -> Result<Transaction<'_>> {
         self.conn.unchecked_transaction().map_err(|e| self.failed("begin to read", e))
+    }
+}
+
+/// Switching a new file takes it alone, and SQLite gives up at once where another process is at it too.
+fn switch_to_wal(conn: &Connection) -> rusqlite::Result<()> {
+    let mut attempt = 0;
+    loop {
+        match conn.pragma_update(None, "journal_mode", "WAL") {
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && wait_for_lock(attempt) => {
+                attempt += 1;
+            }
+            done => return done,
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::error::{EmbeddedError, Result, classify};
 use runtime::{Epoch, Generation, Millis};
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use schemas::rows::{ColumnType, TableSpec};
 use schemas::tables::ALL_TABLES;
 use std::path::Path;
@@ -87,7 +87,7 @@ impl Db {
     fn configure(&mut self) -> rusqlite::Result<()> {
         self.conn.busy_handler(Some(wait_for_lock))?;
         self.conn.set_prepared_statement_cache_capacity(64);
-        self.conn.pragma_update(None, "journal_mode", "WAL")?;
+        switch_to_wal(&self.conn)?;
         self.conn.pragma_update(None, "synchronous", "FULL")?;
         self.conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
         self.conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
@@ -113,6 +113,19 @@ impl Db {
         self.conn
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|e| classify(file, "take the write lock", e))
+    }
+}
+
+/// Switching a new file takes it alone, and SQLite gives up at once where another process is at it too.
+fn switch_to_wal(conn: &Connection) -> rusqlite::Result<()> {
+    let mut attempt = 0;
+    loop {
+        match conn.pragma_update(None, "journal_mode", "WAL") {
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && wait_for_lock(attempt) => {
+                attempt += 1;
+            }
+            done => return done,
+        }
     }
 }
 
