@@ -35,7 +35,7 @@ pub type Placed = (u32, u64);
 /// Appends to the log. Several may do so at once, in one process or in many.
 #[derive(Debug)]
 pub struct Appender {
-    db: Db,
+    pub(super) db: Db,
     topics: Topics,
 }
 

@@ -25,7 +25,7 @@ const NAME: &str = "facts";
 /// The log as the facts sink writes it.
 #[derive(Debug)]
 pub struct LogEpochs {
-    db: Db,
+    pub(super) db: Db,
     topics: Topics,
     generation: Option<Generation>,
     _checkpointer: Checkpointer,

@@ -19,6 +19,8 @@ mod error;
 mod read;
 mod reader;
 mod registry;
+#[cfg(test)]
+mod tests;
 
 pub use append::{Appender, NewRecord, Placed};
 pub use batch::{RawHeaders, RawRecord};

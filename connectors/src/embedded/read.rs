@@ -6,7 +6,7 @@
 use super::batch::{RawRecord, Records, checksum};
 use super::db::Db;
 use super::error::{EmbeddedError, Result};
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{ErrorCode, OptionalExtension, Row, params};
 
 /// A record read back, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl PartitionRow {
         max: usize,
         each: &mut impl FnMut(u64, RawRecord<'_>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        let failed = |e| db.failed("read a batch", e);
+        let failed = |e| self.unreadable(db, from, e);
         let mut select = db
             .conn
             .prepare_cached(
@@ -143,6 +143,16 @@ impl PartitionRow {
         }
         assert_eq!(offset, (batch.base + batch.count) as u64, "a batch with a right checksum is whole");
         Ok(offset)
+    }
+
+    /// A file whose pages make no sense is damage at a place, too.
+    fn unreadable(&self, db: &Db, offset: u64, error: rusqlite::Error) -> EmbeddedError {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                self.damaged(db, offset, format!("the file can't be read there ({error})"))
+            }
+            _ => db.failed("read a batch", error),
+        }
     }
 
     fn damaged(&self, db: &Db, offset: u64, problem: String) -> EmbeddedError {

@@ -1,0 +1,59 @@
+//! What a full disk does to the log: an append fails whole, says what to do, and works once there is room.
+
+use super::{Appender, EmbeddedError, Log, LogEpochs, NewRecord};
+use runtime::log::{EpochLog, OutRecord};
+use runtime::sink::SinkError;
+use runtime::{Epoch, Generation};
+use rusqlite::Connection;
+
+/// Lets the file grow by this much and no further: what a full disk looks like to SQLite.
+fn leave_room(conn: &Connection, pages: i64) {
+    let now: i64 = conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    conn.query_row(&format!("PRAGMA max_page_count = {}", now + pages), [], |_| Ok(())).unwrap();
+}
+
+fn big() -> Vec<NewRecord> {
+    (0..5_000)
+        .map(|n| NewRecord { value: Some(vec![7; 100]), timestamp_ms: n, ..NewRecord::default() })
+        .collect()
+}
+
+#[test]
+fn an_append_to_a_full_disk_leaves_nothing_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut appender: Appender = Log::appender(dir.path()).unwrap();
+    appender.append("t", &big()[..1]).unwrap();
+    leave_room(&appender.db.conn, 10);
+    let refused = appender.append_many(&[("t", &big()[..1]), ("t", &big())]).unwrap_err();
+    assert!(matches!(refused, EmbeddedError::Full { .. }), "{refused}");
+    assert!(refused.to_string().contains("free space, then start again: nothing is lost"), "{refused}");
+    assert_eq!(Log::open(dir.path()).unwrap().end("t", 0).unwrap(), 1);
+    leave_room(&appender.db.conn, 100_000);
+    assert_eq!(appender.append("t", &big()).unwrap()[0], (0, 1));
+}
+
+#[test]
+fn facts_on_a_full_disk_stop_the_run_with_a_remedy_and_can_be_appended_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = LogEpochs::open(dir.path()).unwrap();
+    log.fence(Generation(1)).unwrap();
+    let fact = |epoch: u64| OutRecord {
+        topic: "facts.orders",
+        key: vec![1],
+        value: vec![epoch as u8; 1_000],
+        timestamp: 0,
+        epoch: Epoch(epoch),
+    };
+    log.append(&[fact(1)], Epoch(1)).unwrap();
+    leave_room(&log.db.conn, 10);
+    let many: Vec<OutRecord> = (2..500).map(fact).collect();
+    let refused = log.append(&many, Epoch(500)).unwrap_err();
+    let SinkError::Stop { problem, remedy, .. } = &refused else { panic!("{refused:?}") };
+    assert!(problem.contains("log.db") && problem.contains("full"), "{problem}");
+    assert!(remedy.contains("free space, then start again: nothing is lost"), "{remedy}");
+    assert_eq!(log.committed().unwrap(), Epoch(1));
+    assert_eq!(Log::open(dir.path()).unwrap().end("facts.orders", 0).unwrap(), 1);
+    leave_room(&log.db.conn, 100_000);
+    log.append(&many, Epoch(500)).unwrap();
+    assert_eq!(Log::open(dir.path()).unwrap().end("facts.orders", 0).unwrap(), 499);
+}
