@@ -191,6 +191,14 @@ mod tests {
     }
 
     #[test]
+    fn settings_that_were_changed_are_printed_as_they_are() {
+        let mut config = Config::default();
+        config.orders.tenants_requiring_customers = vec!["a".to_owned(), "b".to_owned()];
+        config.tickets.key = Some("a key of \"some\" length".to_owned());
+        assert_eq!(Config::parse(Path::new("changed"), &config.describe()), Ok(config));
+    }
+
+    #[test]
     fn an_empty_file_is_the_default() {
         assert_eq!(Config::parse(Path::new("empty"), ""), Ok(Config::default()));
     }

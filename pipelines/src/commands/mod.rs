@@ -9,6 +9,7 @@
 
 pub mod config;
 pub mod dead_letters;
+pub mod demo;
 pub mod digest;
 pub mod failure;
 pub mod output;
@@ -49,6 +50,7 @@ Logs go to stderr; TOMBOLA_LOG sets what is logged (error, warn, info, debug, or
 /// What `tombola` can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Demo(demo::Demo),
     Run(run::Run),
     Produce(produce::Produce),
     Status(status::Status),
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::logging::start();
     let done = match cli.command {
+        Command::Demo(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Produce(command) => command.run(),
         Command::Status(command) => command.run(),

@@ -21,8 +21,8 @@ pub fn comment(out: &mut String, doc: &[&str]) {
 /// Writes `name = value`; a setting without a default is shown as a comment with an example.
 pub fn assignment<T: serde::Serialize>(out: &mut String, name: &str, value: &T, example: Option<&str>) {
     match (toml::Value::try_from(value), example) {
-        (_, Some(example)) => writeln!(out, "# {name} = {example}\n"),
-        (Ok(value), None) => writeln!(out, "{name} = {value}\n"),
+        (Ok(value), _) => writeln!(out, "{name} = {value}\n"),
+        (Err(_), Some(example)) => writeln!(out, "# {name} = {example}\n"),
         (Err(error), None) => unreachable!("the default of {name} has no TOML form: {error}"),
     }
     .expect("writing into a string can't fail");

@@ -201,7 +201,7 @@ impl Generator {
             Fate::PaidLate => self.plan(at_ms + 6_000, captured(order, at_ms + 6_000)),
             Fate::Refunded => {
                 self.plan(at_ms, captured(order, at_ms));
-                let refund_ms = at_ms + 1_000 + self.dice.below(2_000) as i64;
+                let refund_ms = at_ms + 3_000 + self.dice.below(2_000) as i64;
                 self.plan(refund_ms, refund(order, refund_ms));
             }
             _ => self.plan(at_ms, captured(order, at_ms)),

@@ -8,7 +8,11 @@
 
 pub mod fate;
 pub mod generator;
+pub mod latency;
+pub mod producer;
 pub mod random;
 pub mod record;
 pub mod reference;
+pub mod summary;
+pub mod view;
 pub mod world;
