@@ -17,7 +17,8 @@ pub fn is_due(base: Option<&FileRef>, deltas: &[FileRef]) -> bool {
     deltas.len() >= 8 && (delta_bytes > base_bytes || deltas.len() >= 64)
 }
 
-type Merged = BTreeMap<(String, String), BTreeMap<Vec<u8>, StateEntry>>;
+/// By operator and state, then by slot and key: a state's keys need only be unique within a slot.
+type Merged = BTreeMap<(String, String), BTreeMap<(u8, Vec<u8>), StateEntry>>;
 
 /// Merges files, oldest first, into a base as of `epoch`. Removed keys are gone for good.
 ///
@@ -29,10 +30,11 @@ pub fn compact(store: &SnapshotStore, files: &[FileRef], epoch: Epoch) -> Result
         for block in store.read(file)? {
             let state = merged.entry((block.operator, block.state)).or_default();
             for entry in block.entries {
+                let place = (entry.slot, entry.key.clone());
                 if entry.value.is_some() {
-                    state.insert(entry.key.clone(), entry);
+                    state.insert(place, entry);
                 } else {
-                    state.remove(&entry.key);
+                    state.remove(&place);
                 }
             }
         }
@@ -47,4 +49,32 @@ pub fn compact(store: &SnapshotStore, files: &[FileRef], epoch: Epoch) -> Result
         }
     }
     store.finish(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(slot: u8, key: &str, value: Option<&str>) -> StateEntry {
+        StateEntry { slot, key: key.into(), value: value.map(Into::into) }
+    }
+
+    fn delta(store: &SnapshotStore, name: &str, entries: Vec<StateEntry>) -> FileRef {
+        let mut file = store.create(name).unwrap();
+        store.write(&mut file, &Block { operator: "o".into(), state: "s".into(), entries }).unwrap();
+        store.finish(file).unwrap()
+    }
+
+    #[test]
+    fn the_newest_value_of_a_key_stays_and_slots_with_the_same_key_are_kept_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SnapshotStore::local(dir.path()).unwrap();
+        let old = vec![entry(1, "a", Some("old")), entry(2, "a", Some("two")), entry(3, "b", Some("gone"))];
+        let new = vec![entry(1, "a", Some("new")), entry(3, "b", None)];
+        let files = [delta(&store, "1.snap", old), delta(&store, "2.snap", new)];
+        let base = compact(&store, &files, Epoch(7)).unwrap();
+        let entries: Vec<StateEntry> =
+            store.read(&base).unwrap().into_iter().flat_map(|block| block.entries).collect();
+        assert_eq!(entries, [entry(1, "a", Some("new")), entry(2, "a", Some("two"))]);
+    }
 }
