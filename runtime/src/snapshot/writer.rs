@@ -36,6 +36,8 @@ pub enum Job {
         base: FileRef,
         replaces: usize,
     },
+    /// The compaction under way has failed: another may be tried.
+    NotCompacted,
 }
 
 /// What is done, for the operators to pick up.
@@ -142,6 +144,10 @@ impl Writer {
                 self.compacting = false;
                 Ok(())
             }
+            Job::NotCompacted => {
+                self.compacting = false;
+                Ok(())
+            }
         }
     }
 
@@ -202,10 +208,16 @@ impl Writer {
             self.compacting = true;
             let files: Vec<FileRef> = self.base.iter().chain(&self.deltas).cloned().collect();
             let (store, jobs, replaces) = (self.store.clone(), self.jobs.clone(), self.deltas.len());
-            std::thread::spawn(move || match compact::compact(&store, &files, epoch) {
+            std::thread::spawn(move || {
+                let done = match compact::compact(&store, &files, epoch) {
+                    Ok(base) => Job::Compacted { base, replaces },
+                    Err(error) => {
+                        tracing::warn!(%error, "snapshots were not compacted");
+                        Job::NotCompacted
+                    }
+                };
                 // A run that has ended needs no base.
-                Ok(base) => drop(jobs.send(Job::Compacted { base, replaces })),
-                Err(error) => tracing::warn!(%error, "snapshots were not compacted"),
+                let _ = jobs.send(done);
             });
         }
     }
