@@ -195,6 +195,8 @@ impl<R> Source<R> {
                 if *last {
                     self.plan.live = true;
                     self.partitions.values_mut().for_each(Partition::go_live);
+                    // A buffer that filled up with one time during the replay asks only now.
+                    self.partitions.keys().for_each(|id| self.make_room_past_ties(*id));
                 }
             }
         }
