@@ -10,7 +10,8 @@
 //! of the first *rung* above the last bound (a rung is the time at which a further share of the epoch's
 //! record cap is full, never above the partition's horizon). A partition without a rung holds everything
 //! back while it is not drained, because slow is not drained; once drained it counts with the clock as
-//! of which that was so. Horizons and as-of clocks only grow, so a stale status can only delay.
+//! of which that was so. Horizons and as-of clocks only grow, so a stale status can only delay. Until
+//! drained, what is drained holds nothing back, and time is the log's own: no bound lies beyond its last record.
 //!
 //! Invariant: bounds and `now` never go back. What a crash does: nothing here is stored; recovery replays
 //! recorded epochs and then starts this machine above the last one.
@@ -229,7 +230,7 @@ impl Mint {
 
     /// Until drained: one open epoch takes the rest, and once that is seen to be taken the run ends.
     fn decide_draining(&mut self, buffered: bool) -> Decision {
-        let record_time = self.partitions().map(|p| p.time_max).max().unwrap_or(self.now);
+        let record_time = self.record_time().unwrap_or(self.now);
         let now = self.now.max(record_time);
         let all_taken = self.statuses.values().all(|s| s.taken >= self.minted);
         match (buffered, all_taken) {
@@ -248,10 +249,11 @@ impl Mint {
     }
 
     fn decide_behind(&mut self, clock: Millis) -> Decision {
+        let record_time = self.record_time().unwrap_or(self.bound);
         let mut least: Option<Millis> = None;
         for status in self.statuses.values() {
             for p in &status.partitions {
-                let reach = match self.reach(p) {
+                let reach = match self.reach(p, record_time) {
                     Reach::Upto(time) => time,
                     // What came too late for the bounds passed so far goes into an epoch of its own.
                     Reach::Late if status.taken >= self.minted => return self.behind(self.bound, clock),
@@ -260,10 +262,18 @@ impl Mint {
                 least = Some(least.map_or(reach, |l| l.min(reach)));
             }
         }
+        let all_taken = self.statuses.values().all(|s| s.taken >= self.minted);
         match least {
             Some(bound) if bound > self.bound => self.behind(bound, clock),
+            // All is drained, and the rest of it came too late for the bounds passed so far.
+            Some(_) if self.pace.until_drained && all_taken => self.behind(self.bound, clock),
             _ => Decision::WaitForReport,
         }
+    }
+
+    /// The latest record time read.
+    fn record_time(&self) -> Option<Millis> {
+        self.partitions().map(|p| p.time_max).max()
     }
 
     fn behind(&self, bound: Millis, clock: Millis) -> Decision {
@@ -271,9 +281,10 @@ impl Mint {
     }
 
     /// How far a partition lets the bound go.
-    fn reach(&self, p: &PartitionStatus) -> Reach {
+    fn reach(&self, p: &PartitionStatus, record_time: Millis) -> Reach {
         match (p.rungs.iter().find(|rung| **rung > self.bound), p.drained_as_of) {
             (Some(rung), _) => Reach::Upto(*rung),
+            (None, Some(_)) if self.pace.until_drained => Reach::Upto(record_time),
             (None, Some(as_of)) => Reach::Upto(as_of),
             (None, None) if p.rungs.is_empty() => Reach::Unknown,
             (None, None) => Reach::Late,

@@ -1,0 +1,80 @@
+//! When epochs are minted, as a table of what is known of the partitions and what is decided on it.
+
+#![allow(clippy::unwrap_used)] // a test: what fails here fails the test
+
+use runtime::mint::{Decision, Mint, Pace, PartitionStatus, Status};
+use runtime::{Epoch, Millis, PartitionId, TopicId};
+
+const CLOCK: Millis = 1_000_000;
+
+/// Partitions as `rungs time_max drained buffered`: `5,7 9 open 30` or `- 9 drained 3`.
+fn statuses(partitions: &[&str]) -> Vec<PartitionStatus> {
+    let parse = |(n, text): (usize, &&str)| {
+        let words: Vec<&str> = text.split(' ').collect();
+        let rungs = words[0].split(',').filter(|rung| *rung != "-").map(|rung| rung.parse().unwrap());
+        PartitionStatus {
+            partition: PartitionId { topic: TopicId(0), partition: n as u32 },
+            rungs: rungs.collect(),
+            time_max: words[1].parse().unwrap(),
+            drained_as_of: (words[2] == "drained").then_some(CLOCK - 1),
+            buffered: words[3].parse().unwrap(),
+        }
+    };
+    partitions.iter().enumerate().map(parse).collect()
+}
+
+fn decide(until_drained: bool, partitions: &[&str]) -> Decision {
+    let pace = Pace {
+        epoch_ms: 10,
+        idle_epoch_ms: 100,
+        epochs_in_flight_max: 4,
+        snapshot_every_ms: 1_000_000,
+        until_drained,
+        share_records: 10,
+    };
+    let mut mint = Mint::new(pace, 1, Epoch(0), 0, CLOCK);
+    let partitions = statuses(partitions);
+    mint.report(Status { worker: 0, seq: 1, taken: Epoch(0), ready: true, partitions });
+    mint.next(CLOCK)
+}
+
+fn mint(now: Millis, bound: impl Into<Option<Millis>>) -> Decision {
+    Decision::Mint { now, bound: bound.into(), snapshot: false }
+}
+
+#[test]
+fn partitions_advance_together_and_a_drained_one_holds_nothing_back() {
+    for (until_drained, partitions, wanted) in [
+        (false, ["5,7 9 open 30", "6,8 9 open 30"], mint(5, 5)),
+        (false, ["5,7 9 open 30", "- 3 open 2"], Decision::WaitForReport),
+        (false, ["5,7 9 open 30", "- 3 drained 2"], mint(5, 5)),
+        (false, ["- 9 drained 10", "- 3 drained 2"], mint(CLOCK, None)),
+        // Live, more than a share of one last time goes up to where all was seen to be drained.
+        (false, ["- 9 drained 11", "- 3 drained 2"], mint(CLOCK - 1, CLOCK - 1)),
+        // Until drained, time never leaves the log's own.
+        (true, ["- 9 drained 11", "- 3 drained 2"], mint(9, 9)),
+        (true, ["5 9 drained 11", "- 3 drained 2"], mint(5, 5)),
+        (true, ["- 9 drained 10", "- 3 drained 2"], mint(9, None)),
+        // A log whose producers' clocks are ahead is no reason to wait for ours.
+        (true, ["2000000 2000009 open 30", "- 3 drained 2"], mint(2_000_000, 2_000_000)),
+    ] {
+        assert_eq!(decide(until_drained, &partitions), wanted, "{until_drained} {partitions:?}");
+    }
+}
+
+#[test]
+fn what_came_too_late_for_a_bound_is_taken_at_that_bound() {
+    let pace = Pace {
+        epoch_ms: 10,
+        idle_epoch_ms: 100,
+        epochs_in_flight_max: 4,
+        snapshot_every_ms: 1_000_000,
+        until_drained: true,
+        share_records: 10,
+    };
+    let mut mint_state = Mint::new(pace, 1, Epoch(7), 9, CLOCK);
+    let late = statuses(&["- 8 drained 30"]);
+    mint_state.report(Status { worker: 0, seq: 1, taken: Epoch(7), ready: true, partitions: late });
+    assert_eq!(mint_state.next(CLOCK), mint(9, 9));
+    assert_eq!(mint_state.next(CLOCK), Decision::WaitForReport, "until it is seen to be taken");
+}
