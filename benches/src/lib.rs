@@ -1,0 +1,4 @@
+//! What the programs of this crate share: a made-up day of sales, and a straight loop that decides on it.
+
+pub mod day;
+pub mod straight;
