@@ -26,6 +26,8 @@ fn main() {
     fetch(dir.path(), records.len());
     facts(dir.path(), &records);
     notice(dir.path(), &records);
+    idle(dir.path());
+    side_by_side(dir.path(), &records);
 }
 
 fn order(n: u64, ids: schemas::SchemaIds) -> NewRecord {
@@ -122,8 +124,10 @@ fn notice(dir: &Path, records: &[NewRecord]) {
     while next < 200 {
         reader.wait(1_000);
         let noticed = Instant::now();
-        next += reader.fetch(PLACE, Offset(next), 100).unwrap().records.len() as u64;
-        delays.push(noticed.saturating_duration_since(told.recv().unwrap()));
+        for _ in reader.fetch(PLACE, Offset(next), 100).unwrap().records {
+            next += 1;
+            delays.push(noticed.saturating_duration_since(told.recv().unwrap()));
+        }
     }
     appender.join().unwrap();
     delays.sort_unstable();
@@ -132,4 +136,61 @@ fn notice(dir: &Path, records: &[NewRecord]) {
         delays[delays.len() / 2],
         delays[delays.len() * 99 / 100]
     );
+}
+
+fn cpu() -> Duration {
+    let ran = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(ran.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or_default())
+}
+
+/// What a reader costs while nothing comes.
+fn idle(dir: &Path) {
+    let decoder = RecordDecoder::new(Registry::open(dir).unwrap());
+    let mut reader = EmbeddedReader::open(dir, &[TOPIC, "commands.payments"], decoder).unwrap();
+    for place in reader.partitions().unwrap() {
+        let end = reader.fetch(place, Offset(0), 1).unwrap().end;
+        reader.fetch(place, end, 1).unwrap();
+    }
+    reader.wait(1_500);
+    let (start, before) = (Instant::now(), cpu());
+    while start.elapsed() < Duration::from_secs(2) {
+        reader.wait(10);
+    }
+    println!("idle reader: {:.2} % of a core", 50.0 * (cpu() - before).as_secs_f64());
+}
+
+/// A producer that never pauses, and the pipeline's small epochs of facts beside it.
+fn side_by_side(dir: &Path, records: &[NewRecord]) {
+    let path = dir.to_owned();
+    let records = records[..200_000].to_vec();
+    let producer = std::thread::spawn(move || {
+        let mut appender = Log::appender(&path).unwrap();
+        let start = Instant::now();
+        for chunk in (0..20).flat_map(|_| records.chunks(2_000)) {
+            appender.append("commands.more", chunk).unwrap();
+        }
+        report("producer beside the pipeline, 2000 a time", 20 * records.len(), start.elapsed());
+    });
+    let mut log = LogEpochs::open(dir).unwrap();
+    log.fence(Generation(2)).unwrap();
+    let (mut took, mut epoch) = (Vec::new(), log.committed().unwrap());
+    while !producer.is_finished() {
+        epoch = epoch.next();
+        let fact = |n: u8| OutRecord {
+            topic: "facts.orders",
+            key: vec![n],
+            value: vec![n; 200],
+            timestamp: 1,
+            epoch,
+        };
+        let facts: Vec<OutRecord> = (0..100).map(fact).collect();
+        let start = Instant::now();
+        log.append(&facts, epoch).unwrap();
+        took.push(start.elapsed());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    producer.join().unwrap();
+    took.sort_unstable();
+    let at = |percent: usize| took[took.len() * percent / 100];
+    println!("facts beside a producer: {} epochs, p50 {:.2?}, p99 {:.2?}", took.len(), at(50), at(99));
 }

@@ -4,6 +4,7 @@
 //! beginning (`BEGIN IMMEDIATE`), so that they wait for each other instead of failing half way.
 
 use super::error::{EmbeddedError, Result, classify};
+use super::turn::Turnstile;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use std::path::Path;
 use std::time::Duration;
@@ -58,6 +59,7 @@ const WAL_PAGES: i64 = 16_000;
 pub(crate) struct Db {
     pub conn: Connection,
     pub file: String,
+    turnstile: Turnstile,
 }
 
 impl Db {
@@ -71,7 +73,8 @@ impl Db {
             source,
         })?;
         let conn = Connection::open(&path).map_err(|e| classify(&file, "open", e))?;
-        let mut db = Db { conn, file };
+        let turnstile = Turnstile::at(&dir.join("log.turn"));
+        let mut db = Db { conn, file, turnstile };
         db.configure().map_err(|e| classify(&db.file, "open", e))?;
         migrate(&mut db)?;
         Ok(db)
@@ -83,7 +86,7 @@ impl Db {
         let file = path.display().to_string();
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(&path, flags).map_err(|e| classify(&file, "open", e))?;
-        let db = Db { conn, file };
+        let db = Db { conn, file, turnstile: Turnstile::none() };
         db.conn.busy_timeout(Duration::from_secs(5)).map_err(|e| db.failed("open", e))?;
         db.check_layout()?;
         Ok(db)
@@ -112,12 +115,11 @@ impl Db {
         classify(&self.file, doing, source)
     }
 
-    /// A transaction that holds the write lock from the start.
-    pub fn write(&mut self) -> Result<Transaction<'_>> {
-        let file = &self.file;
-        self.conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|e| classify(file, "take the write lock", e))
+    /// A transaction that holds the write lock from the start. A connection has one at a time.
+    pub fn write(&self) -> Result<Transaction<'_>> {
+        let _turn = self.turnstile.turn();
+        let begun = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate);
+        begun.map_err(|e| self.failed("take the write lock", e))
     }
 
     /// A read transaction: everything in it sees one state of the log.

@@ -21,6 +21,7 @@ mod reader;
 mod registry;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use append::{Appender, NewRecord, Placed};
 pub use batch::{RawHeaders, RawRecord};

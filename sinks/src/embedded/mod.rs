@@ -21,6 +21,7 @@ mod reader;
 mod serving;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use bindings::BindingsDb;
 pub use compare::{RowDifference, compare, seed_digest};

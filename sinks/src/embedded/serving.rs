@@ -82,9 +82,7 @@ impl<I: Send> Sink<I> for ServingSink<I> {
         let rows = newest_rows(run, self.row_of);
         let file = &self.db.file;
         let failed = |e| classify(file, "commit rows", e).into_sink(NAME);
-        // Not `Db::write`: the sink is still asked about its generation while the transaction is open.
-        let tx = Transaction::new_unchecked(&self.db.conn, rusqlite::TransactionBehavior::Immediate)
-            .map_err(failed)?;
+        let tx = self.db.write().map_err(|e| e.into_sink(NAME))?;
         self.check_fence(&tx)?;
         assert_new(decided(&tx).map_err(failed)?.0, run);
         upsert(&tx, &rows).map_err(failed)?;
