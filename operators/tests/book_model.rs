@@ -33,8 +33,14 @@ struct Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let wait = prop_oneof![3 => Just(0i64), 5 => 1i64..80, 3 => 300i64..1_200, 1 => 40_000i64..120_000];
-    let who = (0u8..3, 0u8..40, 0u8..3, 0u8..3);
+    let wait = prop_oneof![
+        4 => Just(0i64),
+        6 => 1i64..80,
+        2 => 300i64..1_200,
+        2 => HOLD_TTL_MS - 1..=HOLD_TTL_MS,
+        1 => 40_000i64..120_000,
+    ];
+    let who = (0u8..2, 0u8..6, 0u8..2, 0u8..3);
     (wait, 0u8..24, who, 0i64..7, any::<bool>()).prop_map(
         |(wait_ms, what, (tenant, order, offer, customer), number, flag)| Step {
             wait_ms,
@@ -50,34 +56,49 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 impl Step {
-    fn input(&self) -> BookIn {
-        let tenant = format!("tenant-{}", self.tenant);
-        let (order, offer_id) = (format!("{tenant}:o{}", self.order), format!("x{}", self.offer));
-        let customer = format!("c{}", self.customer);
+    /// `placed`: the orders placed so far. Settles speak of the last few, and so do orders that come twice.
+    fn input(&self, placed: &mut Vec<(String, String)>) -> BookIn {
+        let recent = placed.iter().rev().nth(self.order.into()).cloned();
+        if self.what < 13 || recent.is_none() {
+            let tenant = format!("tenant-{}", self.tenant);
+            let order = format!("{tenant}:o{}", placed.len());
+            if self.what >= 5 {
+                placed.push((tenant.clone(), order.clone()));
+            }
+            return self.change_or_order(&tenant, &order);
+        }
+        let (tenant, order) = recent.unwrap();
         match self.what {
-            0..=2 => {
-                let mut row = offer(&tenant, &offer_id, self.number * if self.flag { 1 } else { 5 });
-                row.max_per_customer = (self.customer == 0).then_some(self.number as i32 / 2 + 1);
-                row.restock_on_refund = !self.order.is_multiple_of(3);
-                upsert_offer(row)
-            }
-            3 if self.flag => delete_offer(&tenant, &offer_id),
-            3 => upsert_customer(&tenant, &customer, (self.number < 5).then_some(self.number * 250)),
-            4 if self.flag => delete_customer(&tenant, &customer),
-            4 => delete_offer(&tenant, &offer_id),
-            5..=13 => {
-                let mut order = place(&tenant, &order, &offer_id, &customer, self.number as i32, 0);
-                order.placed_at_ms = i64::from(self.flag) * 86_400_000;
-                let reasons = if self.what == 13 { &[Reason::OfferClosed][..] } else { &[] };
-                judged(order, reasons)
-            }
+            13 => self.change_or_order(&tenant, &order),
             14..=18 => {
                 let payment = format!("p{}", u8::from(self.flag));
                 BookIn::Settle(capture(&tenant, &order, &payment, self.paid(), "EUR"))
             }
             19 => BookIn::Settle(decline(&tenant, &order)),
-            20 | 21 => BookIn::Settle(cancel(&tenant, &order)),
+            20 => BookIn::Settle(cancel(&tenant, &order)),
             _ => BookIn::Settle(refund(&tenant, &order)),
+        }
+    }
+
+    fn change_or_order(&self, tenant: &str, order: &str) -> BookIn {
+        let (offer_id, customer) = (format!("x{}", self.offer), format!("c{}", self.customer));
+        match self.what {
+            0..=2 => {
+                let mut row = offer(tenant, &offer_id, self.number * if self.flag { 1 } else { 5 });
+                row.max_per_customer = (self.customer == 0).then_some(self.number as i32 + 2);
+                row.restock_on_refund = !self.order.is_multiple_of(3);
+                upsert_offer(row)
+            }
+            3 if self.flag => delete_offer(tenant, &offer_id),
+            3 => upsert_customer(tenant, &customer, (self.number < 5).then_some(self.number * 250)),
+            4 if self.flag => delete_customer(tenant, &customer),
+            4 => delete_offer(tenant, &offer_id),
+            _ => {
+                let mut order = place(tenant, order, &offer_id, &customer, self.number as i32, 0);
+                order.placed_at_ms = i64::from(self.flag) * 86_400_000;
+                let reasons = if self.what == 12 { &[Reason::OfferClosed][..] } else { &[] };
+                judged(order, reasons)
+            }
         }
     }
 
@@ -108,11 +129,11 @@ fn fit(log: &mut [Envelope<BookIn>]) {
 }
 
 fn log_of(steps: &[Step]) -> Vec<Envelope<BookIn>> {
-    let mut time = 1;
+    let (mut time, mut placed) = (1, Vec::new());
     let mut log = Vec::new();
     for (offset, step) in (0u64..).zip(steps) {
         time += step.wait_ms;
-        log.push(envelope(time, offset, step.input()));
+        log.push(envelope(time, offset, step.input(&mut placed)));
     }
     log.sort_by_key(|envelope| envelope.at);
     fit(&mut log);
