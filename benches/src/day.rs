@@ -107,7 +107,7 @@ pub fn commands(orders: u64) -> Vec<Entry> {
         }
         let command = match (&recent, rng.below(100)) {
             (Some(again), 0) => again.clone(),
-            _ => order(n, now, &mut rng),
+            _ => order(n, orders, now, &mut rng),
         };
         entries.push(entry(ORDERS, now, &command));
         if rng.below(100) < 85 {
@@ -125,10 +125,11 @@ fn entry(place: PartitionId, time: i64, command: &Command) -> Entry {
     (place, Claim::At(time), Class::Command, Raw::Command(bytes.into()))
 }
 
-fn order(n: u64, now: i64, rng: &mut Rng) -> Command {
+fn order(n: u64, orders: u64, now: i64, rng: &mut Rng) -> Command {
     let offer = rng.skewed(OFFERS);
     let wrong = i64::from(rng.below(100) == 0);
-    let known = rng.below(200) != 0;
+    // The last ones would still be waiting for their offer when the log ends.
+    let known = rng.below(200) != 0 || n + 1000 > orders;
     Command::PlaceOrder(Box::new(PlaceOrder {
         command_id: Text::from(format!("command-{n}")),
         tenant: tenant(offer),

@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 use tombola_benches::day::{self, Entry, Raw};
 use tombola_benches::straight::{self, Tally};
 
+/// As in the `tombola` program; the straight loop has it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const HOLD_TTL_MS: i64 = 600_000;
 
 /// Decodes what the memory log holds, as the embedded reader does.
