@@ -84,7 +84,8 @@ impl Book {
                 }
             }
             (None, ReferenceKey::Customer { customer_id, .. }) => self.limits.delete(tenant, customer_id),
-            (_, ReferenceKey::Partner { .. }) | (Some(Reference::Partner(_)), _) => (),
+            // Partners, rates, rules: of no concern here.
+            _ => (),
         }
     }
 
@@ -138,6 +139,12 @@ impl Operator for Book {
     type Out = Output;
 
     const NAME: &'static str = "book";
+
+    fn configure(&mut self, settings: &str) {
+        let key = self.settings.ticket_key.clone();
+        let recorded = Settings::recorded_or_stop(settings).with_ticket_key(key);
+        self.settings = recorded.unwrap_or_else(|error| panic!("{error}"));
+    }
 
     fn route(input: &BookIn) -> Route {
         let tenant = match input {
@@ -214,11 +221,7 @@ impl Numbers {
 }
 
 fn tenant_of(key: &ReferenceKey) -> &Text {
-    match key {
-        ReferenceKey::Offer { tenant, .. }
-        | ReferenceKey::Partner { tenant, .. }
-        | ReferenceKey::Customer { tenant, .. } => tenant,
-    }
+    key.parts().0
 }
 
 /// A deadline: a time that can't be said never comes.

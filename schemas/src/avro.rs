@@ -84,6 +84,7 @@ pub fn encode_fact(fact: &Fact, id_of: impl Fn(Record) -> u32, out: &mut Vec<u8>
         Fact::Stock(f) => put_body(&**f, record, out),
         Fact::Ticket(f) => put_body(&**f, record, out),
         Fact::DeadLetter(f) => put_body(&**f, record, out),
+        Fact::Commission(f) => put_body(&**f, record, out),
     }
 }
 
@@ -178,6 +179,7 @@ impl Decoder {
             Record::StockFact => Fact::Stock(read_body(writer, body)?),
             Record::TicketFact => Fact::Ticket(read_body(writer, body)?),
             Record::DeadLetter => Fact::DeadLetter(read_body(writer, body)?),
+            Record::CommissionFact => Fact::Commission(read_body(writer, body)?),
             _ => return Err(writer.other_than("a fact")),
         })
     }

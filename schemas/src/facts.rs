@@ -2,6 +2,7 @@
 
 use crate::Text;
 use crate::names::words;
+use crate::reference::{OfferKind, PeriodStatus};
 use serde::{Deserialize, Serialize};
 
 /// The one record in the log that a fact follows from.
@@ -24,6 +25,7 @@ pub enum Fact {
     Ticket(Box<TicketFact>),
     /// Topic `dead-letters`.
     DeadLetter(Box<DeadLetter>),
+    Commission(Box<CommissionFact>),
 }
 
 /// What happened to an order.
@@ -120,7 +122,7 @@ pub struct OrderFact {
     /// The command that placed the order (the cause may be a later one).
     pub command_id: Text,
     pub offer_id: Text,
-    pub offer_kind: Option<crate::reference::OfferKind>,
+    pub offer_kind: Option<OfferKind>,
     pub partner_id: Option<Text>,
     pub customer_id: Text,
     pub quantity: i32,
@@ -185,6 +187,84 @@ pub struct TicketFact {
     pub cause: Cause,
 }
 
+/// What changed a commission statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseKind {
+    Sales,
+    Refunds,
+    RateChange,
+    PlanMove,
+    MonthClosed,
+    MonthReopened,
+}
+
+words!(CauseKind {
+    Sales => "sales",
+    Refunds => "refunds",
+    RateChange => "rate_change",
+    PlanMove => "plan_move",
+    MonthClosed => "month_closed",
+    MonthReopened => "month_reopened",
+});
+
+/// One thing that changed a statement, and by how much.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommissionCause {
+    pub kind: CauseKind,
+    /// Whose figure it changed, `YYYY-MM`; another month than the statement's where that one is closed.
+    pub month: Text,
+    /// How many sales or refunds; 1 for a change.
+    pub count: i64,
+    /// Their value; 0 for a change.
+    pub amount_minor: i64,
+    /// What it changed of this statement's commission and adjustment together.
+    pub effect_minor: i64,
+    /// The record behind it; the last one of sales and refunds.
+    pub topic: Text,
+    pub partition: i32,
+    pub offset: i64,
+    pub record_time_ms: i64,
+}
+
+/// One slice of a base and its rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Tier {
+    pub floor_minor: i64,
+    pub rate_bps: i32,
+}
+
+/// Topic `facts.commissions`, keyed by tenant and partner_id: what one epoch changed of one statement, and
+/// the statement after it. The deltas of a statement add up to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommissionFact {
+    pub tenant: Text,
+    pub partner_id: Text,
+    /// `YYYY-MM`.
+    pub month: Text,
+    pub currency: Text,
+    pub offer_kind: OfferKind,
+    pub base_delta_minor: i64,
+    pub commission_delta_minor: i64,
+    pub adjustment_delta_minor: i64,
+    pub base_minor: i64,
+    pub commission_minor: i64,
+    pub adjustment_minor: i64,
+    /// By present sales and rules; of an open month it is `commission_minor`.
+    pub computed_minor: i64,
+    pub status: PeriodStatus,
+    /// The rules `computed_minor` follows from, where there are any.
+    pub plan: Option<Text>,
+    pub valid_from: Option<Text>,
+    #[serde(default)]
+    pub tiers: Vec<Tier>,
+    #[serde(default)]
+    pub causes: Vec<CommissionCause>,
+    pub at_ms: i64,
+    /// The last of its causes.
+    pub cause: Cause,
+}
+
 /// Topic `dead-letters`: a record nothing could be done with, kept whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
@@ -223,7 +303,8 @@ impl Reason {
 
 impl Fact {
     /// The topics facts go to, in the order of the variants.
-    pub const TOPICS: [&'static str; 4] = ["facts.orders", "facts.stock", "facts.tickets", "dead-letters"];
+    pub const TOPICS: [&'static str; 5] =
+        ["facts.orders", "facts.stock", "facts.tickets", "dead-letters", "facts.commissions"];
 
     /// The topic it belongs to.
     pub fn topic(&self) -> &'static str {
@@ -232,6 +313,7 @@ impl Fact {
             Fact::Stock(_) => Fact::TOPICS[1],
             Fact::Ticket(_) => Fact::TOPICS[2],
             Fact::DeadLetter(_) => Fact::TOPICS[3],
+            Fact::Commission(_) => Fact::TOPICS[4],
         }
     }
 
@@ -242,6 +324,7 @@ impl Fact {
             Fact::Stock(_) => "stock_fact",
             Fact::Ticket(_) => "ticket_fact",
             Fact::DeadLetter(_) => "dead_letter",
+            Fact::Commission(_) => "commission_fact",
         }
     }
 
@@ -252,6 +335,7 @@ impl Fact {
             Fact::Stock(fact) => tenant_and_id(&fact.tenant, &fact.offer_id),
             Fact::Ticket(fact) => tenant_and_id(&fact.tenant, &fact.ticket_id),
             Fact::DeadLetter(letter) => letter.id.as_bytes().to_vec(),
+            Fact::Commission(fact) => tenant_and_id(&fact.tenant, &fact.partner_id),
         }
     }
 
@@ -262,6 +346,7 @@ impl Fact {
             Fact::Stock(fact) => fact.cause.record_time_ms,
             Fact::Ticket(fact) => fact.cause.record_time_ms,
             Fact::DeadLetter(letter) => letter.record_time_ms,
+            Fact::Commission(fact) => fact.cause.record_time_ms,
         }
     }
 }

@@ -14,12 +14,14 @@ pub mod commands;
 pub mod compat;
 pub mod debezium;
 pub mod facts;
+pub mod month;
 mod names;
 pub mod ndjson;
 pub mod reference;
 pub mod registry;
 pub mod rows;
 pub mod tables;
+pub mod velocity;
 
 /// An opaque identifier or short text. Inline up to 24 bytes, so that most ids cost no allocation.
 pub type Text = compact_str::CompactString;
@@ -27,6 +29,7 @@ pub type Text = compact_str::CompactString;
 pub use avro::{DecodeError, Decoder, encode_command, encode_fact};
 pub use commands::Command;
 pub use facts::Fact;
+pub use month::Month;
 pub use ndjson::{NdjsonRecord, parse_line, to_line};
 pub use reference::{Reference, ReferenceKey};
 pub use registry::{Record, SchemaIds};

@@ -33,8 +33,8 @@ pub(crate) use words;
 
 #[cfg(test)]
 mod tests {
-    use crate::facts::{OrderEvent, Reason, StockAccount};
-    use crate::reference::{OfferKind, OfferStatus, ReferenceTable, Standing};
+    use crate::facts::{CauseKind, OrderEvent, Reason, StockAccount};
+    use crate::reference::{OfferKind, OfferStatus, PeriodStatus, ReferenceTable, Standing};
     use crate::rows::OrderStatus;
 
     macro_rules! check {
@@ -50,6 +50,7 @@ mod tests {
     #[test]
     fn every_word_is_spelled_as_serde_spells_it() {
         check!(OrderEvent, Reason, StockAccount, OfferKind, OfferStatus, Standing, OrderStatus);
+        check!(CauseKind, PeriodStatus, ReferenceTable);
         assert_eq!(ReferenceTable::parse("offers"), Some(ReferenceTable::Offers));
         assert_eq!(Reason::parse("sold out"), None);
     }

@@ -10,14 +10,34 @@ pub enum Reference {
     Offer(Box<Offer>),
     Partner(Box<Partner>),
     Customer(Box<Customer>),
+    CommissionRate(Box<CommissionRate>),
+    CommissionPeriod(Box<CommissionPeriod>),
 }
 
 /// Which row: table and primary key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ReferenceKey {
-    Offer { tenant: Text, offer_id: Text },
-    Partner { tenant: Text, partner_id: Text },
-    Customer { tenant: Text, customer_id: Text },
+    Offer {
+        tenant: Text,
+        offer_id: Text,
+    },
+    Partner {
+        tenant: Text,
+        partner_id: Text,
+    },
+    Customer {
+        tenant: Text,
+        customer_id: Text,
+    },
+    /// `rate_id` joins the key's other columns: see [`CommissionRate::rate_id`].
+    CommissionRate {
+        tenant: Text,
+        rate_id: Text,
+    },
+    CommissionPeriod {
+        tenant: Text,
+        month: Text,
+    },
 }
 
 impl Reference {
@@ -27,6 +47,8 @@ impl Reference {
             Reference::Offer(_) => ReferenceTable::Offers,
             Reference::Partner(_) => ReferenceTable::Partners,
             Reference::Customer(_) => ReferenceTable::Customers,
+            Reference::CommissionRate(_) => ReferenceTable::CommissionRates,
+            Reference::CommissionPeriod(_) => ReferenceTable::CommissionPeriods,
         }
     }
 
@@ -42,6 +64,12 @@ impl Reference {
             Reference::Customer(c) => {
                 ReferenceKey::Customer { tenant: c.tenant.clone(), customer_id: c.customer_id.clone() }
             }
+            Reference::CommissionRate(r) => {
+                ReferenceKey::CommissionRate { tenant: r.tenant.clone(), rate_id: r.rate_id() }
+            }
+            Reference::CommissionPeriod(p) => {
+                ReferenceKey::CommissionPeriod { tenant: p.tenant.clone(), month: p.month.clone() }
+            }
         }
     }
 }
@@ -53,6 +81,8 @@ impl ReferenceKey {
             ReferenceKey::Offer { .. } => ReferenceTable::Offers,
             ReferenceKey::Partner { .. } => ReferenceTable::Partners,
             ReferenceKey::Customer { .. } => ReferenceTable::Customers,
+            ReferenceKey::CommissionRate { .. } => ReferenceTable::CommissionRates,
+            ReferenceKey::CommissionPeriod { .. } => ReferenceTable::CommissionPeriods,
         }
     }
 
@@ -62,6 +92,8 @@ impl ReferenceKey {
             ReferenceKey::Offer { tenant, offer_id } => (tenant, offer_id),
             ReferenceKey::Partner { tenant, partner_id } => (tenant, partner_id),
             ReferenceKey::Customer { tenant, customer_id } => (tenant, customer_id),
+            ReferenceKey::CommissionRate { tenant, rate_id } => (tenant, rate_id),
+            ReferenceKey::CommissionPeriod { tenant, month } => (tenant, month),
         }
     }
 }
@@ -73,12 +105,16 @@ pub enum ReferenceTable {
     Offers,
     Partners,
     Customers,
+    CommissionRates,
+    CommissionPeriods,
 }
 
 words!(ReferenceTable {
     Offers => "offers",
     Partners => "partners",
     Customers => "customers",
+    CommissionRates => "commission_rates",
+    CommissionPeriods => "commission_periods",
 });
 
 /// One change of one reference table, decoded from its Debezium envelope.
@@ -120,6 +156,8 @@ impl ReferenceTable {
             ReferenceTable::Offers => "oltp.public.offers",
             ReferenceTable::Partners => "oltp.public.partners",
             ReferenceTable::Customers => "oltp.public.customers",
+            ReferenceTable::CommissionRates => "oltp.public.commission_rates",
+            ReferenceTable::CommissionPeriods => "oltp.public.commission_periods",
         }
     }
 
@@ -202,4 +240,49 @@ pub struct Customer {
     pub status: Standing,
     /// Most the customer may hold or have bought per UTC day of `placed_at`, per currency.
     pub daily_spend_limit_minor: Option<i64>,
+}
+
+/// One tier of a commission plan: what it pays on the slice of a month's base above its floor.
+/// The primary key is everything but the rate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommissionRate {
+    pub tenant: Text,
+    pub plan: Text,
+    pub offer_kind: OfferKind,
+    pub currency: Text,
+    /// Where the tier's slice begins; it ends where the next tier's begins.
+    pub tier_floor_minor: i64,
+    pub rate_bps: i32,
+    /// `YYYY-MM-01`: the first month the tier is good for. The newest set not after a month is that month's.
+    pub valid_from: Text,
+}
+
+impl CommissionRate {
+    /// The key's columns but the tenant, joined: `voucher/BRL/100000/2016-01-01/standard`.
+    pub fn rate_id(&self) -> Text {
+        let CommissionRate { plan, offer_kind, currency, tier_floor_minor, valid_from, .. } = self;
+        compact_str::format_compact!("{offer_kind}/{currency}/{tier_floor_minor}/{valid_from}/{plan}")
+    }
+}
+
+/// Whether a month's statements may still change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeriodStatus {
+    Open,
+    Closed,
+}
+
+words!(PeriodStatus {
+    Open => "open",
+    Closed => "closed",
+});
+
+/// Whether a tenant's month is closed. A month without a row is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommissionPeriod {
+    pub tenant: Text,
+    /// `YYYY-MM`.
+    pub month: Text,
+    pub status: PeriodStatus,
 }

@@ -29,6 +29,9 @@ pub enum Record {
     StockFact,
     TicketFact,
     DeadLetter,
+    CommissionRate,
+    CommissionPeriod,
+    CommissionFact,
 }
 
 words!(Record {
@@ -44,6 +47,9 @@ words!(Record {
     StockFact => "stock_fact",
     TicketFact => "ticket_fact",
     DeadLetter => "dead_letter",
+    CommissionRate => "commission_rates",
+    CommissionPeriod => "commission_periods",
+    CommissionFact => "commission_fact",
 });
 
 /// How many contracts there are.
@@ -80,6 +86,9 @@ impl Record {
             Record::StockFact => include_str!("../avro/stock_fact.avsc"),
             Record::TicketFact => include_str!("../avro/ticket_fact.avsc"),
             Record::DeadLetter => include_str!("../avro/dead_letter.avsc"),
+            Record::CommissionRate => include_str!("../avro/commission_rates.avsc"),
+            Record::CommissionPeriod => include_str!("../avro/commission_periods.avsc"),
+            Record::CommissionFact => include_str!("../avro/commission_fact.avsc"),
         }
     }
 
@@ -98,6 +107,9 @@ impl Record {
             Record::StockFact => "tombola.facts.StockFact",
             Record::TicketFact => "tombola.facts.TicketFact",
             Record::DeadLetter => "tombola.facts.DeadLetter",
+            Record::CommissionRate => "tombola.reference.CommissionRate",
+            Record::CommissionPeriod => "tombola.reference.CommissionPeriod",
+            Record::CommissionFact => "tombola.facts.CommissionFact",
         }
     }
 
@@ -113,6 +125,9 @@ impl Record {
             Record::StockFact => Fact::TOPICS[1],
             Record::TicketFact => Fact::TOPICS[2],
             Record::DeadLetter => Fact::TOPICS[3],
+            Record::CommissionRate => "oltp.public.commission_rates",
+            Record::CommissionPeriod => "oltp.public.commission_periods",
+            Record::CommissionFact => Fact::TOPICS[4],
         }
     }
 
@@ -128,12 +143,12 @@ impl Record {
 
     /// Whether it is one of the commands.
     pub fn is_command(self) -> bool {
-        self <= Record::PaymentDeclined
+        self.full_name().starts_with("tombola.commands.")
     }
 
     /// Whether it is one of the facts.
     pub fn is_fact(self) -> bool {
-        self >= Record::OrderFact
+        self.full_name().starts_with("tombola.facts.")
     }
 
     /// The parsed contract; parsed once.
@@ -165,6 +180,7 @@ impl Fact {
             Fact::Stock(_) => Record::StockFact,
             Fact::Ticket(_) => Record::TicketFact,
             Fact::DeadLetter(_) => Record::DeadLetter,
+            Fact::Commission(_) => Record::CommissionFact,
         }
     }
 }
@@ -229,7 +245,7 @@ mod tests {
                 let name = field["name"].as_str().unwrap();
                 assert_eq!(
                     name.ends_with("_ms"),
-                    field["type"].to_string().contains("timestamp-millis") && name != "cause",
+                    field["type"].to_string().contains("timestamp-millis") && !name.starts_with("cause"),
                     "{place}: times are timestamp-millis and named _ms"
                 );
             }

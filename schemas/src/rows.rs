@@ -2,6 +2,7 @@
 
 use crate::Text;
 use crate::names::words;
+use crate::reference::{OfferKind, PeriodStatus};
 use serde::{Deserialize, Serialize};
 
 /// A column value any serving store can bind.
@@ -44,6 +45,7 @@ pub enum Row {
     Stock(Box<StockRow>),
     Ticket(Box<TicketRow>),
     DeadLetter(Box<DeadLetterRow>),
+    Commission(Box<CommissionRow>),
 }
 
 /// Where an order stands.
@@ -123,4 +125,22 @@ pub struct DeadLetterRow {
     pub attempts: i32,
     /// open | retried
     pub status: Text,
+}
+
+/// Table `commission_statements`, keyed by (tenant, partner_id, month, currency, offer_kind).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommissionRow {
+    pub tenant: Text,
+    pub partner_id: Text,
+    /// `YYYY-MM`.
+    pub month: Text,
+    pub currency: Text,
+    pub offer_kind: OfferKind,
+    /// Confirmed sales of the month less their refunds.
+    pub base_minor: i64,
+    /// Commission of the month's own sales; a closed month keeps it.
+    pub commission_minor: i64,
+    /// Later differences of closed months, posted here.
+    pub adjustment_minor: i64,
+    pub status: PeriodStatus,
 }

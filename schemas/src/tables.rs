@@ -4,7 +4,9 @@
 //! columns first. Sinks add the column `epoch` last; it is not listed here.
 
 use crate::Text;
-use crate::rows::{Column, ColumnType, DeadLetterRow, OrderRow, Row, StockRow, TableSpec, TicketRow, Value};
+use crate::rows::{
+    Column, ColumnType, CommissionRow, DeadLetterRow, OrderRow, Row, StockRow, TableSpec, TicketRow, Value,
+};
 
 const fn text(name: &'static str) -> Column {
     Column { name, ty: ColumnType::Text, nullable: false }
@@ -81,14 +83,34 @@ pub static DEAD_LETTERS: TableSpec = TableSpec {
     key: 1,
 };
 
-/// Every serving table, in the order in which sinks create and digests list them.
-pub static ALL_TABLES: [&TableSpec; 4] = [&ORDERS, &STOCK, &TICKETS, &DEAD_LETTERS];
+/// What partners earn, by month, currency and kind of offer.
+pub static COMMISSION_STATEMENTS: TableSpec = TableSpec {
+    name: "commission_statements",
+    columns: &[
+        text("tenant"),
+        text("partner_id"),
+        text("month"),
+        text("currency"),
+        text("offer_kind"),
+        int("base_minor"),
+        int("commission_minor"),
+        int("adjustment_minor"),
+        text("status"),
+    ],
+    key: 5,
+};
 
-/// Which row: what a sink coalesces an epoch's rows by. The second part is empty where the key has one column.
+/// Every serving table, in the order in which sinks create and digests list them.
+pub static ALL_TABLES: [&TableSpec; 5] = [&ORDERS, &STOCK, &TICKETS, &DEAD_LETTERS, &COMMISSION_STATEMENTS];
+
+/// Most columns of a primary key.
+pub const KEY_COLUMNS_MAX: usize = 5;
+
+/// Which row: what a sink coalesces an epoch's rows by. Parts beyond the key's columns are empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowKey<'a> {
     pub table: &'static str,
-    pub parts: [&'a str; 2],
+    pub parts: [&'a str; KEY_COLUMNS_MAX],
 }
 
 impl Row {
@@ -99,16 +121,20 @@ impl Row {
             Row::Stock(_) => &STOCK,
             Row::Ticket(_) => &TICKETS,
             Row::DeadLetter(_) => &DEAD_LETTERS,
+            Row::Commission(_) => &COMMISSION_STATEMENTS,
         }
     }
 
     /// Its primary key.
     pub fn key(&self) -> RowKey<'_> {
         let parts = match self {
-            Row::Order(row) => [row.tenant.as_str(), row.order_id.as_str()],
-            Row::Stock(row) => [row.tenant.as_str(), row.offer_id.as_str()],
-            Row::Ticket(row) => [row.tenant.as_str(), row.ticket_id.as_str()],
-            Row::DeadLetter(row) => [row.id.as_str(), ""],
+            Row::Order(row) => pair(&row.tenant, &row.order_id),
+            Row::Stock(row) => pair(&row.tenant, &row.offer_id),
+            Row::Ticket(row) => pair(&row.tenant, &row.ticket_id),
+            Row::DeadLetter(row) => pair(&row.id, ""),
+            Row::Commission(row) => {
+                [&row.tenant, &row.partner_id, &row.month, &row.currency, row.offer_kind.as_str()]
+            }
         };
         RowKey { table: self.table().name, parts }
     }
@@ -116,8 +142,10 @@ impl Row {
     /// Stable hash of table and key: the same in every run, version and machine.
     pub fn key_hash(&self) -> u64 {
         let RowKey { table, parts } = self.key();
+        // At least two, as the first tables' hashes were made.
+        let parts = &parts[..self.table().key.max(2)];
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-        for part in [table, parts[0], parts[1]] {
+        for part in std::iter::once(&table).chain(parts) {
             hasher.update(&(part.len() as u32).to_le_bytes());
             hasher.update(part.as_bytes());
         }
@@ -131,8 +159,13 @@ impl Row {
             Row::Stock(row) => stock_values(row),
             Row::Ticket(row) => ticket_values(row),
             Row::DeadLetter(row) => dead_letter_values(row),
+            Row::Commission(row) => commission_values(row),
         }
     }
+}
+
+fn pair<'a>(first: &'a str, second: &'a str) -> [&'a str; KEY_COLUMNS_MAX] {
+    [first, second, "", "", ""]
 }
 
 fn order_values(row: &OrderRow) -> Vec<Value> {
@@ -185,6 +218,20 @@ fn dead_letter_values(row: &DeadLetterRow) -> Vec<Value> {
     ]
 }
 
+fn commission_values(row: &CommissionRow) -> Vec<Value> {
+    vec![
+        (&row.tenant).into(),
+        (&row.partner_id).into(),
+        (&row.month).into(),
+        (&row.currency).into(),
+        Value::Text(Text::const_new(row.offer_kind.as_str())),
+        row.base_minor.into(),
+        row.commission_minor.into(),
+        row.adjustment_minor.into(),
+        Value::Text(Text::const_new(row.status.as_str())),
+    ]
+}
+
 impl From<&Text> for Value {
     fn from(text: &Text) -> Value {
         Value::Text(text.clone())
@@ -200,6 +247,7 @@ impl From<i64> for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reference::{OfferKind, PeriodStatus};
     use crate::rows::OrderStatus;
 
     fn rows() -> Vec<Row> {
@@ -245,6 +293,17 @@ mod tests {
                 first_seen_ms: 3,
                 attempts: 1,
                 status: text("open"),
+            })),
+            Row::Commission(Box::new(CommissionRow {
+                tenant: text("t"),
+                partner_id: text("o"),
+                month: text("2017-11"),
+                currency: text("BRL"),
+                offer_kind: OfferKind::Box,
+                base_minor: 100,
+                commission_minor: 10,
+                adjustment_minor: -1,
+                status: PeriodStatus::Closed,
             })),
         ]
     }

@@ -339,3 +339,57 @@ fn the_contracts_of_reference_rows_have_the_columns_of_their_types() {
     declared.sort_unstable();
     assert_eq!(declared, columns.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>());
 }
+
+fn said_of(table: ReferenceTable, row: Value) -> String {
+    let value =
+        json!({"before": null, "after": row, "source": {"ts_ms": 5, "lsn": 7}, "op": "c"}).to_string();
+    match decode_change(table, None, Some(value.as_bytes())) {
+        Ok(decoded) => decoded.changes.iter().map(words).collect(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_commission_rate_is_known_by_six_columns_and_its_date_may_be_a_text_or_days() {
+    let check = |columns: Value, expected: &str| {
+        let mut row = json!({"tenant": "t", "plan": "a/b", "offer_kind": "voucher", "currency": "BRL",
+            "tier_floor_minor": 100_000, "rate_bps": 1_200, "valid_from": "2016-01-01"});
+        columns.as_object().unwrap().iter().for_each(|(name, value)| row[name] = value.clone());
+        let said = said_of(ReferenceTable::CommissionRates, row.clone());
+        assert!(said.contains(expected), "{row} said {said:?}, expected {expected:?}");
+    };
+    check(json!({}), "upsert 7 voucher/BRL/100000/2016-01-01/a/b");
+    check(json!({"valid_from": 16_801}), "upsert 7 voucher/BRL/100000/2016-01-01/a/b");
+    check(json!({"tier_floor_minor": "0"}), "upsert 7 voucher/BRL/0/2016-01-01/a/b");
+    check(json!({"valid_from": "2016-01-02"}), "send the first day of a month");
+    check(json!({"rate_bps": 10_001}), "send 0 to 10000 basis points");
+    check(json!({"rate_bps": -1}), "send 0 to 10000 basis points");
+    check(json!({"tier_floor_minor": -1}), "can't be negative");
+    check(json!({"currency": "reais"}), "ISO 4217");
+    check(json!({"offer_kind": "bus"}), "`offer_kind`");
+}
+
+#[test]
+fn a_deleted_rate_is_found_by_its_message_key() {
+    let key = schemas::ReferenceKey::CommissionRate {
+        tenant: "t".into(),
+        rate_id: "voucher/BRL/0/2016-01-01/a/b".into(),
+    };
+    let value =
+        json!({"before": null, "after": null, "source": {"ts_ms": 5, "lsn": 7}, "op": "d"}).to_string();
+    let decoded =
+        decode_change(ReferenceTable::CommissionRates, Some(key_of(&key).as_bytes()), Some(value.as_bytes()));
+    assert_eq!(decoded.map(|d| d.changes), Ok(vec![Change::Delete { lsn: 7, key }]));
+}
+
+#[test]
+fn a_commission_period_is_a_month_of_the_calendar() {
+    let check = |month: &str, status: &str, expected: &str| {
+        let row = json!({"tenant": "t", "month": month, "status": status});
+        let said = said_of(ReferenceTable::CommissionPeriods, row);
+        assert!(said.contains(expected), "{month} {status} said {said:?}, expected {expected:?}");
+    };
+    check("2017-11", "closed", "upsert 7 2017-11");
+    check("2017-11", "shut", "`status`");
+    check("2017-13", "open", "send YYYY-MM");
+}

@@ -47,6 +47,7 @@ impl Tables {
             Reference::Offer(row) => self.offers.insert(scoped(&row.tenant, &row.offer_id), *row),
             Reference::Partner(row) => self.partners.insert(scoped(&row.tenant, &row.partner_id), *row),
             Reference::Customer(row) => self.customers.insert(scoped(&row.tenant, &row.customer_id), *row),
+            _ => unreachable!("no other table is sent to the desk"),
         }
     }
 
@@ -59,6 +60,7 @@ impl Tables {
             ReferenceKey::Customer { tenant, customer_id: id } => {
                 drop(self.customers.remove(&Scoped { tenant, id }));
             }
+            _ => unreachable!("no other table is sent to the desk"),
         }
     }
 

@@ -22,8 +22,9 @@ use operators::table::Table;
 use runtime::run::Job;
 use runtime::{Flow, Messages};
 use schemas::facts::DeadLetter;
+use schemas::reference::ReferenceTable;
 use schemas::rows::DeadLetterRow;
-use schemas::{Fact, ReferenceKey, Row};
+use schemas::{Fact, Row};
 
 /// Input topics, in the order of their `TopicId`s. The order is part of every result: append only.
 pub const TOPICS: [&str; 5] = [
@@ -63,7 +64,7 @@ impl Job for Sales {
         let repeated = flow.flat_map(repeated, |_, out| from_dedup(out));
 
         let rows = flow.stateful(Table::default(), changes);
-        let for_desk = flow.flat_map(rows.clone(), |_, change| Some(DeskIn::Change(change)));
+        let for_desk = flow.flat_map(rows.clone(), |_, change| to_desk_table(change));
         let for_book = flow.flat_map(rows, |_, change| to_book(change));
 
         let desk_in = flow.merge(vec![fresh, for_desk]);
@@ -89,7 +90,9 @@ impl Job for Sales {
 
 fn command(input: Input) -> Option<CommandMsg> {
     match input {
-        Input::Command { command, payload_hash, raw } => Some(CommandMsg { command, payload_hash, raw }),
+        Input::Command { command, payload_hash, raw, retry_of } => {
+            Some(CommandMsg { command, payload_hash, raw, retry_of })
+        }
         Input::Changes(_) | Input::Bad(_) => None,
     }
 }
@@ -122,9 +125,16 @@ fn from_dedup(out: DedupOut) -> Option<Output> {
     }
 }
 
-/// The book keeps stock by offer and limits by customer; partners are the desk's alone.
+/// What an order names: its offer, its partner, its customer.
+fn to_desk_table(change: TableChange) -> Option<DeskIn> {
+    use ReferenceTable::{Customers, Offers, Partners};
+    matches!(change.key.table(), Offers | Partners | Customers).then_some(DeskIn::Change(change))
+}
+
+/// The book keeps stock by offer and limits by customer.
 fn to_book(change: TableChange) -> Option<BookIn> {
-    (!matches!(change.key, ReferenceKey::Partner { .. })).then_some(BookIn::Change(change))
+    use ReferenceTable::{Customers, Offers};
+    matches!(change.key.table(), Offers | Customers).then_some(BookIn::Change(change))
 }
 
 fn from_desk(out: DeskOut) -> Option<BookIn> {

@@ -10,6 +10,7 @@
 //! text; a time as milliseconds, any Debezium time type or ISO 8601; a flag as a boolean or 0 and 1.
 
 use super::avro::AvroSchemas;
+use super::commission;
 use super::connect::zoned_timestamp;
 use super::datum::{Datum, Decimal};
 use super::envelope::{self, Cells, Envelope, Message, Op};
@@ -149,11 +150,16 @@ fn upsert(
 
 fn key_in(table: ReferenceTable, cells: &Cells) -> Result<ReferenceKey, String> {
     let columns = Columns(cells);
+    if table == ReferenceTable::CommissionRates {
+        return commission::rate_key(&columns);
+    }
     let (tenant, id) = (columns.text("tenant")?, columns.text(id_column(table))?);
     Ok(match table {
         ReferenceTable::Offers => ReferenceKey::Offer { tenant, offer_id: id },
         ReferenceTable::Partners => ReferenceKey::Partner { tenant, partner_id: id },
         ReferenceTable::Customers => ReferenceKey::Customer { tenant, customer_id: id },
+        ReferenceTable::CommissionPeriods => ReferenceKey::CommissionPeriod { tenant, month: id },
+        ReferenceTable::CommissionRates => unreachable!("its key has more columns: see above"),
     })
 }
 
@@ -173,6 +179,10 @@ fn reference(table: ReferenceTable, cells: &Cells) -> Result<Reference, String> 
             status: columns.word("status")?,
             daily_spend_limit_minor: columns.optional("daily_spend_limit_minor", INT)?,
         })),
+        ReferenceTable::CommissionRates => Reference::CommissionRate(Box::new(commission::rate(&columns)?)),
+        ReferenceTable::CommissionPeriods => {
+            Reference::CommissionPeriod(Box::new(commission::period(&columns)?))
+        }
     })
 }
 
@@ -203,13 +213,17 @@ impl Reference {
         let key = self.key();
         let (tenant, id) = key.parts();
         checks::id("tenant", tenant)?;
-        checks::id(id_column(self.table()), id)?;
+        if !matches!(self, Reference::CommissionRate(_)) {
+            checks::id(id_column(self.table()), id)?;
+        }
         match self {
             Reference::Offer(offer) => check_offer(offer),
             Reference::Partner(_) => Ok(()),
             Reference::Customer(customer) => {
                 not_negative("daily_spend_limit_minor", customer.daily_spend_limit_minor.unwrap_or(0))
             }
+            Reference::CommissionRate(rate) => commission::check_rate(rate),
+            Reference::CommissionPeriod(period) => commission::check_period(period),
         }
     }
 }
@@ -224,12 +238,12 @@ fn check_offer(offer: &Offer) -> Result<(), String> {
     checks::time("sale_closes_at_ms", offer.sale_closes_at_ms.unwrap_or(0))
 }
 
-fn not_negative(column: &str, value: i64) -> Result<(), String> {
+pub(super) fn not_negative(column: &str, value: i64) -> Result<(), String> {
     if value >= 0 { Ok(()) } else { Err(format!("`{column}` is {value}; it can't be negative")) }
 }
 
 /// A row's columns by name.
-struct Columns<'a>(&'a Cells);
+pub(super) struct Columns<'a>(&'a Cells);
 
 impl Columns<'_> {
     fn optional<T>(&self, column: &str, to: To<T>) -> Result<Option<T>, String> {
@@ -245,16 +259,16 @@ impl Columns<'_> {
         }
     }
 
-    fn required<T>(&self, column: &str, to: To<T>) -> Result<T, String> {
+    pub(super) fn required<T>(&self, column: &str, to: To<T>) -> Result<T, String> {
         self.optional(column, to)?.ok_or_else(|| format!("`{column}` is missing or null; the row needs it"))
     }
 
-    fn text(&self, column: &str) -> Result<Text, String> {
+    pub(super) fn text(&self, column: &str) -> Result<Text, String> {
         self.required(column, TEXT)
     }
 
     /// A word of a closed list.
-    fn word<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T, String> {
+    pub(super) fn word<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T, String> {
         let word = self.text(column)?;
         let list = serde_json::Value::String(word.to_string());
         serde_json::from_value(list).map_err(|e| format!("`{column}`: {e}"))
@@ -262,18 +276,18 @@ impl Columns<'_> {
 }
 
 /// How a column is read, and what it takes, as an error says it.
-struct To<T> {
-    expected: &'static str,
-    read: fn(&Datum) -> Option<T>,
+pub(super) struct To<T> {
+    pub(super) expected: &'static str,
+    pub(super) read: fn(&Datum) -> Option<T>,
 }
 
 const TEXT: To<Text> = To { expected: "a text", read: to_text };
-const INT: To<i64> = To { expected: "a whole number that fits 64 bits", read: to_int };
-const INT32: To<i32> = To { expected: "a whole number that fits 32 bits", read: to_i32 };
+pub(super) const INT: To<i64> = To { expected: "a whole number that fits 64 bits", read: to_int };
+pub(super) const INT32: To<i32> = To { expected: "a whole number that fits 32 bits", read: to_i32 };
 const TIME_MS: To<i64> = To { expected: "milliseconds since 1970 or an ISO 8601 time", read: to_time_ms };
 const FLAG: To<bool> = To { expected: "true or false", read: to_flag };
 
-fn to_text(datum: &Datum) -> Option<Text> {
+pub(super) fn to_text(datum: &Datum) -> Option<Text> {
     match datum {
         Datum::Text(text) => Some(Text::from(text.as_str())),
         Datum::Int(int) => Some(compact_str::format_compact!("{int}")),

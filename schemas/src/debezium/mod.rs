@@ -19,6 +19,7 @@
 
 mod avro;
 mod change;
+mod commission;
 mod connect;
 mod datum;
 mod envelope;

@@ -27,7 +27,20 @@ pub fn truncate(table: ReferenceTable, ts_ms: i64, lsn: u64) -> String {
 /// The bare JSON key of a row.
 pub fn key_of(key: &ReferenceKey) -> String {
     let (tenant, id) = key.parts();
+    if let ReferenceKey::CommissionRate { rate_id, .. } = key {
+        return rate_key(tenant, rate_id).to_string();
+    }
     json!({ "tenant": tenant, id_column(key.table()): id }).to_string()
+}
+
+/// A rate's key has five columns besides the tenant, the plan last because its name may hold anything.
+fn rate_key(tenant: &str, rate_id: &str) -> Value {
+    let columns = ["offer_kind", "currency", "tier_floor_minor", "valid_from", "plan"];
+    let mut key = json!({ "tenant": tenant });
+    for (column, part) in columns.into_iter().zip(rate_id.splitn(columns.len(), '/')) {
+        key[column] = part.into();
+    }
+    key
 }
 
 /// The second column of a reference table's primary key; the first is `tenant`.
@@ -36,6 +49,8 @@ pub(super) fn id_column(table: ReferenceTable) -> &'static str {
         ReferenceTable::Offers => "offer_id",
         ReferenceTable::Partners => "partner_id",
         ReferenceTable::Customers => "customer_id",
+        ReferenceTable::CommissionRates => "rate_id",
+        ReferenceTable::CommissionPeriods => "month",
     }
 }
 
@@ -67,6 +82,8 @@ fn row(reference: &Reference) -> Value {
         Reference::Offer(row) => serde_json::to_value(row),
         Reference::Partner(row) => serde_json::to_value(row),
         Reference::Customer(row) => serde_json::to_value(row),
+        Reference::CommissionRate(row) => serde_json::to_value(row),
+        Reference::CommissionPeriod(row) => serde_json::to_value(row),
     }
     .expect("rows are structs of numbers, texts and words, which JSON can say")
 }

@@ -141,8 +141,59 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn commission_cause()(
+        (kind, month, topic) in (select(CauseKind::ALL), month(), id()), figures in any::<[i64; 4]>(),
+        partition in 0..9_i32, record_time_ms in time(),
+    ) -> CommissionCause {
+        let [count, amount_minor, effect_minor, offset] = figures;
+        CommissionCause { kind, month, count, amount_minor, effect_minor, topic, partition, offset, record_time_ms }
+    }
+}
+
+prop_compose! {
+    fn commission_fact()(
+        (tenant, partner_id, month, currency) in (id(), id(), month(), currency()),
+        (offer_kind, status) in (select(OfferKind::ALL), select(PeriodStatus::ALL)),
+        deltas in any::<[i64; 3]>(), after in any::<[i64; 4]>(),
+        (plan, valid_from, tiers) in (of(id()), of(id()), vec(any::<(i64, i32)>(), 0..4)),
+        (causes, at_ms, cause) in (vec(commission_cause(), 0..4), time(), cause()),
+    ) -> Fact {
+        let [base_delta_minor, commission_delta_minor, adjustment_delta_minor] = deltas;
+        let [base_minor, commission_minor, adjustment_minor, computed_minor] = after;
+        let tiers = tiers.into_iter().map(|(floor_minor, rate_bps)| Tier { floor_minor, rate_bps }).collect();
+        Fact::Commission(Box::new(CommissionFact {
+            tenant, partner_id, month, currency, offer_kind, base_delta_minor, commission_delta_minor,
+            adjustment_delta_minor, base_minor, commission_minor, adjustment_minor, computed_minor, status, plan,
+            valid_from, tiers, causes, at_ms, cause,
+        }))
+    }
+}
+
 pub fn fact() -> impl Strategy<Value = Fact> {
-    prop_oneof![order_fact(), stock_fact(), ticket_fact(), dead_letter()]
+    prop_oneof![order_fact(), stock_fact(), ticket_fact(), dead_letter(), commission_fact()]
+}
+
+fn month() -> impl Strategy<Value = Text> {
+    (0..1_200_i32).prop_map(|month| schemas::Month(month).text())
+}
+
+fn rate() -> impl Strategy<Value = Reference> {
+    let key = (id(), id(), select(OfferKind::ALL), currency(), 0..i64::MAX, month());
+    (key, 0..=10_000_i32).prop_map(
+        |((tenant, plan, offer_kind, currency, tier_floor_minor, month), rate_bps)| {
+            let valid_from = format!("{month}-01").into();
+            Reference::CommissionRate(Box::new(CommissionRate {
+                tenant,
+                plan,
+                offer_kind,
+                currency,
+                tier_floor_minor,
+                rate_bps,
+                valid_from,
+            }))
+        },
+    )
 }
 
 prop_compose! {
@@ -170,7 +221,10 @@ pub fn reference() -> impl Strategy<Value = Reference> {
             Reference::Customer(Box::new(Customer { tenant, customer_id, status, daily_spend_limit_minor }))
         },
     );
-    prop_oneof![offer(), partner, customer]
+    let period = (id(), month(), select(PeriodStatus::ALL)).prop_map(|(tenant, month, status)| {
+        Reference::CommissionPeriod(Box::new(CommissionPeriod { tenant, month, status }))
+    });
+    prop_oneof![offer(), partner, customer, rate(), period]
 }
 
 /// One realistic order with most fields set.
