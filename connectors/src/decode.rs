@@ -18,7 +18,7 @@ use schemas::avro::{DecodeError, split_header};
 use schemas::debezium::ChangeDecoder;
 use schemas::facts::DeadLetter;
 use schemas::reference::{Change, ReferenceTable};
-use schemas::{Command, Decoder};
+use schemas::{Command, Decoder, Text};
 
 /// Where writers' schemas are looked up.
 pub trait SchemaSource: Send + 'static {
@@ -37,6 +37,8 @@ pub enum Input {
         payload_hash: u64,
         /// The original value bytes, for a command that may end as a dead letter (all but `place_order`).
         raw: Option<Box<[u8]>>,
+        /// The dead letter this record was sent in again for (header `retry-of`).
+        retry_of: Option<Text>,
     },
     /// Never empty; [`Change::Nothing`] where the message says nothing about a row.
     Changes(Vec<Change>),
@@ -100,7 +102,12 @@ impl<S: SchemaSource> RecordDecoder<S> {
         }
         Ok(self.commands.decode_command(bytes).map(|command| {
             let keep = !matches!(command, Command::PlaceOrder(_));
-            Input::Command { payload_hash: command.payload_hash(), raw: keep.then(|| bytes.into()), command }
+            Input::Command {
+                payload_hash: command.payload_hash(),
+                raw: keep.then(|| bytes.into()),
+                retry_of: record.headers.get("retry-of").map(|id| Text::from_utf8_lossy(id)),
+                command,
+            }
         }))
     }
 

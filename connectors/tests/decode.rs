@@ -91,7 +91,7 @@ fn a_command_claims_its_record_timestamp_and_keeps_its_bytes_unless_it_places_an
     let ids = SchemaIds::fresh();
     let (bytes, kept) = (avro(&cancel(), ids), avro(&cancel(), ids));
     check(0, Some(bytes), Class::Command, Claim::At(1_000), |input| {
-        matches!(input, Input::Command { command, raw: Some(raw), payload_hash }
+        matches!(input, Input::Command { command, raw: Some(raw), payload_hash, .. }
             if *command == cancel() && **raw == kept[..] && *payload_hash == cancel().payload_hash())
     });
     check(

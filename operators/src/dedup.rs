@@ -42,11 +42,17 @@ impl Dedup {
         Dedup { settings, store, key: Vec::new() }
     }
 
-    fn key_hash(&mut self, command: &Command) -> KeyHash {
+    /// A command sent in again for a dead letter is another one than the original: it may be decided once more,
+    /// and once only.
+    fn key_hash(&mut self, command: &Command, retry_of: Option<&Text>) -> KeyHash {
         self.key.clear();
         self.key.extend_from_slice(command.tenant().as_bytes());
         self.key.push(0);
         self.key.extend_from_slice(command.command_id().as_bytes());
+        if let Some(retry_of) = retry_of {
+            self.key.push(0);
+            self.key.extend_from_slice(retry_of.as_bytes());
+        }
         KeyHash::new(xxh3_128(&self.key))
     }
 
@@ -102,7 +108,7 @@ impl Operator for Dedup {
     }
 
     fn on_record(&mut self, at: At, input: CommandMsg, ctx: &mut Ctx<DedupOut>) {
-        let key = self.key_hash(&input.command);
+        let key = self.key_hash(&input.command, input.retry_of.as_ref());
         let slot = slot_of(route(&input.command));
         let out = match self.store.see(slot, key, input.payload_hash, at.time()) {
             Seen::Fresh => DedupOut::Fresh(input),

@@ -8,7 +8,7 @@
 
 use runtime::Position;
 use schemas::facts::{DeadLetter, Reason};
-use schemas::{Command, Fact, Reference, ReferenceKey, Row};
+use schemas::{Command, Fact, Reference, ReferenceKey, Row, Text};
 use serde::{Deserialize, Serialize};
 
 /// A decoded command on its way in.
@@ -19,6 +19,8 @@ pub struct CommandMsg {
     pub payload_hash: u64,
     /// The record's original value bytes, for a command that may end as a dead letter (all but `place_order`).
     pub raw: Option<Box<[u8]>>,
+    /// The dead letter this is sent in again for: it was seen before, and still is not a duplicate.
+    pub retry_of: Option<Text>,
 }
 
 /// One effective change of a reference row: newer by source position than what was known.

@@ -114,7 +114,8 @@ pub fn start<I: Send + 'static>(
         let committed = sink.committed()?;
         let (next, following) = channel();
         send = next;
-        let stage = Stage { sink, committed, shared: Arc::clone(shared), written: Instant::now() };
+        let stage =
+            Stage { sink, committed, shared: Arc::clone(shared), written: Instant::now(), unwritten: None };
         let input = std::mem::replace(&mut receive, following);
         threads.push(std::thread::spawn(move || stage.run(&input, &send)));
     }
@@ -162,6 +163,8 @@ struct Stage<I> {
     committed: Epoch,
     shared: Arc<Shared>,
     written: Instant,
+    /// The last epoch that was let through without a commit, because there was nothing in it.
+    unwritten: Option<EpochItems<I>>,
 }
 
 impl<I> Stage<I> {
@@ -178,16 +181,27 @@ impl<I> Stage<I> {
                 return;
             }
         }
-        // An orderly end: nothing of the progress is left unwritten.
+        // An orderly end: progress over empty epochs is written too.
+        if let Some(last) = self.unwritten.take() {
+            self.commit_now(&[last]);
+        }
     }
 
     /// False where the run has to stop.
     fn commit(&mut self, run: &[EpochItems<I>]) -> bool {
         let Some(last) = run.last() else { return true };
         let empty = run.iter().all(|epoch| epoch.items.is_empty());
-        if empty && self.written.elapsed() < EMPTY_PROGRESS && !self.shared.stopping() {
+        if empty && self.written.elapsed() < EMPTY_PROGRESS {
+            self.unwritten = Some(EpochItems { epoch: last.epoch, now: last.now, items: Vec::new() });
             return true;
         }
+        self.unwritten = None;
+        self.commit_now(run)
+    }
+
+    /// False where the run has to stop.
+    fn commit_now(&mut self, run: &[EpochItems<I>]) -> bool {
+        let Some(last) = run.last() else { return true };
         assert!(run[0].epoch > self.committed, "{}: an epoch is committed once", self.sink.name());
         while !self.shared.failed() {
             match self.sink.commit(run) {

@@ -65,6 +65,7 @@ fn decode(decoder: &Decoder, raw: Raw) -> Input {
             Input::Command {
                 payload_hash: command.payload_hash(),
                 raw: keep.then(|| bytes.as_ref().into()),
+                retry_of: None,
                 command,
             }
         }

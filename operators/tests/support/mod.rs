@@ -116,7 +116,7 @@ pub fn judged(order: PlaceOrder, reasons: &[Reason]) -> BookIn {
 /// A command about an order; its raw bytes are its own words.
 pub fn message(command: Command) -> CommandMsg {
     let raw = format!("{} {}", command.record_name(), command.order_id());
-    CommandMsg { payload_hash: 0, raw: Some(raw.into_bytes().into()), command }
+    CommandMsg { payload_hash: 0, raw: Some(raw.into_bytes().into()), retry_of: None, command }
 }
 
 fn ids(tenant: &str, order: &str, what: &str) -> (Text, Text, Text) {

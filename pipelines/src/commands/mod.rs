@@ -66,6 +66,7 @@ pub enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::logging::start();
+    abort_on_panic();
     let done = match cli.command {
         Command::Demo(command) => command.run(),
         Command::Run(command) => command.run(),
@@ -82,6 +83,17 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// A thread that panics would leave the others waiting for it, and the frontier standing still without an
+/// error: the whole process goes instead, and the next one recovers.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        eprintln!("tombola: this is a defect; what was decided is safe, and the next run goes on from there");
+        std::process::abort();
+    }));
 }
 
 #[cfg(test)]
