@@ -22,6 +22,8 @@ mod judge;
 mod pending;
 mod registry;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use crate::cause;
 use crate::keys::{Scoped, ScopedRef, stage};

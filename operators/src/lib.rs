@@ -4,6 +4,8 @@ pub mod book;
 pub mod cause;
 pub mod dedup;
 pub mod desk;
+#[cfg(test)]
+mod fixtures;
 #[cfg(any(test, feature = "testing"))]
 pub mod harness;
 pub mod keys;
