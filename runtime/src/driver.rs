@@ -1,9 +1,13 @@
 //! Runs one operator through one epoch, in the one order of things. Pure: no timely, no clock.
 //!
 //! ```text
-//!   for each message in the order of At: fire the timers due at or before its time, then handle it
-//!   then fire the timers due at or before the epoch's now
+//!   for each message in the order of At: fire the due timers of its time or before, then handle it
+//!   then fire the due timers that are left
 //! ```
+//!
+//! Due is what the epoch's now has reached. A record may be ahead of it (it arrived after its epoch was
+//! minted, or its producer's clock is ahead): it makes no timer due, because on another number of workers
+//! it would meet other timers, and they would fire in other epochs.
 
 use crate::operator::{Ctx, Operator};
 use crate::types::{Envelope, Epoch, Millis};
@@ -37,7 +41,7 @@ impl<O: Operator> Driver<O> {
         input.sort_by_key(|message| message.at);
         for message in input.drain(..) {
             let time = message.at.time();
-            active |= self.fire_upto(epoch, time, out);
+            active |= self.fire_upto(epoch, time.min(now), out);
             let mut ctx = Ctx::new(epoch, self.now.max(time), out);
             self.operator.on_record(message.at, message.body, &mut ctx);
         }
@@ -57,5 +61,85 @@ impl<O: Operator> Driver<O> {
             fired = true;
         }
         fired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operator::Route;
+    use crate::state::State;
+    use crate::timers::Timers;
+    use crate::types::{At, Class, Offset, PartitionId, Position, TopicId};
+
+    /// Says what it handles; a record sets a timer ten milliseconds after its time.
+    #[derive(Default)]
+    struct Echo(Timers<i64>);
+
+    impl Operator for Echo {
+        type In = ();
+        type Out = String;
+        const NAME: &'static str = "echo";
+
+        fn route((): &()) -> Route {
+            Route::Key(0)
+        }
+
+        fn on_record(&mut self, at: At, (): (), ctx: &mut Ctx<String>) {
+            self.0.set(ctx.now() + 10, ctx.now() + 10);
+            ctx.emit(at, format!("record {} at {}", at.time(), ctx.now()));
+        }
+
+        fn next_timer(&self) -> Option<Millis> {
+            self.0.next()
+        }
+
+        fn on_timer(&mut self, due: Millis, ctx: &mut Ctx<String>) {
+            self.0.take(due);
+            ctx.emit(At::record(Position::timer(due, 1, 0)), format!("timer {due}"));
+        }
+
+        fn states(&mut self) -> Vec<&mut dyn State> {
+            Vec::new()
+        }
+    }
+
+    /// What is said in each epoch, given its now and the times of its records.
+    fn said(epochs: &[(Millis, &[Millis])]) -> Vec<String> {
+        let mut driver = Driver::new(Echo::default(), Epoch(0), 0);
+        let partition = PartitionId { topic: TopicId(0), partition: 0 };
+        let mut said = Vec::new();
+        for ((now, times), epoch) in epochs.iter().zip(1..) {
+            let record = |time: &Millis| {
+                let at = At::record(Position::record(*time, Class::Command, partition, Offset(0)));
+                Envelope { at, body: () }
+            };
+            let (mut input, mut out) = (times.iter().map(record).collect(), Vec::new());
+            driver.run_epoch(Epoch(epoch), *now, &mut input, &mut out);
+            let bodies: Vec<String> = out.into_iter().map(|envelope| envelope.body).collect();
+            said.push(bodies.join(", "));
+        }
+        said
+    }
+
+    #[test]
+    fn due_timers_fire_before_records_of_their_time() {
+        assert_eq!(
+            said(&[(5, &[5]), (20, &[15, 14])]),
+            ["record 5 at 5", "record 14 at 14, timer 15, record 15 at 15"]
+        );
+    }
+
+    #[test]
+    fn a_record_ahead_of_now_makes_no_timer_due() {
+        assert_eq!(
+            said(&[(5, &[5]), (9, &[30]), (15, &[])]),
+            ["record 5 at 5", "record 30 at 30", "timer 15"]
+        );
+    }
+
+    #[test]
+    fn what_follows_from_a_late_record_counts_from_the_epoch_before() {
+        assert_eq!(said(&[(50, &[]), (59, &[5]), (60, &[])]), ["", "record 5 at 50", "timer 60"]);
     }
 }
