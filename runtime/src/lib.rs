@@ -26,6 +26,7 @@ pub mod types;
 
 pub use dataflow::Messages;
 pub use dataflow::flow::Flow;
+pub use dataflow::relation;
 pub use operator::{Ctx, Operator, Route};
 pub use state::{KeyedState, State, StateEntry};
 pub use timers::Timers;

@@ -57,6 +57,11 @@ pub trait Operator: 'static {
 
     /// After all states are loaded from a snapshot: rebuild timers and whatever else follows from state.
     fn on_restored(&mut self) {}
+
+    /// After [`Operator::on_restored`], once: what a relation downstream is made of. Relations are in no
+    /// snapshot; they are built again from this, at the epoch of the snapshot. Operators and sinks
+    /// downstream know the outcome already, and get nothing of that epoch.
+    fn restored_output(&mut self, _emit: &mut dyn FnMut(Self::Out)) {}
 }
 
 /// What an operator may know and do while it handles something.

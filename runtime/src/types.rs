@@ -98,6 +98,15 @@ impl Position {
         })
     }
 
+    /// What kind of cause stands here.
+    pub fn class(&self) -> Class {
+        match self.place >> 48 {
+            0 => Class::Timer,
+            1 => Class::Reference,
+            _ => Class::Command,
+        }
+    }
+
     /// The offset, where this is a record's position.
     pub fn offset(&self) -> Offset {
         Offset(self.offset)

@@ -17,7 +17,11 @@ use crate::types::{Envelope, Epoch, EpochTs, Millis};
 use std::collections::HashMap;
 use std::sync::Arc;
 use timely::ExchangeData;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concatenate;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::{Branch, Map, ToStream};
 use timely::dataflow::{Scope, StreamVec};
 
@@ -89,6 +93,34 @@ impl<'s, I: Clone + 'static> Flow<'s, I> {
         right: impl Fn(&A) -> bool + 'static,
     ) -> (Messages<'s, A>, Messages<'s, A>) {
         input.branch(move |_, message| right(&message.body))
+    }
+
+    /// Lets messages through as they are, and gives what `pick` makes of some of them besides.
+    pub fn tap<A: Clone + 'static, B: Clone + 'static>(
+        &self,
+        input: Messages<'s, A>,
+        pick: impl Fn(&A) -> Option<B> + 'static,
+    ) -> (Messages<'s, A>, Messages<'s, B>) {
+        let mut builder = OperatorBuilder::new("tap".into(), self.scope);
+        let mut input = builder.new_input(input, Pipeline);
+        let (through, through_stream) = builder.new_output::<Vec<Envelope<A>>>();
+        let (picked, picked_stream) = builder.new_output::<Vec<Envelope<B>>>();
+        let mut through = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(through);
+        let mut picked = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(picked);
+        builder.build(move |capabilities| {
+            drop(capabilities);
+            move |_frontiers| {
+                input.for_each(|capability, data| {
+                    let (on, aside) = (capability.retain(0), capability.retain(1));
+                    let some = data.iter().filter_map(|message| {
+                        pick(&message.body).map(|body| Envelope { at: message.at, body })
+                    });
+                    picked.activate().session(&aside).give_iterator(some);
+                    through.activate().session(&on).give_container(data);
+                });
+            }
+        });
+        (through_stream, picked_stream)
     }
 
     /// Joins streams; order within an epoch is restored by whoever handles them.

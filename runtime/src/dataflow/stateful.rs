@@ -16,7 +16,7 @@ use crate::driver::Driver;
 use crate::operator::{Operator, Route};
 use crate::shared::Shared;
 use crate::state::StateEntry;
-use crate::types::{Envelope, Epoch, EpochTs, SLOTS, slot_of};
+use crate::types::{At, Envelope, Epoch, EpochTs, Position, SLOTS, slot_of};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -89,10 +89,15 @@ where
     let activator = scope.activator_for(builder.operator_info().address);
     builder.build(move |mut capabilities| {
         let mut changelog = Some(capabilities.pop().expect("one for each output"));
-        capabilities.clear();
+        let mut restored = capabilities.pop();
         let mut shell = Shell::new(operator, plan);
         let mut produced = Vec::new();
         move |frontiers| {
+            if let Some(capability) = restored.take() {
+                shell.restore(capability, &mut produced, |capability, produced| {
+                    out.activate().session(&capability).give_container(produced);
+                });
+            }
             input.for_each(|capability, data| shell.gather(Epoch(*capability.time()), data));
             ticks.for_each(|capability, data| {
                 data.drain(..).for_each(|tick| shell.begin(tick, capability.retain(0)));
@@ -147,7 +152,30 @@ impl<O: Operator> Shell<O> {
         }
     }
 
+    /// Gives relations downstream what they are made of, at the epoch of the snapshot.
+    fn restore(
+        &mut self,
+        mut capability: Capability<EpochTs>,
+        produced: &mut Vec<Envelope<O::Out>>,
+        send: impl FnOnce(Capability<EpochTs>, &mut Vec<Envelope<O::Out>>),
+    ) {
+        if self.plan.resume == Epoch(0) {
+            return;
+        }
+        let at = At::record(Position::timer(0, 0, 0));
+        self.driver.operator.restored_output(&mut |body| produced.push(Envelope { at, body }));
+        if !produced.is_empty() {
+            capability.downgrade(&self.plan.resume.0);
+            send(capability, produced);
+        }
+        produced.clear();
+    }
+
+    /// Messages up to the epoch of the snapshot rebuild relations; here their outcome is known.
     fn gather(&mut self, epoch: Epoch, data: &mut Vec<Envelope<O::In>>) {
+        if epoch <= self.plan.resume {
+            return data.clear();
+        }
         self.gathered.entry(epoch).or_default().append(data);
     }
 
