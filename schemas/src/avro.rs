@@ -72,6 +72,7 @@ pub fn encode_command(command: &Command, id_of: impl Fn(Record) -> u32, out: &mu
         Command::RefundOrder(c) => put_body(&**c, record, out),
         Command::PaymentCaptured(c) => put_body(&**c, record, out),
         Command::PaymentDeclined(c) => put_body(&**c, record, out),
+        Command::ReviewDecision(c) => put_body(&**c, record, out),
     }
 }
 
@@ -85,6 +86,7 @@ pub fn encode_fact(fact: &Fact, id_of: impl Fn(Record) -> u32, out: &mut Vec<u8>
         Fact::Ticket(f) => put_body(&**f, record, out),
         Fact::DeadLetter(f) => put_body(&**f, record, out),
         Fact::Commission(f) => put_body(&**f, record, out),
+        Fact::Fraud(f) => put_body(&**f, record, out),
     }
 }
 
@@ -162,6 +164,7 @@ impl Decoder {
             Record::RefundOrder => Command::RefundOrder(read_body(writer, body)?),
             Record::PaymentCaptured => Command::PaymentCaptured(read_body(writer, body)?),
             Record::PaymentDeclined => Command::PaymentDeclined(read_body(writer, body)?),
+            Record::ReviewDecision => Command::ReviewDecision(read_body(writer, body)?),
             _ => return Err(writer.other_than("a command")),
         };
         command.check().map_err(|why| DecodeError::Invalid { record: writer.record, why })?;
@@ -180,6 +183,7 @@ impl Decoder {
             Record::TicketFact => Fact::Ticket(read_body(writer, body)?),
             Record::DeadLetter => Fact::DeadLetter(read_body(writer, body)?),
             Record::CommissionFact => Fact::Commission(read_body(writer, body)?),
+            Record::FraudFact => Fact::Fraud(read_body(writer, body)?),
             _ => return Err(writer.other_than("a fact")),
         })
     }

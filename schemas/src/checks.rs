@@ -3,7 +3,9 @@
 //! A command that fails [`Command::check`] is a dead letter: no job could name its key or its time.
 //! Quantities and prices are not looked at here, because the jobs judge those and say so in facts.
 
-use crate::commands::{CancelOrder, PaymentCaptured, PaymentDeclined, PlaceOrder, RefundOrder};
+use crate::commands::{
+    CancelOrder, PaymentCaptured, PaymentDeclined, PlaceOrder, RefundOrder, ReviewDecision,
+};
 use crate::registry::Record;
 use crate::{Command, Text};
 
@@ -38,6 +40,10 @@ impl Command {
                 id("payment_id", &c.payment_id)?;
                 request("declined_at_ms", c.declined_at_ms, c.reason.as_ref())
             }
+            Command::ReviewDecision(c) => {
+                id("decided_by", &c.decided_by)?;
+                time("decided_at_ms", c.decided_at_ms)
+            }
         }
     }
 
@@ -54,6 +60,7 @@ impl Command {
             Command::RefundOrder(c) => say_refund(c, &mut said),
             Command::PaymentCaptured(c) => say_captured(c, &mut said),
             Command::PaymentDeclined(c) => say_declined(c, &mut said),
+            Command::ReviewDecision(c) => say_review(c, &mut said),
         }
         xxhash_rust::xxh3::xxh3_64(&said.0)
     }
@@ -200,4 +207,12 @@ fn say_declined(command: &PaymentDeclined, said: &mut Said) {
     said.text(payment_id);
     said.int(*declined_at_ms);
     said.optional(1, reason.as_ref());
+}
+
+fn say_review(command: &ReviewDecision, said: &mut Said) {
+    let ReviewDecision { command_id, tenant, order_id, decision, decided_by, decided_at_ms } = command;
+    said.record(Record::ReviewDecision, command_id, tenant, order_id);
+    said.0.push(*decision as u8);
+    said.text(decided_by);
+    said.int(*decided_at_ms);
 }

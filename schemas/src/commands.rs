@@ -1,6 +1,7 @@
 //! What producers ask for. Every command carries `command_id`, its producer's idempotency key, and `tenant`.
 
 use crate::Text;
+use crate::names::words;
 use serde::{Deserialize, Serialize};
 
 /// One record of a `commands.*` topic. Large variants are boxed so that moving a command moves a pointer.
@@ -11,6 +12,7 @@ pub enum Command {
     RefundOrder(Box<RefundOrder>),
     PaymentCaptured(Box<PaymentCaptured>),
     PaymentDeclined(Box<PaymentDeclined>),
+    ReviewDecision(Box<ReviewDecision>),
 }
 
 /// Ask for `quantity` units of an offer at the price the customer was shown.
@@ -83,6 +85,32 @@ pub struct PaymentDeclined {
     pub declined_at_ms: i64,
 }
 
+/// What a person decided of an order in review.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReviewVerdict {
+    /// It goes on, to limits and stock as they are now.
+    Release,
+    Refuse,
+}
+
+words!(ReviewVerdict {
+    Release => "release",
+    Refuse => "refuse",
+});
+
+/// End the review of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReviewDecision {
+    pub command_id: Text,
+    pub tenant: Text,
+    pub order_id: Text,
+    pub decision: ReviewVerdict,
+    /// Who decided: a person's or a program's name.
+    pub decided_by: Text,
+    pub decided_at_ms: i64,
+}
+
 macro_rules! each_command {
     ($command:expr, $c:ident => $body:expr) => {
         match $command {
@@ -91,6 +119,7 @@ macro_rules! each_command {
             Command::RefundOrder($c) => $body,
             Command::PaymentCaptured($c) => $body,
             Command::PaymentDeclined($c) => $body,
+            Command::ReviewDecision($c) => $body,
         }
     };
 }
@@ -119,6 +148,7 @@ impl Command {
             Command::RefundOrder(_) => "refund_order",
             Command::PaymentCaptured(_) => "payment_captured",
             Command::PaymentDeclined(_) => "payment_declined",
+            Command::ReviewDecision(_) => "review_decision",
         }
     }
 
@@ -130,6 +160,7 @@ impl Command {
             Command::RefundOrder(c) => c.requested_at_ms,
             Command::PaymentCaptured(c) => c.captured_at_ms,
             Command::PaymentDeclined(c) => c.declined_at_ms,
+            Command::ReviewDecision(c) => c.decided_at_ms,
         }
     }
 }

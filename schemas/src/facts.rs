@@ -3,6 +3,7 @@
 use crate::Text;
 use crate::names::words;
 use crate::reference::{OfferKind, PeriodStatus};
+pub use crate::velocity::FraudFact;
 use serde::{Deserialize, Serialize};
 
 /// The one record in the log that a fact follows from.
@@ -26,6 +27,7 @@ pub enum Fact {
     /// Topic `dead-letters`.
     DeadLetter(Box<DeadLetter>),
     Commission(Box<CommissionFact>),
+    Fraud(Box<FraudFact>),
 }
 
 /// What happened to an order.
@@ -303,8 +305,8 @@ impl Reason {
 
 impl Fact {
     /// The topics facts go to, in the order of the variants.
-    pub const TOPICS: [&'static str; 5] =
-        ["facts.orders", "facts.stock", "facts.tickets", "dead-letters", "facts.commissions"];
+    pub const TOPICS: [&'static str; 6] =
+        ["facts.orders", "facts.stock", "facts.tickets", "dead-letters", "facts.commissions", "facts.fraud"];
 
     /// The topic it belongs to.
     pub fn topic(&self) -> &'static str {
@@ -314,6 +316,7 @@ impl Fact {
             Fact::Ticket(_) => Fact::TOPICS[2],
             Fact::DeadLetter(_) => Fact::TOPICS[3],
             Fact::Commission(_) => Fact::TOPICS[4],
+            Fact::Fraud(_) => Fact::TOPICS[5],
         }
     }
 
@@ -325,6 +328,7 @@ impl Fact {
             Fact::Ticket(_) => "ticket_fact",
             Fact::DeadLetter(_) => "dead_letter",
             Fact::Commission(_) => "commission_fact",
+            Fact::Fraud(_) => "fraud_fact",
         }
     }
 
@@ -336,6 +340,7 @@ impl Fact {
             Fact::Ticket(fact) => tenant_and_id(&fact.tenant, &fact.ticket_id),
             Fact::DeadLetter(letter) => letter.id.as_bytes().to_vec(),
             Fact::Commission(fact) => tenant_and_id(&fact.tenant, &fact.partner_id),
+            Fact::Fraud(fact) => tenant_and_id(&fact.tenant, &fact.order_id),
         }
     }
 
@@ -347,6 +352,7 @@ impl Fact {
             Fact::Ticket(fact) => fact.cause.record_time_ms,
             Fact::DeadLetter(letter) => letter.record_time_ms,
             Fact::Commission(fact) => fact.cause.record_time_ms,
+            Fact::Fraud(fact) => fact.cause.record_time_ms,
         }
     }
 }

@@ -33,9 +33,11 @@ pub(crate) use words;
 
 #[cfg(test)]
 mod tests {
+    use crate::commands::ReviewVerdict;
     use crate::facts::{CauseKind, OrderEvent, Reason, StockAccount};
     use crate::reference::{OfferKind, OfferStatus, PeriodStatus, ReferenceTable, Standing};
     use crate::rows::OrderStatus;
+    use crate::velocity::{FraudAction, FraudEvent, RuleStatus, VelocityKey, VelocityMetric};
 
     macro_rules! check {
         ($($enum:ty),+) => {
@@ -51,6 +53,7 @@ mod tests {
     fn every_word_is_spelled_as_serde_spells_it() {
         check!(OrderEvent, Reason, StockAccount, OfferKind, OfferStatus, Standing, OrderStatus);
         check!(CauseKind, PeriodStatus, ReferenceTable);
+        check!(VelocityKey, VelocityMetric, FraudAction, RuleStatus, FraudEvent, ReviewVerdict);
         assert_eq!(ReferenceTable::parse("offers"), Some(ReferenceTable::Offers));
         assert_eq!(Reason::parse("sold out"), None);
     }

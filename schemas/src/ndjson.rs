@@ -62,9 +62,12 @@ pub fn parse_line(topic: &str, line: &str) -> Result<NdjsonRecord, String> {
 
 /// The topics a line can be produced to.
 pub fn input_topics() -> Vec<&'static str> {
-    let mut topics: Vec<&str> =
-        Record::ALL.iter().filter(|record| !record.is_fact()).map(|record| record.topic()).collect();
-    topics.dedup();
+    let mut topics: Vec<&str> = Vec::new();
+    for topic in Record::ALL.iter().filter(|record| !record.is_fact()).map(|record| record.topic()) {
+        if !topics.contains(&topic) {
+            topics.push(topic);
+        }
+    }
     topics
 }
 
@@ -86,6 +89,7 @@ pub fn parse_command(line: &str) -> Result<Command, String> {
         Some("refund_order") => Command::RefundOrder(fields(line)?),
         Some("payment_captured") => Command::PaymentCaptured(fields(line)?),
         Some("payment_declined") => Command::PaymentDeclined(fields(line)?),
+        Some("review_decision") => Command::ReviewDecision(fields(line)?),
         Some(other) => return Err(format!("`type` is {other:?}; say one of {}", command_names())),
     };
     command.check()?;
@@ -133,6 +137,7 @@ pub fn to_line(command: &Command) -> String {
         Command::RefundOrder(c) => tagged(command, &**c),
         Command::PaymentCaptured(c) => tagged(command, &**c),
         Command::PaymentDeclined(c) => tagged(command, &**c),
+        Command::ReviewDecision(c) => tagged(command, &**c),
     }
 }
 

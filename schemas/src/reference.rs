@@ -2,6 +2,7 @@
 
 use crate::Text;
 use crate::names::words;
+pub use crate::velocity::VelocityRule;
 use serde::{Deserialize, Serialize};
 
 /// The latest state of one row of a reference table.
@@ -12,6 +13,7 @@ pub enum Reference {
     Customer(Box<Customer>),
     CommissionRate(Box<CommissionRate>),
     CommissionPeriod(Box<CommissionPeriod>),
+    VelocityRule(Box<VelocityRule>),
 }
 
 /// Which row: table and primary key.
@@ -38,6 +40,10 @@ pub enum ReferenceKey {
         tenant: Text,
         month: Text,
     },
+    VelocityRule {
+        tenant: Text,
+        rule_id: Text,
+    },
 }
 
 impl Reference {
@@ -49,6 +55,7 @@ impl Reference {
             Reference::Customer(_) => ReferenceTable::Customers,
             Reference::CommissionRate(_) => ReferenceTable::CommissionRates,
             Reference::CommissionPeriod(_) => ReferenceTable::CommissionPeriods,
+            Reference::VelocityRule(_) => ReferenceTable::VelocityRules,
         }
     }
 
@@ -70,6 +77,9 @@ impl Reference {
             Reference::CommissionPeriod(p) => {
                 ReferenceKey::CommissionPeriod { tenant: p.tenant.clone(), month: p.month.clone() }
             }
+            Reference::VelocityRule(r) => {
+                ReferenceKey::VelocityRule { tenant: r.tenant.clone(), rule_id: r.rule_id.clone() }
+            }
         }
     }
 }
@@ -83,6 +93,7 @@ impl ReferenceKey {
             ReferenceKey::Customer { .. } => ReferenceTable::Customers,
             ReferenceKey::CommissionRate { .. } => ReferenceTable::CommissionRates,
             ReferenceKey::CommissionPeriod { .. } => ReferenceTable::CommissionPeriods,
+            ReferenceKey::VelocityRule { .. } => ReferenceTable::VelocityRules,
         }
     }
 
@@ -94,6 +105,7 @@ impl ReferenceKey {
             ReferenceKey::Customer { tenant, customer_id } => (tenant, customer_id),
             ReferenceKey::CommissionRate { tenant, rate_id } => (tenant, rate_id),
             ReferenceKey::CommissionPeriod { tenant, month } => (tenant, month),
+            ReferenceKey::VelocityRule { tenant, rule_id } => (tenant, rule_id),
         }
     }
 }
@@ -107,6 +119,7 @@ pub enum ReferenceTable {
     Customers,
     CommissionRates,
     CommissionPeriods,
+    VelocityRules,
 }
 
 words!(ReferenceTable {
@@ -115,6 +128,7 @@ words!(ReferenceTable {
     Customers => "customers",
     CommissionRates => "commission_rates",
     CommissionPeriods => "commission_periods",
+    VelocityRules => "velocity_rules",
 });
 
 /// One change of one reference table, decoded from its Debezium envelope.
@@ -158,6 +172,7 @@ impl ReferenceTable {
             ReferenceTable::Customers => "oltp.public.customers",
             ReferenceTable::CommissionRates => "oltp.public.commission_rates",
             ReferenceTable::CommissionPeriods => "oltp.public.commission_periods",
+            ReferenceTable::VelocityRules => "oltp.public.velocity_rules",
         }
     }
 

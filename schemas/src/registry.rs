@@ -32,6 +32,9 @@ pub enum Record {
     CommissionRate,
     CommissionPeriod,
     CommissionFact,
+    VelocityRule,
+    FraudFact,
+    ReviewDecision,
 }
 
 words!(Record {
@@ -50,6 +53,9 @@ words!(Record {
     CommissionRate => "commission_rates",
     CommissionPeriod => "commission_periods",
     CommissionFact => "commission_fact",
+    VelocityRule => "velocity_rules",
+    FraudFact => "fraud_fact",
+    ReviewDecision => "review_decision",
 });
 
 /// How many contracts there are.
@@ -89,6 +95,9 @@ impl Record {
             Record::CommissionRate => include_str!("../avro/commission_rates.avsc"),
             Record::CommissionPeriod => include_str!("../avro/commission_periods.avsc"),
             Record::CommissionFact => include_str!("../avro/commission_fact.avsc"),
+            Record::VelocityRule => include_str!("../avro/velocity_rules.avsc"),
+            Record::FraudFact => include_str!("../avro/fraud_fact.avsc"),
+            Record::ReviewDecision => include_str!("../avro/review_decision.avsc"),
         }
     }
 
@@ -110,13 +119,18 @@ impl Record {
             Record::CommissionRate => "tombola.reference.CommissionRate",
             Record::CommissionPeriod => "tombola.reference.CommissionPeriod",
             Record::CommissionFact => "tombola.facts.CommissionFact",
+            Record::VelocityRule => "tombola.reference.VelocityRule",
+            Record::FraudFact => "tombola.facts.FraudFact",
+            Record::ReviewDecision => "tombola.commands.ReviewDecision",
         }
     }
 
     /// The topic its records go to.
     pub const fn topic(self) -> &'static str {
         match self {
-            Record::PlaceOrder | Record::CancelOrder | Record::RefundOrder => "commands.orders",
+            Record::PlaceOrder | Record::CancelOrder | Record::RefundOrder | Record::ReviewDecision => {
+                "commands.orders"
+            }
             Record::PaymentCaptured | Record::PaymentDeclined => "commands.payments",
             Record::Offer => "oltp.public.offers",
             Record::Partner => "oltp.public.partners",
@@ -128,6 +142,8 @@ impl Record {
             Record::CommissionRate => "oltp.public.commission_rates",
             Record::CommissionPeriod => "oltp.public.commission_periods",
             Record::CommissionFact => Fact::TOPICS[4],
+            Record::VelocityRule => "oltp.public.velocity_rules",
+            Record::FraudFact => Fact::TOPICS[5],
         }
     }
 
@@ -168,6 +184,7 @@ impl Command {
             Command::RefundOrder(_) => Record::RefundOrder,
             Command::PaymentCaptured(_) => Record::PaymentCaptured,
             Command::PaymentDeclined(_) => Record::PaymentDeclined,
+            Command::ReviewDecision(_) => Record::ReviewDecision,
         }
     }
 }
@@ -181,6 +198,7 @@ impl Fact {
             Fact::Ticket(_) => Record::TicketFact,
             Fact::DeadLetter(_) => Record::DeadLetter,
             Fact::Commission(_) => Record::CommissionFact,
+            Fact::Fraud(_) => Record::FraudFact,
         }
     }
 }
@@ -243,10 +261,11 @@ mod tests {
                     assert_eq!(field.get("default"), Some(&serde_json::Value::Null), "{place}");
                 }
                 let name = field["name"].as_str().unwrap();
+                let duration = matches!(name, "window_ms" | "late_by_ms");
                 assert_eq!(
-                    name.ends_with("_ms"),
+                    name.ends_with("_ms") && !duration,
                     field["type"].to_string().contains("timestamp-millis") && !name.starts_with("cause"),
-                    "{place}: times are timestamp-millis and named _ms"
+                    "{place}: times are timestamp-millis and named _ms, as durations are"
                 );
             }
         }

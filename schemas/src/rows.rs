@@ -3,6 +3,7 @@
 use crate::Text;
 use crate::names::words;
 use crate::reference::{OfferKind, PeriodStatus};
+pub use crate::velocity::FraudAlertRow;
 use serde::{Deserialize, Serialize};
 
 /// A column value any serving store can bind.
@@ -46,6 +47,7 @@ pub enum Row {
     Ticket(Box<TicketRow>),
     DeadLetter(Box<DeadLetterRow>),
     Commission(Box<CommissionRow>),
+    FraudAlert(Box<FraudAlertRow>),
 }
 
 /// Where an order stands.

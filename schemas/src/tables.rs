@@ -5,7 +5,8 @@
 
 use crate::Text;
 use crate::rows::{
-    Column, ColumnType, CommissionRow, DeadLetterRow, OrderRow, Row, StockRow, TableSpec, TicketRow, Value,
+    Column, ColumnType, CommissionRow, DeadLetterRow, FraudAlertRow, OrderRow, Row, StockRow, TableSpec,
+    TicketRow, Value,
 };
 
 const fn text(name: &'static str) -> Column {
@@ -100,8 +101,30 @@ pub static COMMISSION_STATEMENTS: TableSpec = TableSpec {
     key: 5,
 };
 
+/// Velocity rules that fired.
+pub static FRAUD_ALERTS: TableSpec = TableSpec {
+    name: "fraud_alerts",
+    columns: &[
+        text("tenant"),
+        text("rule_id"),
+        text("command_id"),
+        text("key"),
+        text("order_id"),
+        text("metric"),
+        int("value"),
+        int("threshold"),
+        int("window_ms"),
+        text("action"),
+        optional(int("exact_since_ms")),
+        int("placed_at_ms"),
+        int("at_ms"),
+    ],
+    key: 3,
+};
+
 /// Every serving table, in the order in which sinks create and digests list them.
-pub static ALL_TABLES: [&TableSpec; 5] = [&ORDERS, &STOCK, &TICKETS, &DEAD_LETTERS, &COMMISSION_STATEMENTS];
+pub static ALL_TABLES: [&TableSpec; 6] =
+    [&ORDERS, &STOCK, &TICKETS, &DEAD_LETTERS, &COMMISSION_STATEMENTS, &FRAUD_ALERTS];
 
 /// Most columns of a primary key.
 pub const KEY_COLUMNS_MAX: usize = 5;
@@ -122,6 +145,7 @@ impl Row {
             Row::Ticket(_) => &TICKETS,
             Row::DeadLetter(_) => &DEAD_LETTERS,
             Row::Commission(_) => &COMMISSION_STATEMENTS,
+            Row::FraudAlert(_) => &FRAUD_ALERTS,
         }
     }
 
@@ -135,6 +159,7 @@ impl Row {
             Row::Commission(row) => {
                 [&row.tenant, &row.partner_id, &row.month, &row.currency, row.offer_kind.as_str()]
             }
+            Row::FraudAlert(row) => [&row.tenant, &row.rule_id, &row.command_id, "", ""],
         };
         RowKey { table: self.table().name, parts }
     }
@@ -154,93 +179,128 @@ impl Row {
 
     /// One value per column of its table, in the declared order.
     pub fn values(&self) -> Vec<Value> {
+        let mut values = Vec::with_capacity(self.table().columns.len());
+        self.each_cell(|cell| values.push(cell.into()));
+        values
+    }
+
+    /// The same without copying: calls `each` with every column's value, in the declared order.
+    pub fn each_cell<'a>(&'a self, each: impl FnMut(Cell<'a>)) {
         match self {
-            Row::Order(row) => order_values(row),
-            Row::Stock(row) => stock_values(row),
-            Row::Ticket(row) => ticket_values(row),
-            Row::DeadLetter(row) => dead_letter_values(row),
-            Row::Commission(row) => commission_values(row),
+            Row::Order(row) => order_cells(row).into_iter().for_each(each),
+            Row::Stock(row) => stock_cells(row).into_iter().for_each(each),
+            Row::Ticket(row) => ticket_cells(row).into_iter().for_each(each),
+            Row::DeadLetter(row) => dead_letter_cells(row).into_iter().for_each(each),
+            Row::Commission(row) => commission_cells(row).into_iter().for_each(each),
+            Row::FraudAlert(row) => fraud_alert_cells(row).into_iter().for_each(each),
         }
     }
+}
+
+/// A column's value, borrowed from its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell<'a> {
+    Null,
+    Int(i64),
+    Text(&'a str),
+    Bytes(&'a [u8]),
 }
 
 fn pair<'a>(first: &'a str, second: &'a str) -> [&'a str; KEY_COLUMNS_MAX] {
     [first, second, "", "", ""]
 }
 
-fn order_values(row: &OrderRow) -> Vec<Value> {
-    vec![
-        (&row.tenant).into(),
-        (&row.order_id).into(),
-        (&row.command_id).into(),
-        (&row.offer_id).into(),
-        row.partner_id.as_ref().map_or(Value::Null, Value::from),
-        (&row.customer_id).into(),
-        i64::from(row.quantity).into(),
-        row.amount_minor.into(),
-        (&row.currency).into(),
-        Value::Text(Text::const_new(row.status.as_str())),
-        (&row.reasons).into(),
-        row.placed_at_ms.into(),
+fn order_cells(row: &OrderRow) -> [Cell<'_>; 12] {
+    [
+        text_cell(&row.tenant),
+        text_cell(&row.order_id),
+        text_cell(&row.command_id),
+        text_cell(&row.offer_id),
+        row.partner_id.as_ref().map_or(Cell::Null, text_cell),
+        text_cell(&row.customer_id),
+        Cell::Int(row.quantity.into()),
+        Cell::Int(row.amount_minor),
+        text_cell(&row.currency),
+        Cell::Text(row.status.as_str()),
+        text_cell(&row.reasons),
+        Cell::Int(row.placed_at_ms),
     ]
 }
 
-fn stock_values(row: &StockRow) -> Vec<Value> {
-    vec![
-        (&row.tenant).into(),
-        (&row.offer_id).into(),
-        row.stock_total.into(),
-        row.available.into(),
-        row.held.into(),
-        row.sold.into(),
-        row.shrink_due.into(),
+fn stock_cells(row: &StockRow) -> [Cell<'_>; 7] {
+    [
+        text_cell(&row.tenant),
+        text_cell(&row.offer_id),
+        Cell::Int(row.stock_total),
+        Cell::Int(row.available),
+        Cell::Int(row.held),
+        Cell::Int(row.sold),
+        Cell::Int(row.shrink_due),
     ]
 }
 
-fn ticket_values(row: &TicketRow) -> Vec<Value> {
-    [&row.tenant, &row.ticket_id, &row.order_id, &row.offer_id, &row.payload]
-        .into_iter()
-        .map(Value::from)
-        .collect()
+fn ticket_cells(row: &TicketRow) -> [Cell<'_>; 5] {
+    [&row.tenant, &row.ticket_id, &row.order_id, &row.offer_id, &row.payload].map(text_cell)
 }
 
-fn dead_letter_values(row: &DeadLetterRow) -> Vec<Value> {
-    vec![
-        (&row.id).into(),
-        (&row.topic).into(),
-        i64::from(row.partition).into(),
-        row.offset.into(),
-        Value::Text(row.reason.as_str().into()),
-        Value::Bytes(row.payload.clone()),
-        row.first_seen_ms.into(),
-        i64::from(row.attempts).into(),
-        (&row.status).into(),
+fn dead_letter_cells(row: &DeadLetterRow) -> [Cell<'_>; 9] {
+    [
+        text_cell(&row.id),
+        text_cell(&row.topic),
+        Cell::Int(row.partition.into()),
+        Cell::Int(row.offset),
+        Cell::Text(&row.reason),
+        Cell::Bytes(&row.payload),
+        Cell::Int(row.first_seen_ms),
+        Cell::Int(row.attempts.into()),
+        text_cell(&row.status),
     ]
 }
 
-fn commission_values(row: &CommissionRow) -> Vec<Value> {
-    vec![
-        (&row.tenant).into(),
-        (&row.partner_id).into(),
-        (&row.month).into(),
-        (&row.currency).into(),
-        Value::Text(Text::const_new(row.offer_kind.as_str())),
-        row.base_minor.into(),
-        row.commission_minor.into(),
-        row.adjustment_minor.into(),
-        Value::Text(Text::const_new(row.status.as_str())),
+fn commission_cells(row: &CommissionRow) -> [Cell<'_>; 9] {
+    [
+        text_cell(&row.tenant),
+        text_cell(&row.partner_id),
+        text_cell(&row.month),
+        text_cell(&row.currency),
+        Cell::Text(row.offer_kind.as_str()),
+        Cell::Int(row.base_minor),
+        Cell::Int(row.commission_minor),
+        Cell::Int(row.adjustment_minor),
+        Cell::Text(row.status.as_str()),
     ]
 }
 
-impl From<&Text> for Value {
-    fn from(text: &Text) -> Value {
-        Value::Text(text.clone())
-    }
+fn fraud_alert_cells(row: &FraudAlertRow) -> [Cell<'_>; 13] {
+    [
+        text_cell(&row.tenant),
+        text_cell(&row.rule_id),
+        text_cell(&row.command_id),
+        text_cell(&row.key),
+        text_cell(&row.order_id),
+        Cell::Text(row.metric.as_str()),
+        Cell::Int(row.value),
+        Cell::Int(row.threshold),
+        Cell::Int(row.window_ms),
+        Cell::Text(row.action.as_str()),
+        row.exact_since_ms.map_or(Cell::Null, Cell::Int),
+        Cell::Int(row.placed_at_ms),
+        Cell::Int(row.at_ms),
+    ]
 }
 
-impl From<i64> for Value {
-    fn from(int: i64) -> Value {
-        Value::Int(int)
+fn text_cell(text: &Text) -> Cell<'_> {
+    Cell::Text(text)
+}
+
+impl From<Cell<'_>> for Value {
+    fn from(cell: Cell<'_>) -> Value {
+        match cell {
+            Cell::Null => Value::Null,
+            Cell::Int(int) => Value::Int(int),
+            Cell::Text(text) => Value::Text(text.into()),
+            Cell::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
+        }
     }
 }
 
@@ -249,6 +309,7 @@ mod tests {
     use super::*;
     use crate::reference::{OfferKind, PeriodStatus};
     use crate::rows::OrderStatus;
+    use crate::velocity::{FraudAction, VelocityMetric};
 
     fn rows() -> Vec<Row> {
         let text = Text::const_new;
@@ -304,6 +365,21 @@ mod tests {
                 commission_minor: 10,
                 adjustment_minor: -1,
                 status: PeriodStatus::Closed,
+            })),
+            Row::FraudAlert(Box::new(FraudAlertRow {
+                tenant: text("t"),
+                rule_id: text("o"),
+                command_id: text("c"),
+                key: text("customer:k"),
+                order_id: text("o"),
+                metric: VelocityMetric::Count,
+                value: 6,
+                threshold: 5,
+                window_ms: 60_000,
+                action: FraudAction::Block,
+                exact_since_ms: None,
+                placed_at_ms: 7,
+                at_ms: 8,
             })),
         ]
     }

@@ -61,6 +61,9 @@ pub fn decide(order: &Order, command: &Command) -> Decision {
             "cannot_refund: the order is {status}, and only a confirmed one can be refunded; \
              cancel a held order, and look at its facts for any other"
         )),
+        (Command::ReviewDecision(_), status) => Decision::Reject(format!(
+            "not_in_review: the order is {status}, so there is no review to end; look at its facts"
+        )),
         (Command::PlaceOrder(_), _) => {
             Decision::Reject("duplicate_order: the order is placed already".to_owned())
         }

@@ -5,7 +5,7 @@
 //!   d       ──> Delete          t ──> Truncate          tombstone, notice ──> Nothing
 //! ```
 //!
-//! Columns are matched by the names in `schemas/avro/{offers,partners,customers}.avsc`; further columns
+//! Columns are matched by the names in `schemas/avro/{offers,partners,customers,...}.avsc`; further columns
 //! are ignored, optional ones may be absent. A whole number may come as an integer, an exact decimal or a
 //! text; a time as milliseconds, any Debezium time type or ISO 8601; a flag as a boolean or 0 and 1.
 
@@ -20,6 +20,7 @@ use crate::Text;
 use crate::avro::{DecodeError, MAGIC};
 use crate::checks;
 use crate::reference::{Change, Customer, Offer, Partner, Reference, ReferenceKey, ReferenceTable};
+use crate::velocity::{VelocityRule, WINDOW_MS_MAX};
 
 /// What PostgreSQL's connector writes for a large column it was not told.
 const UNAVAILABLE: &str = "__debezium_unavailable_value";
@@ -159,6 +160,7 @@ fn key_in(table: ReferenceTable, cells: &Cells) -> Result<ReferenceKey, String> 
         ReferenceTable::Partners => ReferenceKey::Partner { tenant, partner_id: id },
         ReferenceTable::Customers => ReferenceKey::Customer { tenant, customer_id: id },
         ReferenceTable::CommissionPeriods => ReferenceKey::CommissionPeriod { tenant, month: id },
+        ReferenceTable::VelocityRules => ReferenceKey::VelocityRule { tenant, rule_id: id },
         ReferenceTable::CommissionRates => unreachable!("its key has more columns: see above"),
     })
 }
@@ -183,6 +185,7 @@ fn reference(table: ReferenceTable, cells: &Cells) -> Result<Reference, String> 
         ReferenceTable::CommissionPeriods => {
             Reference::CommissionPeriod(Box::new(commission::period(&columns)?))
         }
+        ReferenceTable::VelocityRules => Reference::VelocityRule(Box::new(velocity_rule(&columns)?)),
     })
 }
 
@@ -204,8 +207,22 @@ fn offer(columns: &Columns<'_>) -> Result<Offer, String> {
     })
 }
 
+fn velocity_rule(columns: &Columns<'_>) -> Result<VelocityRule, String> {
+    Ok(VelocityRule {
+        tenant: columns.text("tenant")?,
+        rule_id: columns.text("rule_id")?,
+        key: columns.word("key")?,
+        metric: columns.word("metric")?,
+        window_ms: columns.required("window_ms", INT)?,
+        threshold: columns.required("threshold", INT)?,
+        action: columns.word("action")?,
+        status: columns.word("status")?,
+    })
+}
+
 impl Reference {
-    /// Checks ids (1–128 bytes), the currency, times, and that prices, stock and limits are not negative.
+    /// Checks ids (1–128 bytes), the currency, times, and that prices, stock, limits and thresholds
+    /// are not negative.
     ///
     /// # Errors
     /// Names the column, what is wrong with it, and what it should be.
@@ -224,6 +241,7 @@ impl Reference {
             }
             Reference::CommissionRate(rate) => commission::check_rate(rate),
             Reference::CommissionPeriod(period) => commission::check_period(period),
+            Reference::VelocityRule(rule) => check_rule(rule),
         }
     }
 }
@@ -236,6 +254,14 @@ fn check_offer(offer: &Offer) -> Result<(), String> {
     not_negative("max_per_customer", i64::from(offer.max_per_customer.unwrap_or(0)))?;
     checks::time("sale_opens_at_ms", offer.sale_opens_at_ms.unwrap_or(0))?;
     checks::time("sale_closes_at_ms", offer.sale_closes_at_ms.unwrap_or(0))
+}
+
+fn check_rule(rule: &VelocityRule) -> Result<(), String> {
+    not_negative("threshold", rule.threshold)?;
+    if (1..=WINDOW_MS_MAX).contains(&rule.window_ms) {
+        return Ok(());
+    }
+    Err(format!("`window_ms` is {}; it must be 1 to {WINDOW_MS_MAX} (366 days)", rule.window_ms))
 }
 
 pub(super) fn not_negative(column: &str, value: i64) -> Result<(), String> {

@@ -51,6 +51,7 @@ pub(super) fn id_column(table: ReferenceTable) -> &'static str {
         ReferenceTable::Customers => "customer_id",
         ReferenceTable::CommissionRates => "rate_id",
         ReferenceTable::CommissionPeriods => "month",
+        ReferenceTable::VelocityRules => "rule_id",
     }
 }
 
@@ -84,6 +85,7 @@ fn row(reference: &Reference) -> Value {
         Reference::Customer(row) => serde_json::to_value(row),
         Reference::CommissionRate(row) => serde_json::to_value(row),
         Reference::CommissionPeriod(row) => serde_json::to_value(row),
+        Reference::VelocityRule(row) => serde_json::to_value(row),
     }
     .expect("rows are structs of numbers, texts and words, which JSON can say")
 }

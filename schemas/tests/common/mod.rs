@@ -9,6 +9,7 @@ use proptest::sample::select;
 use schemas::commands::*;
 use schemas::facts::*;
 use schemas::reference::*;
+use schemas::velocity::*;
 use schemas::{Command, Fact, Reference, Text};
 
 pub fn id() -> impl Strategy<Value = Text> {
@@ -70,6 +71,17 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn reviewed()(
+        command_id in id(), tenant in id(), order_id in id(), decision in select(ReviewVerdict::ALL),
+        decided_by in id(), decided_at_ms in time(),
+    ) -> Command {
+        Command::ReviewDecision(Box::new(ReviewDecision {
+            command_id, tenant, order_id, decision, decided_by, decided_at_ms,
+        }))
+    }
+}
+
 pub fn command() -> impl Strategy<Value = Command> {
     let refund = cancel_order().prop_map(|c| {
         let CancelOrder { command_id, tenant, order_id, reason, requested_at_ms } = c;
@@ -81,6 +93,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         1 => refund,
         1 => captured(),
         1 => declined(),
+        1 => reviewed(),
     ]
 }
 
@@ -170,8 +183,23 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn fraud_fact()(
+        (event, tenant, order_id, command_id, rule_id) in (select(FraudEvent::ALL), id(), id(), id(), of(id())),
+        (key, key_value, metric) in (select(VelocityKey::ALL), id(), of(select(VelocityMetric::ALL))),
+        figures in any::<[Option<i64>; 4]>(), action in of(select(FraudAction::ALL)),
+        (exact_since_ms, placed_at_ms, at_ms, cause) in (of(time()), time(), time(), cause()),
+    ) -> Fact {
+        let [value, threshold, window_ms, late_by_ms] = figures;
+        Fact::Fraud(Box::new(FraudFact {
+            event, tenant, order_id, command_id, rule_id, key, key_value, metric, value, threshold, window_ms,
+            action, exact_since_ms, late_by_ms, placed_at_ms, at_ms, cause,
+        }))
+    }
+}
+
 pub fn fact() -> impl Strategy<Value = Fact> {
-    prop_oneof![order_fact(), stock_fact(), ticket_fact(), dead_letter(), commission_fact()]
+    prop_oneof![order_fact(), stock_fact(), ticket_fact(), dead_letter(), commission_fact(), fraud_fact()]
 }
 
 fn month() -> impl Strategy<Value = Text> {
@@ -211,6 +239,18 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn velocity_rule()(
+        (tenant, rule_id, key) in (id(), id(), select(VelocityKey::ALL)),
+        (metric, action) in (select(VelocityMetric::ALL), select(FraudAction::ALL)),
+        (window_ms, threshold) in (1..=WINDOW_MS_MAX, 0..i64::MAX), status in select(RuleStatus::ALL),
+    ) -> Reference {
+        Reference::VelocityRule(Box::new(VelocityRule {
+            tenant, rule_id, key, metric, window_ms, threshold, action, status,
+        }))
+    }
+}
+
 pub fn reference() -> impl Strategy<Value = Reference> {
     let partner =
         (id(), id(), select(Standing::ALL), free()).prop_map(|(tenant, partner_id, status, plan)| {
@@ -224,7 +264,7 @@ pub fn reference() -> impl Strategy<Value = Reference> {
     let period = (id(), month(), select(PeriodStatus::ALL)).prop_map(|(tenant, month, status)| {
         Reference::CommissionPeriod(Box::new(CommissionPeriod { tenant, month, status }))
     });
-    prop_oneof![offer(), partner, customer, rate(), period]
+    prop_oneof![offer(), partner, customer, rate(), period, velocity_rule()]
 }
 
 /// One realistic order with most fields set.
