@@ -32,8 +32,10 @@ const RATE_DEFAULT: u64 = 1_000;
 const RATE_UNPACED: u64 = 5_000;
 /// Records the producer may be ahead of the decided frontier.
 const BACKLOG_MAX: u64 = 200_000;
-/// Holds of the demo run out after this; unpaid orders expire while one watches.
+/// Holds of the demo run out after this: unpaid orders expire while one watches.
 const HOLD_TTL_MS: i64 = 2_500;
+/// The same unpaced, where payments wait behind the producer's back-pressure.
+const HOLD_TTL_UNPACED_MS: i64 = 5_000;
 /// Longest wait for the last holds to run out, on top of their time.
 const SETTLE_MS: u64 = 5_000;
 
@@ -138,7 +140,7 @@ impl Demo {
         }
         let place = Place { config: self.config.clone(), data_dir: Some(dir.to_owned()) };
         let mut config = place.load()?;
-        config.orders.hold_ttl_ms = HOLD_TTL_MS;
+        config.orders.hold_ttl_ms = if self.paced() { HOLD_TTL_MS } else { HOLD_TTL_UNPACED_MS };
         config.orders.grace_ms = 1_000;
         config.orders.tenants_requiring_customers = world::tenants_requiring_customers();
         config.tickets.key = Some("tombola-demo-not-a-secret".to_owned());
@@ -200,7 +202,7 @@ impl Running {
 
     /// Waits for the last holds to run out.
     fn settle(&mut self, dir: &Path) -> Result<(), Failure> {
-        let longest = Duration::from_millis(HOLD_TTL_MS as u64 + SETTLE_MS);
+        let longest = Duration::from_millis(HOLD_TTL_UNPACED_MS as u64 + SETTLE_MS);
         let (since, mut asked) = (Instant::now(), Instant::now());
         while !self.engine.is_finished() && since.elapsed() < longest {
             self.hear();

@@ -67,21 +67,30 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::logging::start();
     abort_on_panic();
-    let done = match cli.command {
-        Command::Demo(command) => command.run(),
-        Command::Run(command) => command.run(),
-        Command::Produce(command) => command.run(),
-        Command::Status(command) => command.run(),
-        Command::Verify(command) => command.run(),
-        Command::Digest(command) => command.run(),
-        Command::Query(command) => command.run(),
-        Command::DeadLetters(command) => command.run(),
-        Command::Config(command) => command.run(),
-        Command::Schemas(command) => command.run(),
-    };
-    match done {
+    match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
+    }
+}
+
+impl Cli {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    /// See [`Failure`]: its message and its exit code.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Demo(command) => command.run(),
+            Command::Run(command) => command.run(),
+            Command::Produce(command) => command.run(),
+            Command::Status(command) => command.run(),
+            Command::Verify(command) => command.run(),
+            Command::Digest(command) => command.run(),
+            Command::Query(command) => command.run(),
+            Command::DeadLetters(command) => command.run(),
+            Command::Config(command) => command.run(),
+            Command::Schemas(command) => command.run(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which settings and which data directory: the arguments most commands share.
 
 use super::Failure;
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_FILE};
 use connectors::embedded::Log;
 use sinks::embedded::Reader;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 /// Where to work.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Place {
-    /// Settings file (TOML). Without it: tombola.toml of the current directory where there is one, else the defaults.
+    /// Settings file (TOML). Without it: tombola.toml of the data directory named by --data-dir, else of the
+    /// current directory, where there is one, else the defaults.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Data directory; overrides pipeline.data_dir of the settings.
@@ -20,7 +21,9 @@ pub struct Place {
 impl Place {
     /// The settings, with the data directory that was asked for.
     pub fn load(&self) -> Result<Config, Failure> {
-        let mut config = Config::load(self.config.as_deref())?;
+        let beside_data =
+            self.data_dir.as_ref().map(|dir| dir.join(DEFAULT_FILE)).filter(|file| file.exists());
+        let mut config = Config::load(self.config.as_deref().or(beside_data.as_deref()))?;
         if let Some(dir) = &self.data_dir {
             config.pipeline.data_dir = dir.clone();
         }

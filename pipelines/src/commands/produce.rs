@@ -134,15 +134,15 @@ impl Produce {
 }
 
 fn text(report: &Report) -> String {
-    let range =
-        |(partition, range): (&u32, &Range)| format!(", offsets {partition}/{}..{}", range.from, range.to);
-    let ranges: String = report.partitions.iter().map(range).collect();
+    let range = |(partition, range): (&u32, &Range)| format!("{partition}/{}..{}", range.from, range.to);
+    let ranges: Vec<String> = report.partitions.iter().map(range).collect();
+    let offsets = if ranges.is_empty() { String::new() } else { format!(", offsets {}", ranges.join(", ")) };
     let bad = if report.bad_lines > 0 {
         format!("; {} bad lines left out", report.bad_lines)
     } else {
         String::new()
     };
-    format!("{}: {} records in{ranges}{bad}\n", report.topic, report.records)
+    format!("{}: {} records in{offsets}{bad}\n", report.topic, report.records)
 }
 
 impl Producer<'_> {
