@@ -1,0 +1,143 @@
+//! The program as a child process: started with any number of workers, killed, and asked what it said.
+
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Nothing these tests do takes longer; what does is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+
+/// The program with these arguments, on the data directory `dir` and its settings.
+pub fn tombola(dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tombola"));
+    command.args(arguments).arg("--data-dir").arg(dir).arg("--config").arg(dir.join("tombola.toml"));
+    command.env_remove("TOMBOLA_KILL_AT").env("TOMBOLA_LOG", "warn");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A running child. Dropping it kills it, so that a failed test leaves nothing behind.
+pub struct Running {
+    child: Option<Child>,
+    began: Instant,
+}
+
+/// How a child ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Whether SIGKILL ended it.
+    pub fn was_killed(&self) -> bool {
+        use std::os::unix::process::ExitStatusExt as _;
+        self.status.signal() == Some(9)
+    }
+
+    /// The exit code; a panic of the test where a signal ended it.
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
+    }
+
+    /// Asserts an exit code, and that stderr says all of `wanted`.
+    pub fn assert(self, code: i32, wanted: &[&str]) -> Self {
+        assert_eq!(self.code(), code, "{self:?}");
+        for wanted in wanted {
+            assert!(self.stderr.contains(wanted), "stderr doesn't say {wanted:?}: {self:?}");
+        }
+        self
+    }
+}
+
+impl Running {
+    /// Starts `command`.
+    pub fn start(mut command: Command) -> Self {
+        let child = command.spawn().expect("the program can be started");
+        Running { child: Some(child), began: Instant::now() }
+    }
+
+    fn child(&mut self) -> &mut Child {
+        self.child.as_mut().expect("it is there until it is waited for")
+    }
+
+    /// The process id.
+    pub fn pid(&mut self) -> u32 {
+        self.child().id()
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.child().try_wait().expect("a child can be asked").is_none()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        // One that has ended already can't be killed.
+        let _ = self.child().kill();
+    }
+
+    /// Sends a signal by name: STOP, CONT, TERM.
+    pub fn signal(&mut self, name: &str) {
+        let pid = self.pid().to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(status.expect("kill can be called").success(), "{name} reaches the process");
+    }
+
+    /// Waits for its end; a panic where it is stuck.
+    pub fn wait(mut self) -> Ended {
+        while self.runs() {
+            assert!(self.began.elapsed() < STUCK_AFTER, "stuck: {:?}", self.stuck());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let child = self.child.take().expect("it is waited for once");
+        Ended::of(child.wait_with_output().expect("a child's output can be read"))
+    }
+
+    fn stuck(&mut self) -> Ended {
+        self.kill();
+        let child = self.child.take().expect("it is waited for once");
+        Ended::of(child.wait_with_output().expect("a child's output can be read"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Runs `command` to its end.
+pub fn end_of(command: Command) -> Ended {
+    Running::start(command).wait()
+}
+
+/// `tombola run --until-drained` with this many workers.
+pub fn drain(dir: &Path, workers: u64) -> Command {
+    tombola(dir, &["run", "--until-drained", "--workers", &workers.to_string()])
+}
+
+/// Runs until drained; anything but exit code 0 is a panic.
+pub fn drain_well(dir: &Path, workers: u64) -> Ended {
+    end_of(drain(dir, workers)).assert(0, &[])
+}
+
+/// `tombola verify` must agree, from the start of the log and from the newest snapshot.
+pub fn verify(dir: &Path, workers: u64) {
+    for how in [&[][..], &["--from-snapshot"]] {
+        let workers = workers.to_string();
+        let arguments = [&["verify", "--workers", &workers], how].concat();
+        let ended = end_of(tombola(dir, &arguments));
+        assert_eq!(ended.code(), 0, "verify {how:?} in {}: {ended:?}", dir.display());
+    }
+}
