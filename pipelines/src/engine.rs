@@ -8,6 +8,7 @@
 
 use crate::config::{Config, ConfigError};
 use crate::jobs::sales::{self, Sales};
+use crate::metrics::{Counted, Metrics, Reporter};
 use connectors::decode::RecordDecoder;
 use connectors::embedded::{EmbeddedReader, LogEpochs, Registry};
 use operators::messages::Output;
@@ -92,7 +93,10 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let recorded = settings.to_recorded();
     let generation =
         bindings.begin_generation(CODE_VERSION, &recorded, options.workers, crate::clock_ms())?;
-    let sinks = sinks(dir, generation.generation, ids)?;
+    let metrics = Metrics::default();
+    let sinks = counted(sinks(dir, generation.generation, ids)?, &metrics);
+    let _reporter =
+        Reporter::start(metrics, Arc::clone(&options.shared), dir.to_owned()).map_err(no_thread)?;
     let stores = Stores {
         readers: readers(dir, options.workers)?,
         bindings: Box::new(bindings),
@@ -155,6 +159,18 @@ pub fn sinks(
     let facts = FactsSink::new(log, generation, fact_encoder(ids))?;
     let serving = ServingSink::open(dir, generation, row_of as fn(&Output) -> Option<&Row>)?;
     Ok(vec![Box::new(facts), Box::new(serving)])
+}
+
+/// The last sink counts: what it has committed, all have.
+fn counted(mut sinks: Vec<Box<dyn Sink<Output>>>, metrics: &Metrics) -> Vec<Box<dyn Sink<Output>>> {
+    let last = sinks.pop().map(|last| Box::new(Counted::new(last, metrics.clone())) as Box<dyn Sink<Output>>);
+    sinks.extend(last);
+    sinks
+}
+
+fn no_thread(problem: std::io::Error) -> EngineError {
+    RunError::Failed(format!("the metrics thread can't be started: {problem}; raise the limit of threads"))
+        .into()
 }
 
 /// Turns an output into the record of its topic, if it is a fact.

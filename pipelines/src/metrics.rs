@@ -1,12 +1,15 @@
 //! What a running pipeline counts, as Prometheus knows it.
 //!
 //! ```text
-//!   engine ─ counts ─> Metrics ─ once a second ─> DATA_DIR/metrics.prom ─> tombola status --metrics
+//!   committed facts, Shared ─ counts ─> Metrics ─ once a second ─> DATA_DIR/metrics.prom ─> tombola status --metrics
 //! ```
 //!
 //! The file is replaced whole, so a reader never sees half of it; a crash leaves the last one. Counters
 //! begin at zero with each process, as Prometheus expects.
 
+mod feed;
+
+pub use feed::{Counted, Reporter};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -19,11 +22,17 @@ use std::sync::atomic::AtomicU64;
 /// Where a pipeline writes them, within its data directory.
 pub const FILE: &str = "metrics.prom";
 
+/// Of one job.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct JobLabels {
+    pub job: &'static str,
+}
+
 /// Of one job's topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TopicLabels {
     pub job: &'static str,
-    pub topic: String,
+    pub topic: &'static str,
 }
 
 /// Of one reason of a job.
@@ -39,7 +48,7 @@ pub type Seconds = Gauge<f64, AtomicU64>;
 /// Every family. Clones count into the same numbers; counting costs one atomic addition.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    pub records_in: Family<TopicLabels, Counter>,
+    pub records_in: Family<JobLabels, Counter>,
     pub records_out: Family<TopicLabels, Counter>,
     pub refusals: Family<ReasonLabels, Counter>,
     pub dead_letters: Counter,
@@ -56,7 +65,7 @@ impl Metrics {
     /// All families under their names.
     pub fn registry(&self) -> Registry {
         let mut r = Registry::with_prefix("tombola");
-        r.register("records_in", "Records read, by job and topic", self.records_in.clone());
+        r.register("records_in", "Records read, by job", self.records_in.clone());
         r.register("records_out", "Facts written, by job and topic", self.records_out.clone());
         r.register(
             "refusals",

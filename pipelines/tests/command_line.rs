@@ -147,7 +147,10 @@ fn a_short_demo_sells_and_keeps_its_books() {
     let wanted = ["2,000 orders", "confirmed", "price_mismatch", "for 328 of 328 offers", "tombola verify"];
     check(dir.path(), line, "", 0, &wanted, &["decided"]);
     check(dir.path(), line, "", 2, &[], &["holds a log already"]);
-    check(dir.path(), "verify --data-dir DIR/demo --config DIR/demo/tombola.toml", "", 0, &[], &[]);
+    let metrics =
+        ["tombola_refusals_total{job=\"sales\",reason=\"price_mismatch\"}", "tombola_snapshot_size_bytes"];
+    check(dir.path(), "status --metrics --data-dir DIR/demo", "", 0, &metrics, &[]);
+    check(dir.path(), "verify --data-dir DIR/demo", "", 0, &[], &[]);
 }
 
 #[test]

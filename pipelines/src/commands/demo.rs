@@ -288,6 +288,6 @@ fn closing(dir: &Path) -> String {
     format!(
         "Everything is kept in {dir} ({facts} facts in its log). Try\n  \
          tombola query --data-dir {dir} 'SELECT status, count(*) FROM orders GROUP BY status'\n  \
-         tombola verify --data-dir {dir} --config {dir}/tombola.toml\n"
+         tombola verify --data-dir {dir}\n"
     )
 }

@@ -1,0 +1,148 @@
+//! Where the counts come from: committed facts, and what the run's threads share.
+//!
+//! Facts are counted when they are committed, so a replay after a crash doesn't count them twice; what was
+//! committed by an earlier process is not counted by this one.
+
+use super::{JobLabels, Metrics, ReasonLabels, TopicLabels};
+use operators::messages::Output;
+use runtime::Epoch;
+use runtime::shared::Shared;
+use runtime::sink::{EpochItems, Sink, SinkError};
+use schemas::Fact;
+use schemas::facts::OrderEvent;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+const JOB: &str = "sales";
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// A sink that counts what it has committed.
+pub struct Counted {
+    inner: Box<dyn Sink<Output>>,
+    metrics: Metrics,
+}
+
+impl Counted {
+    /// Counts what `inner` commits.
+    pub fn new(inner: Box<dyn Sink<Output>>, metrics: Metrics) -> Self {
+        Counted { inner, metrics }
+    }
+}
+
+impl Sink<Output> for Counted {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn committed(&mut self) -> Result<Epoch, SinkError> {
+        self.inner.committed()
+    }
+
+    fn commit(&mut self, run: &[EpochItems<Output>]) -> Result<(), SinkError> {
+        self.inner.commit(run)?;
+        let mut counts = Counts::default();
+        run.iter().flat_map(|epoch| &epoch.items).for_each(|item| counts.add(&item.body));
+        counts.tell(&self.metrics);
+        Ok(())
+    }
+}
+
+/// Counts of one commit, so that the shared counters are touched once each.
+#[derive(Default)]
+struct Counts {
+    topics: BTreeMap<&'static str, u64>,
+    reasons: BTreeMap<&'static str, u64>,
+    dead_letters: u64,
+}
+
+impl Counts {
+    fn add(&mut self, output: &Output) {
+        let Output::Fact(fact) = output else { return };
+        *self.topics.entry(fact.topic()).or_default() += 1;
+        match fact {
+            Fact::Order(order) if order.event == OrderEvent::Refused => {
+                for reason in &order.reasons {
+                    *self.reasons.entry(reason.as_str()).or_default() += 1;
+                }
+            }
+            Fact::DeadLetter(_) => self.dead_letters += 1,
+            _ => {}
+        }
+    }
+
+    fn tell(self, metrics: &Metrics) {
+        for (topic, count) in self.topics {
+            metrics.records_out.get_or_create(&TopicLabels { job: JOB, topic }).inc_by(count);
+        }
+        for (reason, count) in self.reasons {
+            metrics.refusals.get_or_create(&ReasonLabels { job: JOB, reason }).inc_by(count);
+        }
+        metrics.dead_letters.inc_by(self.dead_letters);
+    }
+}
+
+impl Metrics {
+    /// Takes over what the run's threads share.
+    pub fn observe(&self, shared: &Shared) {
+        let load = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::SeqCst);
+        let records_in = self.records_in.get_or_create(&JobLabels { job: JOB });
+        records_in.inc_by(load(&shared.records_in).saturating_sub(records_in.get()));
+        let decided = load(&shared.decided) as i64;
+        self.epoch_minted.set(load(&shared.minted) as i64);
+        self.epoch_bound.set(load(&shared.bound) as i64);
+        self.epoch_committed.set(decided);
+        // No analytical store is attached: nothing is published later than it is decided.
+        self.epoch_published.set(decided);
+        self.frontier_age.set(shared.frontier_age_ms() as f64 / 1_000.0);
+        self.snapshot_size.set(load(&shared.snapshot_bytes) as i64);
+        self.snapshot_duration.set(load(&shared.snapshot_ms) as f64 / 1_000.0);
+    }
+}
+
+/// Writes the metrics of a run once a second, and once more when it is dropped.
+pub struct Reporter {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reporter {
+    /// Begins. A file that can't be written is logged: no decision depends on it.
+    ///
+    /// # Errors
+    /// Where the system refuses a thread.
+    pub fn start(metrics: Metrics, shared: Arc<Shared>, dir: PathBuf) -> std::io::Result<Reporter> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&ended);
+        let work = move || {
+            loop {
+                let last = seen.load(Ordering::SeqCst);
+                metrics.observe(&shared);
+                if let Err(problem) = metrics.write(&dir) {
+                    tracing::warn!(%problem, "metrics can't be written");
+                }
+                if last {
+                    return;
+                }
+                std::thread::park_timeout(REPORT_EVERY);
+            }
+        };
+        let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(work)?;
+        Ok(Reporter { ended, thread: Some(thread) })
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                tracing::warn!("the metrics thread panicked; its message stands above");
+            }
+        }
+    }
+}
