@@ -105,7 +105,7 @@ impl<S: SchemaSource> RecordDecoder<S> {
             Input::Command {
                 payload_hash: command.payload_hash(),
                 raw: keep.then(|| bytes.into()),
-                retry_of: record.headers.get("retry-of").map(|id| Text::from_utf8_lossy(id)),
+                retry_of: record.headers.get("retry-of").map(Text::from_utf8_lossy),
                 command,
             }
         }))

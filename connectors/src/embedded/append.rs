@@ -15,7 +15,7 @@ use super::db::Db;
 use super::error::{EmbeddedError, Result};
 use runtime::{Millis, killpoint, stable_hash};
 use rusqlite::{OptionalExtension, Transaction, params};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A record to append.
@@ -61,7 +61,7 @@ impl Appender {
         let mut staged = Staged::default();
         let mut places = Vec::with_capacity(topics.len());
         for (topic, records) in topics {
-            let partitions = self.topics.of(&mut self.db, topic)?;
+            let partitions = self.topics.of(&self.db, topic)?;
             places.push(stage(&mut staged, &partitions, topic, records, &self.db.file)?);
         }
         let batches = staged.finish();
@@ -128,29 +128,42 @@ fn offsets(places: Vec<Place>, bases: &[i64]) -> Vec<Placed> {
 /// Row ids of every partition of the topics seen so far.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    known: HashMap<String, Arc<[i64]>>,
+    /// A handful: looking through them is faster than hashing.
+    known: Vec<(String, Arc<[i64]>)>,
 }
 
 /// Batches being filled, one open per partition.
 #[derive(Default)]
 pub(crate) struct Staged {
     batches: Vec<(i64, BatchBuilder)>,
-    open: HashMap<i64, usize>,
+    /// The batch each partition fills: a handful.
+    open: Vec<(i64, usize)>,
 }
 
 impl Staged {
     /// Packs one record for the partition with this row id: the batch it went to and its index there.
     pub fn push(&mut self, partition_id: i64, pack: impl FnOnce(&mut BatchBuilder)) -> (usize, u32) {
-        let open = self.open.get(&partition_id).copied();
-        let at = open.filter(|at| !self.batches[*at].1.is_full()).unwrap_or_else(|| {
-            self.batches.push((partition_id, BatchBuilder::default()));
-            self.open.insert(partition_id, self.batches.len() - 1);
-            self.batches.len() - 1
-        });
+        let at = self.open_batch(partition_id);
         let batch = &mut self.batches[at].1;
         let index = batch.count;
         pack(batch);
         (at, index)
+    }
+
+    fn open_batch(&mut self, partition_id: i64) -> usize {
+        let open = self.open.iter().position(|(id, _)| *id == partition_id);
+        if let Some((_, at)) = open.map(|n| self.open[n])
+            && !self.batches[at].1.is_full()
+        {
+            return at;
+        }
+        let fresh = (partition_id, self.batches.len());
+        match open {
+            Some(n) => self.open[n] = fresh,
+            None => self.open.push(fresh),
+        }
+        self.batches.push((partition_id, BatchBuilder::default()));
+        fresh.1
     }
 
     pub fn finish(self) -> Vec<(i64, BatchBuilder)> {
@@ -187,13 +200,13 @@ pub(crate) fn insert(tx: &Transaction<'_>, batches: &[(i64, BatchBuilder)]) -> r
 
 impl Topics {
     /// Row ids of a topic's partitions, by number; makes the topic where there is none.
-    pub fn of(&mut self, db: &mut Db, topic: &str) -> Result<Arc<[i64]>> {
-        if let Some(ids) = self.known.get(topic) {
+    pub fn of(&mut self, db: &Db, topic: &str) -> Result<Arc<[i64]>> {
+        if let Some((_, ids)) = self.known.iter().find(|(name, _)| name == topic) {
             return Ok(ids.clone());
         }
         ensure_topic(db, topic, 1)?;
         let ids: Arc<[i64]> = partition_ids(db, topic).map_err(|e| db.failed("read its topics", e))?.into();
-        self.known.insert(topic.to_owned(), ids.clone());
+        self.known.push((topic.to_owned(), ids.clone()));
         Ok(ids)
     }
 }
@@ -205,7 +218,7 @@ fn partition_ids(db: &Db, topic: &str) -> rusqlite::Result<Vec<i64>> {
 }
 
 /// Makes a topic with this many partitions, where there is none; one that exists stays as it is.
-pub(crate) fn ensure_topic(db: &mut Db, topic: &str, partitions: u32) -> Result<()> {
+pub(crate) fn ensure_topic(db: &Db, topic: &str, partitions: u32) -> Result<()> {
     assert!(partitions > 0, "a topic has at least one partition");
     let known = "SELECT 1 FROM partitions WHERE topic = ?1";
     let exists = db.conn.query_row(known, [topic], |_| Ok(())).optional();

@@ -76,7 +76,7 @@ impl Db {
         let turnstile = Turnstile::at(&dir.join("log.turn"));
         let mut db = Db { conn, file, turnstile };
         db.configure().map_err(|e| classify(&db.file, "open", e))?;
-        migrate(&mut db)?;
+        migrate(&db)?;
         Ok(db)
     }
 
@@ -152,7 +152,7 @@ fn layout(conn: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// Brings the file to [`LAYOUT`]. Several processes may try at once: the lock lets one do it.
-fn migrate(db: &mut Db) -> Result<()> {
+fn migrate(db: &Db) -> Result<()> {
     if db.check_layout()? == LAYOUT {
         return Ok(());
     }

@@ -87,11 +87,11 @@ impl LogEpochs {
 
     fn stage(&mut self, records: &[OutRecord]) -> Result<Staged, EmbeddedError> {
         let mut staged = Staged::default();
-        for of_topic in records.chunk_by(|a, b| a.topic == b.topic) {
-            let partitions = self.topics.of(&mut self.db, of_topic[0].topic)?;
-            for record in of_topic {
+        for of_epoch in records.chunk_by(|a, b| a.epoch == b.epoch) {
+            let epoch = of_epoch[0].epoch.to_string();
+            for record in of_epoch {
+                let partitions = self.topics.of(&self.db, record.topic)?;
                 let partition = choose_partition(Some(&record.key), partitions.len() as u32);
-                let epoch = record.epoch.to_string();
                 let header = std::iter::once(("epoch", epoch.as_bytes()));
                 staged.push(partitions[partition as usize], |batch| {
                     batch.push(record.timestamp, Some(&record.key), Some(&record.value), header);

@@ -80,7 +80,7 @@ impl Log {
     /// # Errors
     /// See [`EmbeddedError`].
     pub fn ensure_topic(&mut self, topic: &str, partitions: u32) -> Result<()> {
-        append::ensure_topic(&mut self.db, topic, partitions)
+        append::ensure_topic(&self.db, topic, partitions)
     }
 
     /// Every topic, by name.

@@ -62,9 +62,9 @@ impl<D: Decode> EmbeddedReader<D> {
     /// # Errors
     /// As [`super::Log::open`].
     pub fn open(dir: &Path, topics: &[&str], decode: D) -> Result<Self, EmbeddedError> {
-        let mut db = Db::open(dir)?;
+        let db = Db::open(dir)?;
         for topic in topics {
-            super::append::ensure_topic(&mut db, topic, 1)?;
+            super::append::ensure_topic(&db, topic, 1)?;
         }
         Ok(EmbeddedReader {
             db,

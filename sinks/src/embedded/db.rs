@@ -7,13 +7,20 @@ use super::error::{EmbeddedError, Result, classify};
 use super::turn::Turnstile;
 use runtime::{Epoch, Generation, Millis};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
-use schemas::rows::{ColumnType, TableSpec};
+use schemas::rows::{Column, ColumnType, TableSpec};
 use schemas::tables::ALL_TABLES;
 use std::path::Path;
 use std::time::Duration;
 
-/// Raise it together with a step in [`create`].
-const LAYOUT: i64 = 1;
+/// What the pipeline's own tables look like. Raise it together with a step in [`bring_up`].
+const OWN_LAYOUT: i64 = 1;
+
+/// The layout of the whole file: it rises with every serving table or column that is added (none ever
+/// goes), so that an older program doesn't touch what it doesn't know, and a newer one adds what is missing.
+fn newest_layout() -> i64 {
+    let columns: usize = ALL_TABLES.iter().map(|table| table.columns.len()).sum();
+    OWN_LAYOUT * 100_000 + columns as i64
+}
 
 const LAYOUT_1: &str = "
 CREATE TABLE generations (
@@ -71,7 +78,7 @@ impl Db {
         let turnstile = Turnstile::at(&dir.join("tombola.turn"));
         let mut db = Db { conn, file, turnstile };
         db.configure().map_err(|e| classify(&db.file, "open", e))?;
-        migrate(&mut db)?;
+        migrate(&db)?;
         Ok(db)
     }
 
@@ -83,7 +90,10 @@ impl Db {
         let conn = Connection::open_with_flags(&path, flags).map_err(|e| classify(&file, "open", e))?;
         let db = Db { conn, file, turnstile: Turnstile::none() };
         db.conn.busy_timeout(Duration::from_secs(5)).map_err(|e| db.failed("open", e))?;
-        db.check_layout()?;
+        if db.check_layout()? < newest_layout() {
+            // An older program's file: its tables are brought up to date once, then it is only read.
+            Db::open(dir)?;
+        }
         Ok(db)
     }
 
@@ -99,8 +109,9 @@ impl Db {
 
     fn check_layout(&self) -> Result<i64> {
         let theirs = layout(&self.conn).map_err(|e| self.failed("read its layout", e))?;
-        if theirs > LAYOUT {
-            return Err(EmbeddedError::NewerLayout { file: self.file.clone(), ours: LAYOUT, theirs });
+        let ours = newest_layout();
+        if theirs > ours {
+            return Err(EmbeddedError::NewerLayout { file: self.file.clone(), ours, theirs });
         }
         Ok(theirs)
     }
@@ -141,37 +152,61 @@ fn layout(conn: &Connection) -> rusqlite::Result<i64> {
     conn.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Brings the file to [`LAYOUT`]. Several processes may try at once: the lock lets one do it.
-fn migrate(db: &mut Db) -> Result<()> {
-    if db.check_layout()? == LAYOUT {
+/// Brings the file up to date. Several processes may try at once: the lock lets one do it.
+fn migrate(db: &Db) -> Result<()> {
+    if db.check_layout()? == newest_layout() {
         return Ok(());
     }
-    let file = db.file.clone();
     let tx = db.write()?;
-    create(&tx).and_then(|()| tx.commit()).map_err(|e| classify(&file, "create its tables", e))
+    bring_up(&tx).and_then(|()| tx.commit()).map_err(|e| db.failed("bring its tables up to date", e))
 }
 
-fn create(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+fn bring_up(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     if layout(tx)? == 0 {
         tx.execute_batch(LAYOUT_1)?;
-        for table in ALL_TABLES {
-            tx.execute_batch(&create_table(table))?;
-        }
-        tx.pragma_update(None, "user_version", LAYOUT)?;
     }
-    Ok(())
+    for table in ALL_TABLES {
+        let known = known_columns(tx, table.name)?;
+        if known.is_empty() {
+            tx.execute_batch(&create_table(table))?;
+        } else {
+            for column in table.columns.iter().filter(|c| !known.iter().any(|name| name == c.name)) {
+                tx.execute_batch(&add_column(table, column))?;
+            }
+        }
+    }
+    tx.pragma_update(None, "user_version", newest_layout())
+}
+
+/// The columns a table has; none where there is no such table.
+fn known_columns(tx: &Transaction<'_>, table: &str) -> rusqlite::Result<Vec<String>> {
+    let mut select = tx.prepare("SELECT name FROM pragma_table_info(?1)")?;
+    select.query_map([table], |row| row.get(0))?.collect()
+}
+
+fn sql_type(column: &Column) -> &'static str {
+    match column.ty {
+        ColumnType::Int => "INTEGER",
+        ColumnType::Text => "TEXT",
+        ColumnType::Bytes => "BLOB",
+    }
+}
+
+/// Rows written before the column was there get the empty value of its type, or none where it is nullable.
+fn add_column(table: &TableSpec, column: &Column) -> String {
+    let empty = match column.ty {
+        _ if column.nullable => "",
+        ColumnType::Int => " NOT NULL DEFAULT 0",
+        ColumnType::Text => " NOT NULL DEFAULT ''",
+        ColumnType::Bytes => " NOT NULL DEFAULT x''",
+    };
+    format!("ALTER TABLE {} ADD COLUMN \"{}\" {}{empty}", table.name, column.name, sql_type(column))
 }
 
 /// A serving table. Without rowid: its only access path is the key, and one tree is faster than two.
 fn create_table(table: &TableSpec) -> String {
-    let column = |c: &schemas::rows::Column| {
-        let ty = match c.ty {
-            ColumnType::Int => "INTEGER",
-            ColumnType::Text => "TEXT",
-            ColumnType::Bytes => "BLOB",
-        };
-        format!("\"{}\" {ty}{}, ", c.name, if c.nullable { "" } else { " NOT NULL" })
-    };
+    let column =
+        |c: &Column| format!("\"{}\" {}{}, ", c.name, sql_type(c), if c.nullable { "" } else { " NOT NULL" });
     let columns: String = table.columns.iter().map(column).collect();
     let key = columns_list(&table.columns[..table.key]);
     format!(
@@ -181,7 +216,7 @@ fn create_table(table: &TableSpec) -> String {
 }
 
 /// Column names, quoted (`offset` is a word of SQL) and joined.
-pub(crate) fn columns_list(columns: &[schemas::rows::Column]) -> String {
+pub(crate) fn columns_list(columns: &[Column]) -> String {
     columns.iter().map(|c| format!("\"{}\"", c.name)).collect::<Vec<_>>().join(", ")
 }
 

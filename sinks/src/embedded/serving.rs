@@ -20,7 +20,9 @@ use runtime::sink::{EpochItems, Sink, SinkError};
 use runtime::{Epoch, Generation, killpoint};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Transaction, params};
-use schemas::rows::{Row, TableSpec, Value};
+use rustc_hash::FxHashSet;
+use schemas::rows::{Row, TableSpec};
+use schemas::tables::{Cell, RowKey};
 use std::path::Path;
 
 const NAME: &str = "serving";
@@ -100,40 +102,67 @@ fn assert_new<I>(done: Epoch, run: &[EpochItems<I>]) {
     assert!(run.iter().all(|e| e.epoch > done), "epochs up to {done} are in the serving tables already");
 }
 
-/// The last row of the run for each key, by table and key: neighbours in the tree, written one after the other.
-fn newest_rows<I>(run: &[EpochItems<I>], row_of: fn(&I) -> Option<&Row>) -> Vec<(&Row, Epoch)> {
-    let items = run.iter().flat_map(|e| e.items.iter().map(|item| (&item.body, e.epoch)));
-    let mut rows: Vec<(&Row, Epoch)> =
-        items.filter_map(|(body, epoch)| row_of(body).map(|row| (row, epoch))).collect();
-    // Newest first, so that the stable sort leaves the newest of each key in front.
-    rows.reverse();
-    rows.sort_by(|(a, _), (b, _)| a.key().cmp(&b.key()));
-    rows.dedup_by(|(a, _), (b, _)| a.key() == b.key());
-    rows
+/// The rows of one table, each with its key and the epoch that wrote it.
+struct TableRows<'a> {
+    table: &'static TableSpec,
+    rows: Vec<(RowKey<'a>, &'a Row, Epoch)>,
 }
 
-fn upsert(tx: &Transaction<'_>, rows: &[(&Row, Epoch)]) -> rusqlite::Result<()> {
-    for of_table in rows.chunk_by(|(a, _), (b, _)| a.table().name == b.table().name) {
-        let mut statement = tx.prepare_cached(&upsert_sql(of_table[0].0.table()))?;
-        for (row, epoch) in of_table {
-            bind(&mut statement, &row.values(), *epoch)?;
+/// The last row of the run for each key, by table and key: neighbours in the tree, written one after the other.
+fn newest_rows<I>(run: &[EpochItems<I>], row_of: fn(&I) -> Option<&Row>) -> Vec<TableRows<'_>> {
+    let mut tables: Vec<TableRows<'_>> = Vec::new();
+    let mut seen = FxHashSet::default();
+    let items = run.iter().rev().flat_map(|e| e.items.iter().rev().map(|item| (&item.body, e.epoch)));
+    for (row, epoch) in items.filter_map(|(body, epoch)| Some((row_of(body)?, epoch))) {
+        let key = row.key();
+        if seen.insert(key) {
+            rows_of(&mut tables, row.table()).push((key, row, epoch));
+        }
+    }
+    for table in &mut tables {
+        table.rows.sort_unstable_by_key(|(key, ..)| *key);
+    }
+    tables
+}
+
+/// The list of a table: there are a handful.
+fn rows_of<'t, 'a>(
+    tables: &'t mut Vec<TableRows<'a>>,
+    table: &'static TableSpec,
+) -> &'t mut Vec<(RowKey<'a>, &'a Row, Epoch)> {
+    let at = tables.iter().position(|t| std::ptr::eq(t.table, table)).unwrap_or_else(|| {
+        tables.push(TableRows { table, rows: Vec::new() });
+        tables.len() - 1
+    });
+    &mut tables[at].rows
+}
+
+fn upsert(tx: &Transaction<'_>, tables: &[TableRows<'_>]) -> rusqlite::Result<()> {
+    for TableRows { table, rows } in tables {
+        let mut statement = tx.prepare_cached(&upsert_sql(table))?;
+        for (_, row, epoch) in rows {
+            bind(&mut statement, row, *epoch)?;
             statement.raw_execute()?;
         }
     }
     Ok(())
 }
 
-fn bind(statement: &mut CachedStatement<'_>, values: &[Value], epoch: Epoch) -> rusqlite::Result<()> {
-    for (n, value) in values.iter().enumerate() {
-        let value = match value {
-            Value::Null => ValueRef::Null,
-            Value::Int(int) => ValueRef::Integer(*int),
-            Value::Text(text) => ValueRef::Text(text.as_bytes()),
-            Value::Bytes(bytes) => ValueRef::Blob(bytes),
+fn bind(statement: &mut CachedStatement<'_>, row: &Row, epoch: Epoch) -> rusqlite::Result<()> {
+    let (mut column, mut bound) = (0, Ok(()));
+    row.each_cell(|cell| {
+        let value = match cell {
+            Cell::Null => ValueRef::Null,
+            Cell::Int(int) => ValueRef::Integer(int),
+            Cell::Text(text) => ValueRef::Text(text.as_bytes()),
+            Cell::Bytes(bytes) => ValueRef::Blob(bytes),
         };
-        statement.raw_bind_parameter(n + 1, ToSqlOutput::Borrowed(value))?;
-    }
-    statement.raw_bind_parameter(values.len() + 1, epoch.0 as i64)
+        column += 1;
+        if bound.is_ok() {
+            bound = statement.raw_bind_parameter(column, ToSqlOutput::Borrowed(value));
+        }
+    });
+    bound.and_then(|()| statement.raw_bind_parameter(column + 1, epoch.0 as i64))
 }
 
 fn upsert_sql(table: &TableSpec) -> String {

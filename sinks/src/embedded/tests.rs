@@ -351,7 +351,7 @@ fn a_database_of_a_newer_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(BindingsDb::open(dir.path()).unwrap());
     let conn = rusqlite::Connection::open(dir.path().join("tombola.db")).unwrap();
-    conn.pragma_update(None, "user_version", 1_000).unwrap();
+    conn.pragma_update(None, "user_version", 1_000_000).unwrap();
     for refused in [
         BindingsDb::open(dir.path()).map(|_| ()).unwrap_err().to_string(),
         Reader::open(dir.path()).map(|_| ()).unwrap_err().to_string(),
@@ -386,4 +386,26 @@ fn a_row_of_every_epoch_bound_reads_as_one_history_however_it_was_appended() {
     assert!(skipped.is_err(), "epoch 2 can't be bound before epoch 1");
     drop(store);
     assert_eq!(BindingsDb::open(dir.path()).unwrap().last().unwrap(), Epoch(0));
+}
+
+#[test]
+fn a_database_of_an_older_version_gets_the_tables_and_columns_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = serving(dir.path(), begin(dir.path()));
+    sink.commit(&[epoch(1, &[order("a", OrderStatus::Held)])]).unwrap();
+    drop(sink);
+    let conn = rusqlite::Connection::open(dir.path().join("tombola.db")).unwrap();
+    let older = "DROP TABLE stock; ALTER TABLE orders DROP COLUMN partner_id;
+                 ALTER TABLE orders DROP COLUMN quantity; PRAGMA user_version = 100001";
+    conn.execute_batch(older).unwrap();
+    drop(conn);
+    let mut reader = Reader::open(dir.path()).unwrap();
+    let sql = "SELECT order_id, quantity, partner_id FROM orders";
+    let found = reader.query(sql, 10, 1_000).unwrap().rows;
+    let text = |text: &str| schemas::Value::Text(text.into());
+    assert_eq!(found, [[text("a"), schemas::Value::Int(0), schemas::Value::Null]]);
+    assert_eq!(reader.digest(&STOCK).unwrap().rows, 0);
+    let mut sink = serving(dir.path(), begin(dir.path()));
+    sink.commit(&[epoch(2, &[order("b", OrderStatus::Held), stock("s", 1)])]).unwrap();
+    assert_eq!(reader.digest(&ORDERS).unwrap().rows, 2);
 }
