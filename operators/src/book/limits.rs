@@ -174,12 +174,16 @@ fn add<K>(counts: &mut KeyedState<K, i128>, key: K, change: i128)
 where
     K: std::hash::Hash + Eq + Clone + Serialize + serde::de::DeserializeOwned,
 {
-    let count = counts.get(&key).copied().unwrap_or(0) + change;
-    assert!(count >= 0, "nothing is discounted that wasn't counted");
-    match counts.get_mut(&key) {
-        Some(kept) if count > 0 => *kept = count,
-        Some(_) => drop(counts.remove(&key)),
-        None if count > 0 => counts.insert(key, count),
-        None => (),
+    let Some(count) = counts.get_mut(&key) else {
+        assert!(change >= 0, "nothing is discounted that wasn't counted");
+        if change > 0 {
+            counts.insert(key, change);
+        }
+        return;
+    };
+    *count += change;
+    assert!(*count >= 0, "nothing is discounted that wasn't counted");
+    if *count == 0 {
+        counts.remove(&key);
     }
 }

@@ -70,13 +70,20 @@ pub struct SoldOut;
 pub struct Stock {
     pub offers: Directory<Offer>,
     pub ledger: Ledger,
-    /// Offers touched in this epoch, and what touched them last.
-    touched: FxHashMap<Key, At>,
+    /// Offers touched in this epoch in the order of their first touch, each with what touched it last.
+    touched: Vec<(Key, At)>,
+    /// Where in `touched` an offer stands.
+    touched_at: FxHashMap<Key, usize>,
 }
 
 impl Stock {
     pub fn new() -> Self {
-        Stock { offers: Directory::new("offers.v1"), ledger: Ledger::new(), touched: FxHashMap::default() }
+        Stock {
+            offers: Directory::new("offers.v1"),
+            ledger: Ledger::new(),
+            touched: Vec::new(),
+            touched_at: FxHashMap::default(),
+        }
     }
 
     /// An offer that has a row.
@@ -236,7 +243,6 @@ impl Stock {
             let id = self.account(key, account);
             self.ledger.close(id).expect("an offer with nothing left has empty accounts");
         }
-        self.touched.remove(&key);
         if let Some(moved) = self.offers.remove(key) {
             self.touch(moved, tell.at);
         }
@@ -249,14 +255,19 @@ impl Stock {
     }
 
     fn touch(&mut self, key: Key, at: At) {
-        self.touched.insert(key, at);
+        match self.touched_at.get(&key) {
+            Some(index) => self.touched[*index].1 = at,
+            None => {
+                self.touched_at.insert(key, self.touched.len());
+                self.touched.push((key, at));
+            }
+        }
     }
 
     /// The rows of the offers touched in this epoch, each at the place of its last movement.
     pub fn tell_rows(&mut self, ctx: &mut Ctx<Output>) {
-        let mut touched: Vec<(Key, At)> = self.touched.drain().collect();
-        touched.sort_unstable_by_key(|(key, _)| *key);
-        for (key, at) in touched {
+        self.touched_at.clear();
+        for (key, at) in std::mem::take(&mut self.touched) {
             if let Some(offer) = self.offers.map.get(&key) {
                 let balances = self.balances(key);
                 balances.assert_at_rest(offer);
