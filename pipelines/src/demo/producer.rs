@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 
 /// Records of one transaction at most.
 const BATCH_RECORDS: usize = 8_192;
+/// Stream time of one transaction at most: what follows from each other (a payment and its refund) doesn't
+/// share a transaction, and so has different timestamps.
+const BATCH_STREAM_MS: i64 = 1_000;
 /// Time between two transactions where the stream is paced.
 const PACE_MS: u64 = 10;
 
@@ -132,7 +135,8 @@ fn take_batch(stream: &mut Peekable<Generator>, due_ms: Option<i64>) -> Vec<Time
     let mut batch: Vec<Timed> = Vec::new();
     while batch.len() < BATCH_RECORDS {
         let after_command = batch.last().is_some_and(|last| !is_change(last));
-        let due = |next: &Timed| due_ms.is_none_or(|due_ms| next.at_ms <= due_ms);
+        let last_ms = batch.first().map_or(i64::MAX, |first| first.at_ms + BATCH_STREAM_MS);
+        let due = |next: &Timed| next.at_ms <= due_ms.unwrap_or(i64::MAX).min(last_ms);
         match stream.next_if(|next| due(next) && !(after_command && is_change(next))) {
             Some(timed) => batch.push(timed),
             None => break,
