@@ -215,10 +215,10 @@ impl<L: LogReader> Fetcher<L> {
         let drained = cursor.next >= fetch.end;
         if drained && cursor.next < cursor.expected {
             let (end, expected) = (fetch.end.0, cursor.expected.0);
+            let place = self.reader.place(id);
             self.shared.fail(format!(
-                "topic {} partition {}: the log ends at offset {end} but a binding says that offsets below \
-                 {expected} were processed; restore the log, or start over with a new data directory",
-                id.topic.0, id.partition
+                "{place}: the log ends at {end}, but a binding says that offsets below {expected} were \
+                 processed: it was cut or replaced; restore it, or start over with a new data directory"
             ));
         }
         let news = brought > 0 || drained != cursor.drained_said || (drained && refresh);

@@ -67,6 +67,11 @@ pub trait LogReader: Send + 'static {
         max: usize,
     ) -> Result<Fetch<Self::Record>, LogError>;
 
+    /// How a partition is called in messages.
+    fn place(&self, partition: PartitionId) -> String {
+        format!("topic {}, partition {}", partition.topic.0, partition.partition)
+    }
+
     /// Blocks until something may have been appended, or `timeout_ms` has passed.
     fn wait(&mut self, timeout_ms: u64);
 }

@@ -153,6 +153,11 @@ impl<D: Decode> LogReader for EmbeddedReader<D> {
         Ok(Fetch { records, end: Offset(end) })
     }
 
+    fn place(&self, partition: PartitionId) -> String {
+        let topic = &self.topics[usize::from(partition.topic.0)];
+        format!("{}: topic {topic}, partition {}", self.db.file, partition.partition)
+    }
+
     fn wait(&mut self, timeout_ms: u64) {
         let deadline = Instant::now() + Duration::from_millis(timeout_ms);
         loop {

@@ -39,6 +39,16 @@ impl Scenario {
         copy(&self.log, random_pace(&mut self.dice))
     }
 
+    /// The same, with many short epochs.
+    pub fn slow_directory(&mut self) -> Folder {
+        copy(&self.log, Pace { epoch_records_max: 60, epochs_in_flight_max: 1 })
+    }
+
+    /// Puts the same log into a directory of one's own.
+    pub fn copy_into(&mut self, dir: &Path) {
+        copy_into(&self.log, random_pace(&mut self.dice), dir);
+    }
+
     /// A number of workers.
     pub fn workers(&mut self) -> u64 {
         1 + self.dice.below(4)
@@ -95,8 +105,12 @@ fn random_pace(dice: &mut Dice) -> Pace {
 
 fn copy(log: &Folder, pace: Pace) -> Folder {
     let dir = Folder::new();
-    std::fs::copy(log.path().join("log.db"), dir.path().join("log.db")).expect("the log can be copied");
-    assert!(!log.path().join("log.db-wal").exists(), "the copy is whole: nobody has the log open");
-    configure(dir.path(), pace);
+    copy_into(log, pace, dir.path());
     dir
+}
+
+fn copy_into(log: &Folder, pace: Pace, dir: &Path) {
+    std::fs::copy(log.path().join("log.db"), dir.join("log.db")).expect("the log can be copied");
+    assert!(!log.path().join("log.db-wal").exists(), "the copy is whole: nobody has the log open");
+    configure(dir, pace);
 }
