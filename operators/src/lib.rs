@@ -2,6 +2,7 @@
 
 pub mod book;
 pub mod cause;
+pub mod commission;
 pub mod dedup;
 pub mod desk;
 #[cfg(test)]
@@ -14,3 +15,4 @@ pub mod messages;
 pub mod settings;
 pub mod table;
 pub mod ticket;
+pub mod velocity;

@@ -28,6 +28,19 @@ pub struct Settings {
     /// How long a command with a known `command_id` counts as said twice. Milliseconds of record time.
     /// Default: 86,400,000 (24 h).
     pub idempotency_horizon_ms: Millis,
+    /// How long an order waits in review before it is refused. Milliseconds of now. Default: 86,400,000 (24 h).
+    pub review_timeout_ms: Millis,
+    /// Whether valid orders are screened by velocity rules before they reach the book. Default: true.
+    pub fraud_screening: bool,
+    /// How far behind its key's newest event time an order may come and still be counted exactly.
+    /// Milliseconds of event time. Default: 60,000.
+    pub fraud_lateness_ms: Millis,
+    /// Least history kept of every key and metric, rules or not, so that a rule added later has something to
+    /// start from; wait as long after you raised it. Milliseconds of event time. Default: 0.
+    pub fraud_history_ms_min: Millis,
+    /// How long after its order a declined payment is counted by the order's keys. Milliseconds of record
+    /// time. Default: 3,600,000 (1 h).
+    pub fraud_decline_horizon_ms: Millis,
     /// Tenants whose orders need a row in `customers`. Default: none.
     pub tenants_requiring_customers: BTreeSet<Text>,
     /// Names of the input topics, by `TopicId`. Facts and dead letters name their cause's topic by it.
@@ -44,6 +57,11 @@ impl Default for Settings {
             hold_ttl_ms: 10 * 60 * 1000,
             order_retention_ms: 30 * 24 * 60 * 60 * 1000,
             idempotency_horizon_ms: 24 * 60 * 60 * 1000,
+            review_timeout_ms: 24 * 60 * 60 * 1000,
+            fraud_screening: true,
+            fraud_lateness_ms: 60_000,
+            fraud_history_ms_min: 0,
+            fraud_decline_horizon_ms: 60 * 60 * 1000,
             tenants_requiring_customers: BTreeSet::new(),
             topics: Vec::new(),
             ticket_key: TicketKey::default(),
@@ -103,6 +121,10 @@ impl Settings {
             ("hold_ttl_ms", self.hold_ttl_ms, DURATION_MS_MAX),
             ("order_retention_ms", self.order_retention_ms, DURATION_MS_MAX),
             ("idempotency_horizon_ms", self.idempotency_horizon_ms, HORIZON_MS_MAX),
+            ("review_timeout_ms", self.review_timeout_ms, DURATION_MS_MAX),
+            ("fraud_lateness_ms", self.fraud_lateness_ms, DURATION_MS_MAX),
+            ("fraud_history_ms_min", self.fraud_history_ms_min, DURATION_MS_MAX),
+            ("fraud_decline_horizon_ms", self.fraud_decline_horizon_ms, DURATION_MS_MAX),
         ];
         let wrong = fields.into_iter().find(|(_, value, max)| !(0..=*max).contains(value));
         wrong.map_or(Ok(()), |(field, value, max)| Err(SettingsError::OutOfRange { field, value, max }))
