@@ -29,6 +29,7 @@ use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
 use serde::{Deserialize, Serialize};
 use std::hash::Hash;
 use timely::PartialOrder;
+use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator as _;
 use timely::dataflow::operators::vec::Map;
@@ -213,6 +214,26 @@ impl<'r, K: ExchangeData + Hash, V: ExchangeData> Relation<'r, (K, V)> {
     }
 }
 
+type Updates<'r, D> = StreamVec<'r, StepTime, (D, StepTime, Amount)>;
+
+/// Sends each change at its own epoch: where the frontier jumps over several, differential sends the changes
+/// of all of them at the first.
+fn at_own_epoch<D: Clone + 'static>(changes: Updates<'_, D>) -> Updates<'_, D> {
+    changes.unary(Pipeline, "epochs", |_, _| {
+        |input, output| {
+            input.for_each(|capability, data: &mut Vec<(D, StepTime, Amount)>| {
+                data.sort_by_key(|(_, time, _)| time.epoch);
+                while let Some((_, StepTime { epoch, .. }, _)) = data.first() {
+                    let epoch = *epoch;
+                    let rest = data.split_off(data.partition_point(|(_, time, _)| time.epoch == epoch));
+                    let own = capability.delayed(capability.time().max(&StepTime::to_inner(epoch)), 0);
+                    output.session(&own).give_container(&mut std::mem::replace(data, rest));
+                }
+            });
+        }
+    })
+}
+
 /// Where what leaves a relation stands: before everything. Its step says more.
 fn nowhere() -> At {
     At::record(Position::timer(0, 0, 0))
@@ -244,7 +265,8 @@ impl<'s, I: Clone + 'static> Flow<'s, I> {
                     });
                 }
             });
-            define(Relation { collection: updates.as_collection() }).collection.inner.leave(outer)
+            let defined = define(Relation { collection: updates.as_collection() });
+            at_own_epoch(defined.collection.inner).leave(outer)
         });
         changes.map(|(data, time, diff)| Envelope {
             at: nowhere(),
