@@ -6,9 +6,9 @@
 //!                    └── what it holds at a freeze is written too, and again when it has grown
 //! ```
 //!
-//! So fifty million entries are written once each and never read back before a restart, and an hour that
-//! is forgotten costs a tombstone per chunk. In memory there are only the open chunks (6 KiB a slot) and
-//! what no snapshot has taken yet; `freeze` copies the open ones, 1.5 MiB at most.
+//! So fifty million entries are written once or twice each and never read back before a restart, and an hour
+//! that is forgotten costs a tombstone per chunk. In memory there are only the open chunks (6 KiB a slot) and
+//! what no snapshot has taken yet. `freeze` copies nothing: it notes how far the open chunks go.
 
 use super::entry::{ENTRY_BYTES, Entry};
 use runtime::StateEntry;
@@ -17,7 +17,7 @@ use std::ops::Range;
 /// Entries of a chunk.
 pub const CHUNK_LEN: usize = 256;
 /// A chunk counts as one keyed entry per this many of its own against a slice's budget.
-const ENTRIES_PER_BUDGET: usize = 16;
+const ENTRIES_PER_BUDGET: usize = 8;
 
 /// Entries of one slot and hour that travel together.
 #[derive(Clone, Debug)]
@@ -45,8 +45,9 @@ impl Chunk {
         value.chunks(ENTRY_BYTES).map(Entry::from_bytes).collect()
     }
 
-    fn encode(&self) -> StateEntry {
-        let value = self.entries.iter().flat_map(|entry| entry.to_bytes()).collect();
+    /// As a snapshot holds it, up to `len` entries.
+    fn encode(&self, len: usize) -> StateEntry {
+        let value = self.entries[..len].iter().flat_map(|entry| entry.to_bytes()).collect();
         StateEntry { slot: self.slot, key: Self::key(self.hour, self.sequence), value: Some(value) }
     }
 }
@@ -65,6 +66,8 @@ struct Open {
     chunk: Chunk,
     /// Grown since the last freeze.
     dirty: bool,
+    /// How far the snapshot being written wants it, where it isn't written yet.
+    frozen: Option<usize>,
 }
 
 /// What snapshots have yet to hear.
@@ -75,13 +78,22 @@ pub struct Chunks {
     closed: Vec<Chunk>,
     gone: Vec<Gone>,
     frozen: Vec<Chunk>,
+    /// Slots whose open chunk may have a part in the snapshot being written.
+    frozen_open: Vec<u8>,
     frozen_gone: Vec<Gone>,
 }
 
 impl Default for Chunks {
     fn default() -> Self {
         let open = (0..runtime::SLOTS).map(|_| None).collect();
-        Chunks { open, closed: Vec::new(), gone: Vec::new(), frozen: Vec::new(), frozen_gone: Vec::new() }
+        Chunks {
+            open,
+            closed: Vec::new(),
+            gone: Vec::new(),
+            frozen: Vec::new(),
+            frozen_open: Vec::new(),
+            frozen_gone: Vec::new(),
+        }
     }
 }
 
@@ -92,19 +104,32 @@ impl Chunks {
         let fits = |open: &Open| open.chunk.hour == hour && open.chunk.entries.len() < CHUNK_LEN;
         if !open.as_ref().is_some_and(fits) {
             let chunk = Chunk { slot, hour, sequence: next_sequence(), entries: Vec::new() };
-            let full = open.replace(Open { chunk, dirty: true });
-            self.closed.extend(full.filter(|full| full.dirty).map(|full| full.chunk));
+            if let Some(full) = open.replace(Open { chunk, dirty: true, frozen: None }) {
+                self.close(full);
+            }
         }
-        let open = open.as_mut().expect("opened above");
+        let open = self.open[usize::from(slot)].as_mut().expect("opened above");
         open.chunk.entries.push(entry);
         open.dirty = true;
+    }
+
+    /// Keeps what snapshots still want of a chunk: the one being written its part, the next one all of it.
+    fn close(&mut self, open: Open) {
+        if let Some(len) = open.frozen {
+            self.frozen.push(Chunk { entries: open.chunk.entries[..len].to_vec(), ..open.chunk });
+        }
+        if open.dirty {
+            self.closed.push(open.chunk);
+        }
     }
 
     /// Notes that an hour's chunks may go, those that no snapshot has taken yet at once.
     pub fn forget(&mut self, gone: Gone) {
         let of_it = |chunk: &Chunk| chunk.slot == gone.slot && chunk.hour == gone.hour;
+        if let Some(open) = self.open[usize::from(gone.slot)].take_if(|open| of_it(&open.chunk)) {
+            self.close(open);
+        }
         self.closed.retain(|chunk| !of_it(chunk));
-        self.open[usize::from(gone.slot)].take_if(|open| of_it(&open.chunk));
         if !gone.sequences.is_empty() {
             self.gone.push(gone);
         }
@@ -112,11 +137,13 @@ impl Chunks {
 
     /// Begins a snapshot.
     pub fn freeze(&mut self) {
-        assert!(self.frozen.is_empty() && self.frozen_gone.is_empty(), "one snapshot at a time");
+        let written = self.frozen.is_empty() && self.frozen_open.is_empty() && self.frozen_gone.is_empty();
+        assert!(written, "one snapshot at a time");
         self.frozen = std::mem::take(&mut self.closed);
         for open in self.open.iter_mut().flatten().filter(|open| open.dirty) {
-            self.frozen.push(open.chunk.clone());
+            open.frozen = Some(open.chunk.entries.len());
             open.dirty = false;
+            self.frozen_open.push(open.chunk.slot);
         }
         self.frozen_gone = std::mem::take(&mut self.gone);
     }
@@ -125,17 +152,25 @@ impl Chunks {
     pub fn write_slice(&mut self, budget: usize, out: &mut Vec<StateEntry>) -> bool {
         let mut spent = 0;
         while spent < budget.max(1) {
-            if let Some(chunk) = self.frozen.pop() {
-                spent += 1 + chunk.entries.len() / ENTRIES_PER_BUDGET;
-                out.push(chunk.encode());
-            } else if let Some(tombstone) = self.pop_gone() {
-                spent += 1;
-                out.push(tombstone);
-            } else {
-                return true;
+            let Some(entry) = self.next_frozen() else { return true };
+            spent += 1 + entry.value.as_ref().map_or(0, Vec::len) / (ENTRIES_PER_BUDGET * ENTRY_BYTES);
+            out.push(entry);
+        }
+        self.frozen.is_empty() && self.frozen_open.is_empty() && self.frozen_gone.is_empty()
+    }
+
+    fn next_frozen(&mut self) -> Option<StateEntry> {
+        if let Some(chunk) = self.frozen.pop() {
+            return Some(chunk.encode(chunk.entries.len()));
+        }
+        while let Some(slot) = self.frozen_open.pop() {
+            // Absent where it was closed since: then its part was among the frozen ones.
+            let open = self.open[usize::from(slot)].as_mut();
+            if let Some((open, len)) = open.and_then(|open| open.frozen.take().map(|len| (open, len))) {
+                return Some(open.chunk.encode(len));
             }
         }
-        self.frozen.is_empty() && self.frozen_gone.is_empty()
+        self.pop_gone()
     }
 
     fn pop_gone(&mut self) -> Option<StateEntry> {

@@ -1,7 +1,7 @@
 //! Which commands have been seen: 24 bytes each, at a load of 0.71 to 0.9, so at most 34 bytes all in.
 //!
 //! ```text
-//!   slot (256) ─ table of entries          one look-up, whatever the horizon
+//!   slot (256) ─ 8 tables of entries       one look-up in one of them, whatever the horizon
 //!              ─ hour → live, chunks       what an hour holds, so that its end costs no search
 //!              ─ clock                     the latest record time at which the slot remembered anything
 //! ```
@@ -13,7 +13,7 @@
 //! as the others'. When cells are actually cleared makes no difference to any answer.
 //!
 //! Invariants: answers depend on the slot's own commands only; a call does at most one rebuild of one
-//! slot (at 50 M commands 200,000 entries, about a millisecond); the slots begin at different sizes, so
+//! table (at 50 M commands 25,000 entries, well under a millisecond); tables begin at different sizes, so
 //! that they don't all grow at once. A crash: see [`super::chunks`]; everything here is rebuilt from them.
 
 use super::chunks::{Chunk, Chunks, Gone};
@@ -26,6 +26,8 @@ use std::collections::BTreeMap;
 const HOUR_MS: Millis = 3_600_000;
 /// A table is rebuilt at least this often, so that no cleared-out entry's hour is ever taken for a new one.
 const REBUILD_HOURS_MAX: i64 = 4_000;
+/// Tables of a slot: more of them make a rebuild shorter.
+const PARTS: usize = 8;
 const NAME: &str = "commands.v1";
 
 /// What the store says of a command.
@@ -49,7 +51,7 @@ struct Hour {
 
 #[derive(Debug, Default)]
 struct Slot {
-    table: Table,
+    tables: [Table; PARTS],
     clock: i64,
     hours: BTreeMap<i64, Hour>,
     /// Entries that aren't forgotten.
@@ -63,7 +65,7 @@ pub struct Store {
     horizon_ms: Millis,
     slots: Vec<Slot>,
     chunks: Chunks,
-    /// Which slot is looked at next for cells to give back.
+    /// Which table is looked at next for cells to give back.
     turn: usize,
 }
 
@@ -85,9 +87,10 @@ impl Store {
         let state = &mut self.slots[usize::from(slot)];
         let clock = state.clock.max(time.div_euclid(HOUR_MS));
         let entry = Entry::new(key, payload, time, clock);
-        let place = state.table.find(key);
+        let table = &state.tables[part_of(key)];
+        let place = table.find(key);
         if let Place::Held(held) = place {
-            let known = state.table.get(held);
+            let known = table.get(held);
             let remembered = clock - known.hour(state.clock) <= hours;
             if remembered && entry.time() - known.time() <= self.horizon_ms {
                 return if known.same_payload(&entry) { Seen::Duplicate } else { Seen::Conflict };
@@ -116,13 +119,13 @@ impl Store {
         }
     }
 
-    /// Gives memory back where much is forgotten: looks at one slot, so call it often.
+    /// Gives memory back where much is forgotten: looks at one table, so call it often.
     pub fn tidy(&mut self) {
         let hours = hours_of(self.horizon_ms);
-        self.turn = (self.turn + 1) % self.slots.len();
-        let slot = &mut self.slots[self.turn];
-        if slot.is_wasteful() {
-            slot.rebuild(slot.fitting_homes(), hours);
+        self.turn = (self.turn + 1) % (self.slots.len() * PARTS);
+        let slot = &mut self.slots[self.turn / PARTS];
+        if slot.is_wasteful(self.turn % PARTS, hours) {
+            slot.rebuild(self.turn % PARTS, 0, hours);
         }
     }
 
@@ -133,10 +136,10 @@ impl Store {
             state.clock = state.hours.last_key_value().map_or(0, |(hour, _)| *hour);
             state.rebuilt_at = state.clock;
             state.hours.values_mut().for_each(|hour| hour.live = 0);
-            for entry in state.table.iter() {
+            for entry in state.tables.iter().flat_map(Table::iter) {
                 state.hours.entry(entry.hour(state.clock)).or_default().live += 1;
             }
-            state.live = state.table.len();
+            state.live = state.tables.iter().map(Table::len).sum();
             state.forget_hours(slot, hours, &mut self.chunks);
         }
     }
@@ -158,34 +161,40 @@ fn hours_of(horizon_ms: Millis) -> i64 {
     (horizon_ms + HOUR_MS - 1).div_euclid(HOUR_MS)
 }
 
+/// Which of a slot's tables holds a key.
+fn part_of(key: KeyHash) -> usize {
+    key.low as usize % PARTS
+}
+
 impl Slot {
     /// Puts an entry where it belongs, into a larger table if need be.
     fn add(&mut self, slot: u8, free: usize, entry: Entry, hours: i64) {
-        if self.table.has_room() && self.table.insert(free, entry) {
+        let part = part_of(entry.key());
+        if self.tables[part].has_room() && self.tables[part].insert(free, entry) {
             return;
         }
-        let first = 64 + usize::from(slot) / 4;
-        let mut homes = self.fitting_homes().max(first);
+        let mut homes = 16 + usize::from(slot) % 16;
         loop {
-            self.rebuild(homes, hours);
-            let Place::Free(free) = self.table.find(entry.key()) else {
+            self.rebuild(part, homes, hours);
+            let Place::Free(free) = self.tables[part].find(entry.key()) else {
                 unreachable!("a rebuild adds no key");
             };
-            if self.table.insert(free, entry) {
+            if self.tables[part].insert(free, entry) {
                 return;
             }
-            homes += homes / 8;
+            homes = self.tables[part].homes() * 9 / 8;
         }
     }
 
     fn replace(&mut self, held: usize, entry: Entry) {
-        let old = self.table.get(held).hour(self.clock);
+        let table = &mut self.tables[part_of(entry.key())];
+        let old = table.get(held).hour(self.clock);
         // An hour that is forgotten isn't counted any more.
         if let Some(hour) = self.hours.get_mut(&old) {
             hour.live -= 1;
             self.live -= 1;
         }
-        self.table.set(held, entry);
+        table.set(held, entry);
     }
 
     fn count(&mut self, hour: i64) {
@@ -200,35 +209,38 @@ impl Slot {
             chunks.forget(Gone { slot, hour, sequences: 0..held.chunks });
         }
         if self.clock - self.rebuilt_at > REBUILD_HOURS_MAX {
-            self.rebuild(self.fitting_homes(), hours);
+            (0..PARTS).for_each(|part| self.rebuild(part, 0, hours));
+            self.rebuilt_at = self.clock;
         }
     }
 
-    /// Drops what is forgotten, or moves everything into a table of another size.
-    fn rebuild(&mut self, homes: usize, hours: i64) {
+    /// Drops what is forgotten of a table, and gives it room for a quarter more than is left, `homes` at least.
+    fn rebuild(&mut self, part: usize, homes: usize, hours: i64) {
         let clock = self.clock;
-        self.table = self.table.rebuilt(homes, |entry| clock - entry.hour(clock) <= hours);
-        self.rebuilt_at = clock;
+        let homes = homes.max((self.live_in(part, hours) + 1) * 5 / 4 + 1);
+        self.tables[part] = self.tables[part].rebuilt(homes, |entry| clock - entry.hour(clock) <= hours);
     }
 
-    /// Homes for what is live, with room for an eighth more.
-    fn fitting_homes(&self) -> usize {
-        (self.live + 1) * 5 / 4 + 1
+    /// Entries of a table that aren't forgotten.
+    fn live_in(&self, part: usize, hours: i64) -> usize {
+        self.tables[part].iter().filter(|entry| self.clock - entry.hour(self.clock) <= hours).count()
     }
 
-    /// Whether a rebuild would give back a tenth and more.
-    fn is_wasteful(&self) -> bool {
-        self.table.homes() > 256 && self.table.homes() > self.live * 7 / 5
+    /// Whether a rebuild would give back a tenth and more. Guessed first, since counting takes a look at all.
+    fn is_wasteful(&self, part: usize, hours: i64) -> bool {
+        let homes = self.tables[part].homes();
+        homes > 64 && homes > self.live / PARTS * 4 / 3 && homes > self.live_in(part, hours) * 7 / 5
     }
 
     /// An entry of a snapshot: of two with one key, the one remembered last stays.
     fn load(&mut self, slot: u8, entry: Entry, hour: i64) {
         self.clock = self.clock.max(hour);
-        match self.table.find(entry.key()) {
+        let table = &mut self.tables[part_of(entry.key())];
+        match table.find(entry.key()) {
             Place::Held(held) => {
-                let known = self.table.get(held);
+                let known = table.get(held);
                 if (hour, entry.time()) > (known.hour(self.clock), known.time()) {
-                    self.table.set(held, entry);
+                    table.set(held, entry);
                 }
             }
             Place::Free(free) => {

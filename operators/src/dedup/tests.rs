@@ -171,6 +171,8 @@ fn check_history(horizon_ms: Millis, steps: Vec<Step>) -> Result<(), TestCaseErr
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn the_store_says_what_a_plain_map_says_through_sweeps_lateness_snapshots_and_crashes(
         steps in proptest::collection::vec(step(12, 24 * HOUR_MS), 1..400)
