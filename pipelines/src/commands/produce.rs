@@ -41,7 +41,7 @@ A line of commands.orders:
 
 Exit codes: 0 every line went in; 1 some were bad, or the log failed; 2 no such topic or file.")]
 pub struct Produce {
-    /// commands.orders, commands.payments, oltp.public.offers, oltp.public.partners or oltp.public.customers
+    /// An input topic: commands.orders, commands.payments, oltp.public.offers, … (`tombola schemas` lists them)
     topic: String,
     /// The file; - or nothing is stdin.
     file: Option<PathBuf>,
