@@ -1,3 +1,4 @@
 //! The jobs, one per file: which operators, in which order, on which topics.
 
+pub mod commissions;
 pub mod sales;
