@@ -159,7 +159,7 @@ fn order(n: usize) -> BookIn {
         numbers: Vec::new(),
         seat: None,
     };
-    BookIn::Order { order: Box::new(order), reasons: Vec::new() }
+    BookIn::Order { order: Box::new(order), reasons: Vec::new(), screening: None }
 }
 
 fn capture(n: usize) -> BookIn {

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!                     ┌─ limits ─┐   ┌─ stock (ledger) ─┐
-//!   judged order ─────┤ exceeded?├───┤ hold             ├──> held ──captured──> confirmed ──refund──> refunded
+//!   screened order ───┤ exceeded?├───┤ hold             ├──> held ──captured──> confirmed ──refund──> refunded
 //!                     └────┬─────┘   └───┬──────────────┘     │ cancel, declined ─> cancelled
 //!                       refused      refused (sold out)       │ timer ───────────> expired
 //!   offer's row ──> restock, shrink          a month after the end: forgotten
+//!
+//!   order to be reviewed ──> in review ──released──> limits and stock, as above
+//!                                └─ refused, timer ──> refused ; cancel ──> cancelled
 //! ```
 //!
 //! Everything of a tenant is one sequential state machine (records are routed by tenant), so that stock and
@@ -22,6 +25,7 @@ mod directory;
 mod limits;
 mod order;
 mod place;
+mod review;
 mod settle;
 mod stock;
 mod tell;
@@ -89,18 +93,23 @@ impl Book {
         }
     }
 
-    /// An order's time has come: its hold expires, or its retention ends.
+    /// An order's time has come: its review or its hold is over, or its retention ends.
     fn due(&mut self, due: Millis, key: Key, ctx: &mut Ctx<Output>) {
         let Some(order) = self.orders.map.get(&key).filter(|order| order.due_ms == due) else {
             return; // the order has moved on, and another timer is set
         };
-        if order.status != OrderStatus::Held {
+        if !matches!(order.status, OrderStatus::Held | OrderStatus::InReview) {
             return self.forget(key);
         }
+        let in_review = order.status == OrderStatus::InReview;
         let at = At { cause: Position::timer(due, stage::BOOK, key.hash), origin: order.placed };
         let command_id = Text::from(order.command_id());
         let mut tell = Teller::new(at, at, command_id, &self.settings, ctx);
-        self.end_hold(key, OrderStatus::Expired, Reason::HoldExpired, &mut tell);
+        if in_review {
+            self.end_review(key, OrderStatus::Refused, Reason::ReviewTimeout, &mut tell);
+        } else {
+            self.end_hold(key, OrderStatus::Expired, Reason::HoldExpired, &mut tell);
+        }
     }
 
     /// Forgets an order, unless it is confirmed and its offer's limit goes on counting it.
@@ -157,9 +166,9 @@ impl Operator for Book {
 
     fn on_record(&mut self, at: At, input: BookIn, ctx: &mut Ctx<Output>) {
         match input {
-            BookIn::Order { order, reasons } => {
+            BookIn::Order { order, reasons, screening } => {
                 let mut tell = Teller::new(at, at, order.command_id.clone(), &self.settings, ctx);
-                self.place(at, &order, &reasons, &mut tell);
+                self.place(at, &order, &reasons, screening, &mut tell);
             }
             BookIn::Settle(command) => self.settle(at, at, command, ctx),
             BookIn::SettleEarly { command, origin } => {

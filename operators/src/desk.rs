@@ -16,7 +16,7 @@
 //! gone to the book. Refused orders go there too: the book adds its own reasons and writes the row.
 //! A crash loses nothing: tables, waiting commands and used ids are state; timers and the index of missing
 //! rows are rebuilt from it. Not promised: an order id that is used again after it was forgotten
-//! (`order_retention_ms` + `hold_ttl_ms` + `grace_ms` after its judgement) is a new order.
+//! (`order_retention_ms` + `hold_ttl_ms` + `review_timeout_ms` + `grace_ms` after its judgement) is a new order.
 
 mod judge;
 mod pending;
@@ -99,9 +99,10 @@ impl Desk {
     /// Sends an order to the book with its reasons as of now, and what waited for it directly behind it.
     fn judge(&mut self, at: At, order: Box<PlaceOrder>, followers: Vec<Follower>, ctx: &mut Ctx<DeskOut>) {
         let reasons = self.reasons(&order, at.time());
-        let kept_ms = self.settings.order_retention_ms + self.settings.hold_ttl_ms + self.settings.grace_ms;
+        let Settings { order_retention_ms, hold_ttl_ms, review_timeout_ms, grace_ms, .. } = self.settings;
+        let kept_ms = order_retention_ms + hold_ttl_ms + review_timeout_ms + grace_ms;
         self.judged.remember(OrderHash::new(&order.tenant, &order.order_id), ctx.now() + kept_ms);
-        ctx.emit(at, DeskOut::ToBook(BookIn::Order { order, reasons }));
+        ctx.emit(at, DeskOut::ToBook(BookIn::Order { order, reasons, screening: None }));
         for follower in followers {
             follow(at, follower, ctx);
         }

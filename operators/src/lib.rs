@@ -12,6 +12,8 @@ pub mod harness;
 pub mod keys;
 pub mod ledger;
 pub mod messages;
+pub mod probe;
+pub mod screen;
 pub mod settings;
 pub mod table;
 pub mod ticket;

@@ -8,6 +8,7 @@
 
 use runtime::Position;
 use schemas::facts::{DeadLetter, Reason};
+use schemas::velocity::FraudAction;
 use schemas::{Command, Fact, Reference, ReferenceKey, Row, Text};
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +68,8 @@ pub enum DeskOut {
 pub enum BookIn {
     /// A judged order: valid so far if `reasons` is empty (sorted, each once). An order refused as
     /// `duplicate_order` never gets here: the desk says so itself.
-    Order { order: Box<schemas::commands::PlaceOrder>, reasons: Vec<Reason> },
+    /// `screening` is the strongest action of the velocity rules that fired.
+    Order { order: Box<schemas::commands::PlaceOrder>, reasons: Vec<Reason>, screening: Option<FraudAction> },
     /// A cancel, refund or payment outcome whose order has been seen.
     Settle(CommandMsg),
     /// The same for one that came before its order and waited for it: it travels at the order's place,

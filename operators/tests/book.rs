@@ -3,14 +3,15 @@
 //! ```text
 //!   TIME offer ID STOCK [max N] [keep] [ticket|seat]    the offer's row (keep: a refund doesn't restock)
 //!   TIME drop ID | customer ID LIMIT|none | forget ID   the offer's row goes; the customer's comes, goes
-//!   TIME order ID OFFER CUSTOMER UNITS [day N] [REASON] units cost 100 EUR; REASON: what the desk found
-//!   TIME pay ID SUM [PAYMENT] | decline ID | cancel ID | refund ID
+//!   TIME order ID OFFER CUSTOMER UNITS [day N] [REASON] [flag|review|block]
+//!                                                       units cost 100 EUR; REASON: what the desk found
+//!   TIME pay ID SUM [PAYMENT] | decline ID | cancel ID | refund ID | release ID | refuse ID
 //!   TIME tick                                           time passes
 //!   LINE => FACT ; FACT                                 in order; nothing where none is given
 //!   row KEY: WORDS                                      at the end
 //! ```
 //!
-//! Holds last 1,000 ms, an order is remembered 100,000 ms after its end.
+//! Holds last 1,000 ms, reviews 5,000 ms, an order is remembered 100,000 ms after its end.
 #![allow(clippy::unwrap_used)] // a test may
 
 mod support;
@@ -19,8 +20,10 @@ use operators::book::Book;
 use operators::harness::Harness;
 use operators::messages::BookIn;
 use runtime::Envelope;
+use schemas::commands::ReviewVerdict;
 use schemas::facts::Reason;
 use schemas::reference::OfferKind;
+use schemas::velocity::FraudAction;
 use std::collections::BTreeMap;
 use support::*;
 
@@ -53,12 +56,15 @@ fn input(time: i64, words: &[&str]) -> Option<BookIn> {
             let day = more.iter().position(|word| *word == "day").map_or(0, |at| int(more[at + 1]));
             let order = place(T, id, offer, customer, int(units) as i32, time + day * 86_400_000);
             let reasons: Vec<Reason> = more.iter().filter_map(|word| Reason::parse(word)).collect();
-            judged(order, &reasons)
+            let screening = more.iter().find_map(|word| FraudAction::parse(word));
+            screened(order, &reasons, screening)
         }
         ["pay", id, sum] => BookIn::Settle(capture(T, id, "p1", int(sum), "EUR")),
         ["pay", id, sum, payment] => BookIn::Settle(capture(T, id, payment, int(sum), "EUR")),
         ["decline", id] => BookIn::Settle(decline(T, id)),
         ["cancel", id] => BookIn::Settle(cancel(T, id)),
+        ["release", id] => BookIn::Settle(review(T, id, ReviewVerdict::Release)),
+        ["refuse", id] => BookIn::Settle(review(T, id, ReviewVerdict::Refuse)),
         ["refund", id] => BookIn::Settle(refund(T, id)),
         _ => panic!("what is {words:?}?"),
     })
@@ -406,5 +412,75 @@ fn a_confirmed_order_of_tickets_or_seats_issues_one_per_unit() {
          3 pay o1 200             => confirmed o1 ; held>sold 2 left 3+0+2=5 due 0 ; ticket o1-1 ; ticket o1-2
          4 order o2 y ann 1       => held o2 ; available>held 1 left 4+1+0=5 due 0
          5 pay o2 100             => confirmed o2 ; held>sold 1 left 4+0+1=5 due 0 ; ticket o2-1",
+    );
+}
+
+#[test]
+fn an_order_in_review_holds_nothing_until_it_is_released() {
+    check(
+        "1 offer x 2                => issued>available 2 left 2+0+0=2 due 0
+         2 order o1 x ann 2 review  => in_review o1
+         3 order o2 x ben 1         => held o2 ; available>held 1 left 1+1+0=2 due 0
+         4 cancel o2                => cancelled o2 cancel_requested ; held>available 1 left 2+0+0=2 due 0
+         5 pay o1 200               => refund_due o1 200EUR
+         6 decline o1               =>
+         7 refund o1                => dead cannot_refund
+         8 release o1               => held o1 ; available>held 2 left 0+2+0=2 due 0
+         9 release o1               => dead not_in_review
+         10 pay o1 200              => confirmed o1 ; held>sold 2 left 0+0+2=2 due 0
+         5002 tick                  =>
+         row order o1: confirmed",
+    );
+}
+
+#[test]
+fn a_released_order_meets_limits_and_stock_as_they_are_then() {
+    check(
+        "1 offer x 2 max 2             => issued>available 2 left 2+0+0=2 due 0
+         2 order o1 x ann 2 review     => in_review o1
+         2 order o2 x ann 1 review     => in_review o2
+         2 order o3 x ben 1 review     => in_review o3
+         2 order o4 x cat 1 review     => in_review o4
+         3 release o1                  => held o1 ; available>held 2 left 0+2+0=2 due 0
+         4 release o2                  => refused o2 customer_limit_exceeded
+         5 release o3                  => refused o3 sold_out
+         6 drop x                      =>
+         7 release o4                  => refused o4 unknown_offer
+         1003 tick                     => expired o1 hold_expired ; held>available 2 left 2+0+0=2 due 2 ; available>issued 2 left 0+0+0=0 due 0
+         row order o4: refused unknown_offer",
+    );
+}
+
+#[test]
+fn a_review_ends_by_a_decision_a_cancel_or_its_time() {
+    check(
+        "1 offer x 9                => issued>available 9 left 9+0+0=9 due 0
+         2 order o1 x ann 1 review  => in_review o1
+         2 order o2 x ann 1 review  => in_review o2
+         2 order o3 x ann 1 review  => in_review o3
+         3 refuse o1                => refused o1 review_refused
+         4 refuse o1                => dead not_in_review
+         5 cancel o2                => cancelled o2 cancel_requested
+         6 release o2               => dead not_in_review
+         5001 tick                  =>
+         5002 tick                  => refused o3 review_timeout
+         5003 release o3            => dead not_in_review
+         5004 pay o3 100            => refund_due o3 100EUR review_timeout
+         105003 release o1          => dead unknown_order
+         row order o1: refused review_refused
+         row order o2: cancelled cancel_requested
+         row order o3: refused review_timeout",
+    );
+}
+
+#[test]
+fn what_is_blocked_is_refused_and_what_is_flagged_goes_on() {
+    check(
+        "1 offer x 9 max 2                         => issued>available 9 left 9+0+0=9 due 0
+         2 order o1 x ann 1 block                  => refused o1 fraud_blocked
+         3 order o2 x ann 3 block                  => refused o2 customer_limit_exceeded,fraud_blocked
+         4 order o3 x ann 1 flag                   => held o3 ; available>held 1 left 8+1+0=9 due 0
+         5 order o4 x ann 1 offer_closed review    => refused o4 offer_closed
+         6 order o5 z ann 1 review                 => refused o5 unknown_offer",
     );
 }

@@ -15,7 +15,9 @@ use proptest::prelude::*;
 use reference::Program;
 use runtime::Envelope;
 use schemas::Fact;
+use schemas::commands::ReviewVerdict;
 use schemas::facts::Reason;
+use schemas::velocity::FraudAction;
 use std::collections::BTreeMap;
 use support::*;
 
@@ -41,7 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => 40_000i64..120_000,
     ];
     let who = (0u8..2, 0u8..6, 0u8..2, 0u8..3);
-    (wait, 0u8..24, who, 0i64..7, any::<bool>()).prop_map(
+    (wait, 0u8..27, who, 0i64..7, any::<bool>()).prop_map(
         |(wait_ms, what, (tenant, order, offer, customer), number, flag)| Step {
             wait_ms,
             what,
@@ -76,6 +78,10 @@ impl Step {
             }
             19 => BookIn::Settle(decline(&tenant, &order)),
             20 => BookIn::Settle(cancel(&tenant, &order)),
+            24.. => {
+                let decision = if self.flag { ReviewVerdict::Release } else { ReviewVerdict::Refuse };
+                BookIn::Settle(review(&tenant, &order, decision))
+            }
             _ => BookIn::Settle(refund(&tenant, &order)),
         }
     }
@@ -97,7 +103,13 @@ impl Step {
                 let mut order = place(tenant, order, &offer_id, &customer, self.number as i32, 0);
                 order.placed_at_ms = i64::from(self.flag) * 86_400_000;
                 let reasons = if self.what == 12 { &[Reason::OfferClosed][..] } else { &[] };
-                judged(order, reasons)
+                let screening = match self.what {
+                    8 => Some(FraudAction::Flag),
+                    9 if self.flag => Some(FraudAction::Block),
+                    10..=12 => Some(FraudAction::Review),
+                    _ => None,
+                };
+                screened(order, reasons, screening)
             }
         }
     }

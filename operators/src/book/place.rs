@@ -1,4 +1,4 @@
-//! A judged order meets limits and stock: held, or refused with every reason that applies.
+//! A screened order meets limits and stock: held, or refused with every reason that applies; or it is reviewed first.
 //!
 //! Limits are looked at for an order that is refused anyway, so that its customer hears everything at once;
 //! stock only for one that nothing else speaks against.
@@ -12,10 +12,18 @@ use runtime::At;
 use schemas::commands::PlaceOrder;
 use schemas::facts::{OrderEvent, Reason};
 use schemas::rows::OrderStatus;
+use schemas::velocity::FraudAction;
 
 impl Book {
     /// Handles a judged order.
-    pub(super) fn place(&mut self, at: At, command: &PlaceOrder, reasons: &[Reason], tell: &mut Teller) {
+    pub(super) fn place(
+        &mut self,
+        at: At,
+        command: &PlaceOrder,
+        reasons: &[Reason],
+        screening: Option<FraudAction>,
+        tell: &mut Teller,
+    ) {
         let tenant = Tenant::of(&command.tenant);
         let offer = self.stock.find_listed(tenant, &command.offer_id);
         let kind = offer.map(|key| self.stock.offers.at(key).kind);
@@ -23,6 +31,12 @@ impl Book {
         order.reasons = Reasons::from(reasons);
         if self.orders.find(tenant, &command.order_id).is_some() {
             return refuse_again(order, tell);
+        }
+        if order.reasons.is_empty() && screening == Some(FraudAction::Block) {
+            order.reasons.add(Reason::FraudBlocked);
+        }
+        if screening == Some(FraudAction::Review) && self.may_be_reviewed(command, offer, &order) {
+            return self.review(tenant, order, tell);
         }
         self.judge(tenant, command, offer, &mut order);
         match offer {
@@ -66,7 +80,7 @@ impl Book {
         self.keep(tenant, order);
     }
 
-    fn keep(&mut self, tenant: Tenant, order: Order) {
+    pub(super) fn keep(&mut self, tenant: Tenant, order: Order) {
         let due = order.due_ms;
         let key = self.orders.insert(tenant, order);
         self.timers.set(due, key);
@@ -81,7 +95,7 @@ fn refuse_again(mut order: Order, tell: &mut Teller) {
 }
 
 /// What the desk should have refused. Refusing it here, too, keeps a bug there from selling nonsense.
-fn impossible(command: &PlaceOrder, offer: Option<Key>) -> Option<Reason> {
+pub(super) fn impossible(command: &PlaceOrder, offer: Option<Key>) -> Option<Reason> {
     let amount = i64::from(command.quantity).checked_mul(command.price_minor);
     match (offer, amount) {
         (None, _) => Some(Reason::UnknownOffer),

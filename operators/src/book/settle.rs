@@ -3,9 +3,12 @@
 //! | order is | captured | declined | cancel | refund |
 //! |---|---|---|---|---|
 //! | held | confirmed; another sum: dead letter | cancelled | cancelled | dead letter |
+//! | in review | money back | nothing | cancelled | dead letter |
 //! | confirmed | the same payment: nothing; another: money back | nothing | dead letter: refund it | refunded |
 //! | refunded | the same payment: nothing; another: money back | nothing | nothing | dead letter |
 //! | refused, cancelled, expired | money back | nothing | nothing | dead letter |
+//!
+//! A decision on a review ends it (see [`super::review`]), and is a dead letter for an order that isn't in one.
 //!
 //! A payment of another sum or currency than the order's isn't its payment: the hold goes on, and a person
 //! decides. A second payment of a confirmed order is money taken twice. A declined payment moved no
@@ -20,7 +23,7 @@ use crate::cause::dead_letter;
 use crate::messages::{CommandMsg, Output};
 use runtime::{At, Ctx};
 use schemas::Command;
-use schemas::commands::PaymentCaptured;
+use schemas::commands::{PaymentCaptured, ReviewVerdict};
 use schemas::facts::{OrderEvent, Reason};
 use schemas::rows::OrderStatus;
 
@@ -31,6 +34,10 @@ pub enum Decision {
     Confirm,
     /// Its hold ends: release the units.
     Cancel(Reason),
+    /// Its review is over and nothing speaks against it: limits and stock decide.
+    Release,
+    /// Its review is over, and so is the order: there is nothing to give back.
+    EndReview(OrderStatus, Reason),
     /// It is taken back: return the units if the offer says so.
     Refund,
     /// Money came for an order that can't take it: say that it is due back, of the payment's own sum.
@@ -46,12 +53,15 @@ pub fn decide(order: &Order, command: &Command) -> Decision {
     use OrderStatus::{Confirmed, Held, InReview, Refunded};
     match (command, order.status) {
         (Command::PaymentCaptured(p), Held) if pays(p, order) => Decision::Confirm,
-        (Command::PaymentCaptured(p), Held | InReview) => Decision::Reject(other_sum(p, order)),
+        (Command::PaymentCaptured(p), Held) => Decision::Reject(other_sum(p, order)),
         (Command::PaymentCaptured(p), Confirmed | Refunded) if paid_by(order, p) => Decision::Nothing,
         (Command::PaymentCaptured(_), _) => Decision::ReturnMoney,
         (Command::PaymentDeclined(_), Held) => Decision::Cancel(Reason::PaymentDeclined),
         (Command::PaymentDeclined(_), _) => Decision::Nothing,
         (Command::CancelOrder(_), Held) => Decision::Cancel(Reason::CancelRequested),
+        (Command::CancelOrder(_), InReview) => {
+            Decision::EndReview(OrderStatus::Cancelled, Reason::CancelRequested)
+        }
         (Command::CancelOrder(_), Confirmed) => Decision::Reject(
             "cannot_cancel: the order is confirmed; send refund_order to take it back".to_owned(),
         ),
@@ -61,6 +71,10 @@ pub fn decide(order: &Order, command: &Command) -> Decision {
             "cannot_refund: the order is {status}, and only a confirmed one can be refunded; \
              cancel a held order, and look at its facts for any other"
         )),
+        (Command::ReviewDecision(review), InReview) => match review.decision {
+            ReviewVerdict::Release => Decision::Release,
+            ReviewVerdict::Refuse => Decision::EndReview(OrderStatus::Refused, Reason::ReviewRefused),
+        },
         (Command::ReviewDecision(_), status) => Decision::Reject(format!(
             "not_in_review: the order is {status}, so there is no review to end; look at its facts"
         )),
@@ -103,6 +117,8 @@ impl Book {
         match decide(self.orders.at(key), &command.command) {
             Decision::Confirm => self.confirm(key, &command.command, tell),
             Decision::Cancel(reason) => self.end_hold(key, OrderStatus::Cancelled, reason, tell),
+            Decision::Release => self.release(key, tell),
+            Decision::EndReview(status, reason) => self.end_review(key, status, reason, tell),
             Decision::Refund => self.refund(key, tell),
             Decision::ReturnMoney => self.return_money(key, &command.command, tell),
             Decision::Nothing => (),

@@ -35,6 +35,19 @@ impl KeyHash {
     }
 }
 
+impl KeyHash {
+    /// The hash of an order's id within its tenant.
+    pub fn of_order(tenant: &str, order_id: &str) -> Self {
+        let check = stable_hash2(order_id.as_bytes(), tenant.as_bytes());
+        KeyHash { route: Self::order_route(tenant, order_id), check }
+    }
+
+    /// The hash by which everything about an order is routed.
+    pub fn order_route(tenant: &str, order_id: &str) -> u64 {
+        stable_hash2(tenant.as_bytes(), order_id.as_bytes())
+    }
+}
+
 /// Who an order's card or customer is, among those of one key: 64 bits, never 0.
 pub fn member(value: &str) -> u64 {
     runtime::stable_hash(value.as_bytes()).max(1)

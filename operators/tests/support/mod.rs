@@ -5,18 +5,23 @@ use operators::book::Book;
 use operators::messages::{BookIn, CommandMsg, Output, TableChange};
 use operators::settings::{Settings, TicketKey};
 use runtime::{At, Class, Envelope, Offset, PartitionId, Position, TopicId};
-use schemas::commands::{CancelOrder, PaymentCaptured, PaymentDeclined, PlaceOrder, RefundOrder};
+use schemas::commands::{
+    CancelOrder, PaymentCaptured, PaymentDeclined, PlaceOrder, RefundOrder, ReviewDecision, ReviewVerdict,
+};
 use schemas::facts::Reason;
 use schemas::reference::{Customer, Offer, OfferKind, OfferStatus, Standing};
+use schemas::velocity::FraudAction;
 use schemas::{Command, Fact, Reference, ReferenceKey, Row, Text};
 
 pub const HOLD_TTL_MS: i64 = 1_000;
+pub const REVIEW_MS: i64 = 5_000;
 pub const RETENTION_MS: i64 = 100_000;
 pub const KEY: &[u8] = b"a key for tests";
 
 pub fn settings() -> Settings {
     Settings {
         hold_ttl_ms: HOLD_TTL_MS,
+        review_timeout_ms: REVIEW_MS,
         order_retention_ms: RETENTION_MS,
         topics: vec!["offers".into(), "orders".into()],
         ticket_key: TicketKey::new(KEY),
@@ -110,7 +115,11 @@ pub fn place(
 }
 
 pub fn judged(order: PlaceOrder, reasons: &[Reason]) -> BookIn {
-    BookIn::Order { order: Box::new(order), reasons: reasons.to_vec() }
+    screened(order, reasons, None)
+}
+
+pub fn screened(order: PlaceOrder, reasons: &[Reason], screening: Option<FraudAction>) -> BookIn {
+    BookIn::Order { order: Box::new(order), reasons: reasons.to_vec(), screening }
 }
 
 /// A command about an order; its raw bytes are its own words.
@@ -167,6 +176,18 @@ pub fn refund(tenant: &str, order: &str) -> CommandMsg {
         order_id,
         reason: None,
         requested_at_ms: 0,
+    })))
+}
+
+pub fn review(tenant: &str, order: &str, decision: ReviewVerdict) -> CommandMsg {
+    let (command_id, tenant, order_id) = ids(tenant, order, decision.as_str());
+    message(Command::ReviewDecision(Box::new(ReviewDecision {
+        command_id,
+        tenant,
+        order_id,
+        decision,
+        decided_by: "someone".into(),
+        decided_at_ms: 0,
     })))
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Written to be read against DOMAIN's rules, not to be fast: limits are counted by looking at every order.
 
-use super::{HOLD_TTL_MS, RETENTION_MS};
+use super::{HOLD_TTL_MS, RETENTION_MS, REVIEW_MS};
 use operators::messages::{BookIn, TableChange};
 use runtime::stable_hash;
-use schemas::commands::PlaceOrder;
+use schemas::commands::{PlaceOrder, ReviewVerdict};
 use schemas::facts::Reason;
 use schemas::reference::Offer;
-use schemas::rows::OrderStatus::{self, Cancelled, Confirmed, Expired, Held, Refunded, Refused};
+use schemas::rows::OrderStatus::{self, Cancelled, Confirmed, Expired, Held, InReview, Refunded, Refused};
+use schemas::velocity::FraudAction;
 use schemas::{Command, Reference, ReferenceKey};
 use std::collections::HashMap;
 
@@ -90,6 +91,10 @@ impl Program {
             let now = sale.due_ms;
             return self.end_hold(key, Expired, Reason::HoldExpired, now);
         }
+        if sale.status == InReview {
+            let now = sale.due_ms;
+            return self.end_review(key, Refused, Reason::ReviewTimeout, now);
+        }
         let limited = self.shelf_of(key).row.as_ref().is_some_and(|row| row.max_per_customer.is_some());
         let sale = self.sales.get_mut(key).unwrap();
         if sale.status == Confirmed && limited {
@@ -103,7 +108,7 @@ impl Program {
     pub fn handle(&mut self, time: i64, input: &BookIn) {
         self.pass(time);
         match input {
-            BookIn::Order { order, reasons } => self.place(order, reasons, time),
+            BookIn::Order { order, reasons, screening } => self.place(order, reasons, *screening, time),
             BookIn::Settle(message) => self.settle(&message.command, time),
             BookIn::SettleEarly { command, .. } => self.settle(&command.command, time),
             BookIn::Change(change) => self.change(change),
@@ -163,20 +168,23 @@ impl Program {
         }
     }
 
-    fn place(&mut self, order: &PlaceOrder, reasons: &[Reason], time: i64) {
+    fn place(&mut self, order: &PlaceOrder, found: &[Reason], screening: Option<FraudAction>, time: i64) {
         let key = id(&order.tenant, &order.order_id);
-        let mut reasons = reasons.to_vec();
+        let mut reasons = found.to_vec();
         if self.sales.contains_key(&key) {
             reasons.push(Reason::DuplicateOrder);
             return self.say(&key, format!("refused {} {}", key.1, Reason::join(&reasons)));
         }
         let listed = self.shelves.get(&id(&order.tenant, &order.offer_id)).and_then(|s| s.row.as_ref());
-        if reasons.is_empty() && listed.is_none() {
+        if reasons.is_empty() && screening == Some(FraudAction::Block) {
+            reasons.push(Reason::FraudBlocked);
+        } else if reasons.is_empty() && listed.is_none() {
             reasons.push(Reason::UnknownOffer);
         } else if reasons.is_empty() && order.quantity < 1 {
             reasons.push(Reason::QuantityOutOfRange);
         }
-        if self.beyond_limits(order, listed) {
+        let review = reasons.is_empty() && screening == Some(FraudAction::Review);
+        if !review && self.beyond_limits(order, listed) {
             reasons.push(Reason::CustomerLimitExceeded);
         }
         let mut sale = Sale {
@@ -186,21 +194,50 @@ impl Program {
             forgotten: false,
             payment: String::new(),
         };
-        let shelf = self.shelves.entry(id(&order.tenant, &order.offer_id)).or_default();
+        if review {
+            (sale.status, sale.due_ms) = (InReview, time + REVIEW_MS);
+            self.say(&key, format!("in_review {}", key.1));
+            self.sales.insert(key, sale);
+        } else {
+            self.decide(&key, sale, reasons, time);
+        }
+    }
+
+    /// Stock decides where nothing else does.
+    fn decide(&mut self, key: &Id, mut sale: Sale, mut reasons: Vec<Reason>, time: i64) {
+        let offer_id = sale.order.offer_id.clone();
+        let shelf = self.shelves.entry(id(&key.0, &offer_id)).or_default();
         if reasons.is_empty() && shelf.available < sale.units() {
             reasons.push(Reason::SoldOut);
         }
         if reasons.is_empty() {
             shelf.available -= sale.units();
             shelf.held += sale.units();
-            let moved = format!("{} available>held {} {}", order.offer_id, sale.units(), shelf.said());
-            self.say(&key, format!("held {}", key.1));
-            self.say(&key, moved);
+            (sale.status, sale.due_ms) = (Held, time + HOLD_TTL_MS);
+            let moved = format!("{offer_id} available>held {} {}", sale.units(), shelf.said());
+            self.say(key, format!("held {}", key.1));
+            self.say(key, moved);
         } else {
             (sale.status, sale.due_ms) = (Refused, time + RETENTION_MS);
-            self.say(&key, format!("refused {} {}", key.1, Reason::join(&reasons)));
+            self.say(key, format!("refused {} {}", key.1, Reason::join(&reasons)));
         }
-        self.sales.insert(key, sale);
+        self.sales.insert(key.clone(), sale);
+    }
+
+    fn release(&mut self, key: &Id, now: i64) {
+        let sale = self.sales.remove(key).unwrap();
+        let listed = self.shelves.get(&id(&key.0, &sale.order.offer_id)).and_then(|s| s.row.as_ref());
+        let reasons = match listed {
+            None => vec![Reason::UnknownOffer],
+            Some(_) if self.beyond_limits(&sale.order, listed) => vec![Reason::CustomerLimitExceeded],
+            Some(_) => vec![],
+        };
+        self.decide(key, sale, reasons, now);
+    }
+
+    fn end_review(&mut self, key: &Id, status: OrderStatus, reason: Reason, now: i64) {
+        self.say(key, format!("{status} {} {reason}", key.1));
+        self.end(key, status, now);
     }
 
     fn beyond_limits(&self, order: &PlaceOrder, offer: Option<&Offer>) -> bool {
@@ -239,6 +276,14 @@ impl Program {
                 self.end_hold(&key, Cancelled, Reason::PaymentDeclined, now);
             }
             (Command::CancelOrder(_), Held) => self.end_hold(&key, Cancelled, Reason::CancelRequested, now),
+            (Command::CancelOrder(_), InReview) => {
+                self.end_review(&key, Cancelled, Reason::CancelRequested, now);
+            }
+            (Command::ReviewDecision(review), InReview) => match review.decision {
+                ReviewVerdict::Release => self.release(&key, now),
+                ReviewVerdict::Refuse => self.end_review(&key, Refused, Reason::ReviewRefused, now),
+            },
+            (Command::ReviewDecision(_), _) => self.say(&key, dead("not_in_review")),
             (Command::CancelOrder(_), Confirmed) => self.say(&key, dead("cannot_cancel")),
             (Command::RefundOrder(_), Confirmed) => self.refund(&key, now),
             (Command::RefundOrder(_), _) => self.say(&key, dead("cannot_refund")),
