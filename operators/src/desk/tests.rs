@@ -131,7 +131,7 @@ fn order_command(id: &str, words: &[&str]) -> CommandMsg {
 fn tell(envelope: &Envelope<DeskOut>) -> String {
     let time = envelope.at.time();
     match &envelope.body {
-        DeskOut::ToBook(BookIn::Order { order, reasons }) => {
+        DeskOut::ToBook(BookIn::Order { order, reasons, .. }) => {
             format!("{} {} at {time}", order.order_id, names(reasons))
         }
         DeskOut::ToBook(BookIn::Settle(message)) => format!("{} at {time}", message.command.command_id()),
