@@ -1,21 +1,17 @@
 //! Appending: many records of several topics in one transaction.
 //!
 //! ```text
-//!   records ─ choose partition ─ pack into batches ─┐ (no lock held)
-//!                                BEGIN IMMEDIATE    │
-//!                                read ends, insert batches, move ends
-//!                                COMMIT             └─> offsets
+//!   BEGIN IMMEDIATE · choose each record's partition · pack into batches · move the ends · COMMIT
 //! ```
 //!
 //! A crash before the commit leaves nothing; after it, everything. Which of the two happened, a producer
 //! that died in between can't know: it sends again, and the command id tells the pipeline.
 
-use super::batch::{BatchBuilder, checksum};
 use super::db::Db;
 use super::error::{EmbeddedError, Result};
+use super::packer::Packer;
 use runtime::{Millis, killpoint, stable_hash};
 use rusqlite::{OptionalExtension, Transaction, params};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A record to append.
@@ -37,11 +33,12 @@ pub type Placed = (u32, u64);
 pub struct Appender {
     pub(super) db: Db,
     topics: Topics,
+    packer: Packer,
 }
 
 impl Appender {
     pub(crate) fn new(db: Db) -> Self {
-        Appender { db, topics: Topics::default() }
+        Appender { db, topics: Topics::default(), packer: Packer::default() }
     }
 
     /// Appends records to a topic (made with one partition where there is none): all or none, durable on return.
@@ -58,49 +55,43 @@ impl Appender {
     /// # Errors
     /// As [`Appender::append`].
     pub fn append_many(&mut self, topics: &[(&str, &[NewRecord])]) -> Result<Vec<Vec<Placed>>> {
-        let mut staged = Staged::default();
-        let mut places = Vec::with_capacity(topics.len());
-        for (topic, records) in topics {
-            let partitions = self.topics.of(&self.db, topic)?;
-            places.push(stage(&mut staged, &partitions, topic, records, &self.db.file)?);
-        }
-        let batches = staged.finish();
+        let known = topics.iter().map(|(topic, _)| self.topics.of(&self.db, topic));
+        let known: Vec<Arc<[i64]>> = known.collect::<Result<_>>()?;
         let tx = self.db.write()?;
-        let bases = insert(&tx, &batches);
+        self.packer.begin();
+        let mut placed = Vec::with_capacity(topics.len());
+        for ((topic, records), partitions) in topics.iter().zip(&known) {
+            let place = |record| place(&self.db, &tx, &mut self.packer, topic, partitions, record);
+            placed.push(records.iter().map(place).collect::<Result<_>>()?);
+        }
+        self.packer.finish(&tx).map_err(|e| self.db.failed("append", e))?;
         killpoint::reach("log.before_append");
-        let bases = bases.and_then(|bases| tx.commit().map(|()| bases));
-        let bases = bases.map_err(|e| self.db.failed("append", e))?;
+        tx.commit().map_err(|e| self.db.failed("append", e))?;
         killpoint::reach("log.after_append");
-        Ok(places.into_iter().map(|topic| offsets(topic, &bases)).collect())
+        Ok(placed)
     }
 }
 
-/// A record's partition, its batch and its index in it.
-type Place = (u32, usize, u32);
-
-fn stage(
-    staged: &mut Staged,
-    partitions: &[i64],
+fn place(
+    db: &Db,
+    tx: &Transaction<'_>,
+    packer: &mut Packer,
     topic: &str,
-    records: &[NewRecord],
-    file: &str,
-) -> Result<Vec<Place>> {
-    let mut places = Vec::with_capacity(records.len());
-    for record in records {
-        let partition = partition_of(record, partitions.len() as u32);
-        let id = *partitions.get(partition as usize).ok_or_else(|| EmbeddedError::UnknownPartition {
-            file: file.to_owned(),
-            topic: topic.to_owned(),
-            partition,
-            partitions: partitions.len() as u32,
-        })?;
-        let headers = record.headers.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
-        let (batch, index) = staged.push(id, |b| {
-            b.push(record.timestamp_ms, record.key.as_deref(), record.value.as_deref(), headers);
-        });
-        places.push((partition, batch, index));
-    }
-    Ok(places)
+    partitions: &[i64],
+    record: &NewRecord,
+) -> Result<Placed> {
+    let partition = partition_of(record, partitions.len() as u32);
+    let id = *partitions.get(partition as usize).ok_or_else(|| EmbeddedError::UnknownPartition {
+        file: db.file.clone(),
+        topic: topic.to_owned(),
+        partition,
+        partitions: partitions.len() as u32,
+    })?;
+    let headers = record.headers.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+    let offset = packer.push(tx, id, |batch| {
+        batch.push(record.timestamp_ms, record.key.as_deref(), record.value.as_deref(), headers);
+    });
+    Ok((partition, offset.map_err(|e| db.failed("append", e))? as u64))
 }
 
 fn partition_of(record: &NewRecord, partitions: u32) -> u32 {
@@ -118,13 +109,6 @@ pub(crate) fn choose_partition(key: Option<&[u8]>, partitions: u32) -> u32 {
     (stable_hash(key.unwrap_or_default()) % u64::from(partitions)) as u32
 }
 
-fn offsets(places: Vec<Place>, bases: &[i64]) -> Vec<Placed> {
-    places
-        .into_iter()
-        .map(|(partition, batch, index)| (partition, bases[batch] as u64 + u64::from(index)))
-        .collect()
-}
-
 /// Row ids of every partition of the topics seen so far.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
@@ -132,76 +116,15 @@ pub(crate) struct Topics {
     known: Vec<(String, Arc<[i64]>)>,
 }
 
-/// Batches being filled, one open per partition.
-#[derive(Default)]
-pub(crate) struct Staged {
-    batches: Vec<(i64, BatchBuilder)>,
-    /// The batch each partition fills: a handful.
-    open: Vec<(i64, usize)>,
-}
-
-impl Staged {
-    /// Packs one record for the partition with this row id: the batch it went to and its index there.
-    pub fn push(&mut self, partition_id: i64, pack: impl FnOnce(&mut BatchBuilder)) -> (usize, u32) {
-        let at = self.open_batch(partition_id);
-        let batch = &mut self.batches[at].1;
-        let index = batch.count;
-        pack(batch);
-        (at, index)
-    }
-
-    fn open_batch(&mut self, partition_id: i64) -> usize {
-        let open = self.open.iter().position(|(id, _)| *id == partition_id);
-        if let Some((_, at)) = open.map(|n| self.open[n])
-            && !self.batches[at].1.is_full()
-        {
-            return at;
-        }
-        let fresh = (partition_id, self.batches.len());
-        match open {
-            Some(n) => self.open[n] = fresh,
-            None => self.open.push(fresh),
-        }
-        self.batches.push((partition_id, BatchBuilder::default()));
-        fresh.1
-    }
-
-    pub fn finish(self) -> Vec<(i64, BatchBuilder)> {
-        self.batches
-    }
-}
-
-/// Inserts batches at the ends of their partitions and moves the ends: the base offset of each.
-pub(crate) fn insert(tx: &Transaction<'_>, batches: &[(i64, BatchBuilder)]) -> rusqlite::Result<Vec<i64>> {
-    let mut ends: BTreeMap<i64, i64> = BTreeMap::new();
-    let mut bases = Vec::with_capacity(batches.len());
-    let mut read_end = tx.prepare_cached("SELECT end_offset FROM partitions WHERE id = ?1")?;
-    let mut add = tx.prepare_cached(
-        "INSERT INTO batches (partition, base_offset, count, time_max, checksum, bytes)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
-    for (partition, batch) in batches {
-        let end = match ends.get(partition) {
-            Some(end) => *end,
-            None => read_end.query_row([partition], |row| row.get(0))?,
-        };
-        let count = i64::from(batch.count);
-        let sum = checksum(*partition, end, count, &batch.bytes);
-        add.execute(params![partition, end, count, batch.time_max, sum, batch.bytes])?;
-        ends.insert(*partition, end + count);
-        bases.push(end);
-    }
-    let mut move_end = tx.prepare_cached("UPDATE partitions SET end_offset = ?2 WHERE id = ?1")?;
-    for (partition, end) in ends {
-        move_end.execute([partition, end])?;
-    }
-    Ok(bases)
-}
-
 impl Topics {
+    /// The same for a topic that has been looked up before.
+    pub fn known(&self, topic: &str) -> Option<&Arc<[i64]>> {
+        self.known.iter().find(|(name, _)| name == topic).map(|(_, ids)| ids)
+    }
+
     /// Row ids of a topic's partitions, by number; makes the topic where there is none.
     pub fn of(&mut self, db: &Db, topic: &str) -> Result<Arc<[i64]>> {
-        if let Some((_, ids)) = self.known.iter().find(|(name, _)| name == topic) {
+        if let Some(ids) = self.known(topic) {
             return Ok(ids.clone());
         }
         ensure_topic(db, topic, 1)?;

@@ -59,6 +59,12 @@ impl BatchBuilder {
         self.count >= BATCH_RECORDS_MAX || self.bytes.len() >= BATCH_BYTES_MAX
     }
 
+    /// Empties it; the memory stays.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.count = 0;
+    }
+
     pub fn push<'h>(
         &mut self,
         timestamp_ms: Millis,

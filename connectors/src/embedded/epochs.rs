@@ -9,10 +9,11 @@
 //! it, `committed` says so and the runtime drops it. To consumers, every record carries the header `epoch`
 //! (decimal), and a half-done epoch never exists.
 
-use super::append::{Staged, Topics, choose_partition, insert};
+use super::append::{Topics, choose_partition};
 use super::checkpoint::Checkpointer;
 use super::db::Db;
 use super::error::{EmbeddedError, classify};
+use super::packer::Packer;
 use runtime::digest::{Digest, NOTHING_SAID, RunningDigest};
 use runtime::log::{EpochLog, OutRecord};
 use runtime::sink::SinkError;
@@ -27,6 +28,7 @@ const NAME: &str = "facts";
 pub struct LogEpochs {
     pub(super) db: Db,
     topics: Topics,
+    packer: Packer,
     generation: Option<Generation>,
     _checkpointer: Checkpointer,
 }
@@ -38,7 +40,13 @@ impl LogEpochs {
     /// As [`super::Log::open`].
     pub fn open(dir: &Path) -> Result<Self, EmbeddedError> {
         let _checkpointer = Checkpointer::start(Db::open(dir)?);
-        Ok(LogEpochs { db: Db::open(dir)?, topics: Topics::default(), generation: None, _checkpointer })
+        Ok(LogEpochs {
+            db: Db::open(dir)?,
+            topics: Topics::default(),
+            packer: Packer::default(),
+            generation: None,
+            _checkpointer,
+        })
     }
 
     /// Running digests of the epochs after `after` that have facts, at most `max`.
@@ -85,21 +93,39 @@ impl LogEpochs {
         Ok(())
     }
 
-    fn stage(&mut self, records: &[OutRecord]) -> Result<Staged, EmbeddedError> {
-        let mut staged = Staged::default();
-        for of_epoch in records.chunk_by(|a, b| a.epoch == b.epoch) {
-            let epoch = of_epoch[0].epoch.to_string();
-            for record in of_epoch {
-                let partitions = self.topics.of(&self.db, record.topic)?;
-                let partition = choose_partition(Some(&record.key), partitions.len() as u32);
-                let header = std::iter::once(("epoch", epoch.as_bytes()));
-                staged.push(partitions[partition as usize], |batch| {
-                    batch.push(record.timestamp, Some(&record.key), Some(&record.value), header);
-                });
+    /// Makes the topics that are missing, before a transaction begins.
+    fn know_topics(&mut self, records: &[OutRecord]) -> Result<(), EmbeddedError> {
+        let mut last = "";
+        for record in records {
+            if record.topic != last {
+                self.topics.of(&self.db, record.topic)?;
+                last = record.topic;
             }
         }
-        Ok(staged)
+        Ok(())
     }
+}
+
+/// Packs the records in order, each with its epoch as a header.
+fn pack(
+    tx: &Transaction<'_>,
+    topics: &Topics,
+    packer: &mut Packer,
+    records: &[OutRecord],
+) -> rusqlite::Result<()> {
+    packer.begin();
+    for of_epoch in records.chunk_by(|a, b| a.epoch == b.epoch) {
+        let epoch = of_epoch[0].epoch.to_string();
+        for record in of_epoch {
+            let partitions = topics.known(record.topic).expect("the records' topics were looked up before");
+            let partition = choose_partition(Some(&record.key), partitions.len() as u32);
+            let header = std::iter::once(("epoch", epoch.as_bytes()));
+            packer.push(tx, partitions[partition as usize], |batch| {
+                batch.push(record.timestamp, Some(&record.key), Some(&record.value), header);
+            })?;
+        }
+    }
+    packer.finish(tx)
 }
 
 impl EpochLog for LogEpochs {
@@ -114,16 +140,16 @@ impl EpochLog for LogEpochs {
 
     fn append(&mut self, records: &[OutRecord], through: Epoch) -> Result<(), SinkError> {
         let ours = self.generation.expect("the log is fenced before it is appended to");
-        let batches = self.stage(records).map_err(|e| e.into_sink(NAME))?.finish();
-        let file = self.db.file.clone();
-        let failed = |e| classify(&file, "append facts", e).into_sink(NAME);
+        self.know_topics(records).map_err(|e| e.into_sink(NAME))?;
+        let failed = |e| self.db.failed("append facts", e).into_sink(NAME);
         let tx = self.db.write().map_err(|e| e.into_sink(NAME))?;
         let (theirs, done) = progress(&tx).map_err(failed)?;
         if theirs != ours {
             return Err(SinkError::Fenced { sink: NAME, ours, theirs });
         }
         assert_in_order(records, done, through);
-        insert(&tx, &batches).and_then(|_| record_progress(&tx, records, through)).map_err(failed)?;
+        pack(&tx, &self.topics, &mut self.packer, records).map_err(failed)?;
+        record_progress(&tx, records, through).map_err(failed)?;
         killpoint::reach("facts.before_commit");
         tx.commit().map_err(failed)?;
         killpoint::reach("facts.after_commit");

@@ -16,6 +16,7 @@ mod checkpoint;
 mod db;
 mod epochs;
 mod error;
+mod packer;
 mod read;
 mod reader;
 mod registry;

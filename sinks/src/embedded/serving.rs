@@ -15,14 +15,17 @@ use super::checkpoint::Checkpointer;
 use super::db::{Db, columns_list, decided, newest_generation};
 use super::digest::{digest_at, fold_rows};
 use super::error::{EmbeddedError, classify};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use runtime::digest::RunningDigest;
 use runtime::sink::{EpochItems, Sink, SinkError};
 use runtime::{Epoch, Generation, killpoint};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Transaction, params};
-use rustc_hash::FxHashSet;
+use rustc_hash::FxBuildHasher;
 use schemas::rows::{Row, TableSpec};
 use schemas::tables::{Cell, RowKey};
+use std::hash::BuildHasher;
 use std::path::Path;
 
 const NAME: &str = "serving";
@@ -102,45 +105,61 @@ fn assert_new<I>(done: Epoch, run: &[EpochItems<I>]) {
     assert!(run.iter().all(|e| e.epoch > done), "epochs up to {done} are in the serving tables already");
 }
 
-/// The rows of one table, each with its key and the epoch that wrote it.
+/// A row, and the epoch that wrote it.
+type Written<'a> = (&'a Row, Epoch);
+
+/// The rows of one table.
 struct TableRows<'a> {
     table: &'static TableSpec,
-    rows: Vec<(RowKey<'a>, &'a Row, Epoch)>,
+    rows: Vec<Written<'a>>,
 }
 
-/// The last row of the run for each key, by table and key: neighbours in the tree, written one after the other.
+/// The last row of the run for each key, by table; within one, in the order in which keys first came, so
+/// that ids that grow are written side by side.
 fn newest_rows<I>(run: &[EpochItems<I>], row_of: fn(&I) -> Option<&Row>) -> Vec<TableRows<'_>> {
+    let items = run.iter().flat_map(|e| e.items.iter().map(|item| (&item.body, e.epoch)));
     let mut tables: Vec<TableRows<'_>> = Vec::new();
-    let mut seen = FxHashSet::default();
-    let items = run.iter().rev().flat_map(|e| e.items.iter().rev().map(|item| (&item.body, e.epoch)));
+    let mut seen: HashTable<(u32, u32)> = HashTable::new();
     for (row, epoch) in items.filter_map(|(body, epoch)| Some((row_of(body)?, epoch))) {
-        let key = row.key();
-        if seen.insert(key) {
-            rows_of(&mut tables, row.table()).push((key, row, epoch));
+        let (key, table) = (row.key(), table_of(&mut tables, row.table()));
+        let same = |at: &(u32, u32)| at.0 == table as u32 && written(&tables, *at).0.key() == key;
+        let rehash = |at: &(u32, u32)| hash(written(&tables, *at).0);
+        match seen.entry(hash(row), same, rehash) {
+            Entry::Occupied(known) => {
+                let (_, at) = *known.get();
+                tables[table].rows[at as usize] = (row, epoch);
+            }
+            Entry::Vacant(free) => {
+                free.insert((table as u32, tables[table].rows.len() as u32));
+                tables[table].rows.push((row, epoch));
+            }
         }
-    }
-    for table in &mut tables {
-        table.rows.sort_unstable_by_key(|(key, ..)| *key);
     }
     tables
 }
 
-/// The list of a table: there are a handful.
-fn rows_of<'t, 'a>(
-    tables: &'t mut Vec<TableRows<'a>>,
-    table: &'static TableSpec,
-) -> &'t mut Vec<(RowKey<'a>, &'a Row, Epoch)> {
-    let at = tables.iter().position(|t| std::ptr::eq(t.table, table)).unwrap_or_else(|| {
+fn written<'a>(tables: &[TableRows<'a>], (table, at): (u32, u32)) -> Written<'a> {
+    tables[table as usize].rows[at as usize]
+}
+
+/// For this run only: it needn't be stable, but fast.
+fn hash(row: &Row) -> u64 {
+    let RowKey { parts, .. } = row.key();
+    FxBuildHasher.hash_one(parts)
+}
+
+/// The number of a table: there are a handful.
+fn table_of(tables: &mut Vec<TableRows<'_>>, table: &'static TableSpec) -> usize {
+    tables.iter().position(|t| std::ptr::eq(t.table, table)).unwrap_or_else(|| {
         tables.push(TableRows { table, rows: Vec::new() });
         tables.len() - 1
-    });
-    &mut tables[at].rows
+    })
 }
 
 fn upsert(tx: &Transaction<'_>, tables: &[TableRows<'_>]) -> rusqlite::Result<()> {
     for TableRows { table, rows } in tables {
         let mut statement = tx.prepare_cached(&upsert_sql(table))?;
-        for (_, row, epoch) in rows {
+        for (row, epoch) in rows {
             bind(&mut statement, row, *epoch)?;
             statement.raw_execute()?;
         }
