@@ -86,6 +86,13 @@ impl Desk {
         judge::judge(order, seen, time)
     }
 
+    /// Which rows the waiting orders lack follows from the settings, too. A generation's are told at its
+    /// first epoch, also in a replay: so the index is the same whether it goes on or is restored there.
+    fn index_waiting(&mut self) {
+        let (tables, requiring) = (&self.tables, &self.settings.tenants_requiring_customers);
+        self.waiting.index_all(|order| tables::missing(order, tables.observe(order, requiring)));
+    }
+
     /// The row belongs to the order that used the id first: this one leaves nothing but a fact.
     fn refuse_duplicate(&self, at: At, order: &PlaceOrder, ctx: &mut Ctx<DeskOut>) {
         let mut reasons = self.reasons(order, at.time());
@@ -178,6 +185,7 @@ impl Operator for Desk {
 
     fn configure(&mut self, settings: &str) {
         self.settings = Settings::recorded_or_stop(settings);
+        self.index_waiting();
     }
 
     fn route(input: &DeskIn) -> Route {
@@ -214,8 +222,8 @@ impl Operator for Desk {
     }
 
     fn on_restored(&mut self) {
-        let (tables, requiring) = (&self.tables, &self.settings.tenants_requiring_customers);
-        self.waiting.on_restored(|order| tables::missing(order, tables.observe(order, requiring)));
+        self.waiting.on_restored();
+        self.index_waiting();
         self.judged.on_restored();
     }
 }

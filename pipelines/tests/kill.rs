@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use support::process::{self, Running};
 use support::trial::Scenario;
-use support::{Folder, Pace, books, configure, configure_with, workload};
+use support::{Folder, Pace, RULES, Rules, books, configure, workload};
 
 const PACE: Pace = Pace { epoch_records_max: 100, epochs_in_flight_max: 4 };
 
@@ -115,7 +115,7 @@ fn run_live(dir: &Path, workers: u64) -> Running {
 fn kill_live(seed: u64, orders: u64) -> usize {
     const GRACE_MS: i64 = 700;
     let dir = Folder::new();
-    configure_with(dir.path(), PACE, 1_500, GRACE_MS);
+    configure(dir.path(), PACE, Rules { hold_ttl_ms: 1_500, grace_ms: GRACE_MS, ..RULES });
     let records = workload::records(seed, orders);
     let mut dice = Dice::new(seed);
     let shift_ms = pipelines::clock_ms() - workload::START_MS;
@@ -176,7 +176,7 @@ fn orders_table(dir: &Path) -> String {
 /// What `orders` come to when their producer is killed at `kill_at` and sends everything again.
 fn orders_of_producer(orders: u64, kill_at: Option<&str>) -> String {
     let dir = Folder::new();
-    configure(dir.path(), PACE);
+    configure(dir.path(), PACE, RULES);
     let ids = workload::prepare(dir.path());
     let records = workload::records(40, orders);
     let (commands, changes): (Vec<_>, Vec<_>) =

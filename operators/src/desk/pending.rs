@@ -153,20 +153,26 @@ impl WaitingRoom {
         overdue
     }
 
-    /// Sets timers and index from what was loaded; `missing` says which rows an order still lacks.
-    pub fn on_restored(&mut self, missing: impl Fn(&PlaceOrder) -> Vec<ReferenceKey>) {
-        let mut waiting = Vec::new();
+    /// Sets timers from what was loaded.
+    pub fn on_restored(&mut self) {
         for (key, pending) in self.pending.iter() {
-            match &pending.order {
-                Some(order) => waiting.push((order.deadline_ms, key.clone())),
-                None => waiting.extend(pending.followers.iter().map(|f| (f.deadline_ms, key.clone()))),
-            }
+            let deadlines = match &pending.order {
+                Some(order) => vec![order.deadline_ms],
+                None => pending.followers.iter().map(|follower| follower.deadline_ms).collect(),
+            };
+            deadlines.into_iter().for_each(|deadline_ms| self.deadlines.set(deadline_ms, key.clone()));
         }
-        for (deadline_ms, key) in waiting {
-            if let Some(waiting) = self.order(&key) {
-                self.index(missing(&waiting.order), waiting.origin, &key);
+    }
+
+    /// Notes anew which rows each order waits for; `missing` says what it lacks.
+    pub fn index_all(&mut self, missing: impl Fn(&PlaceOrder) -> Vec<ReferenceKey>) {
+        self.by_row.clear();
+        for (key, pending) in self.pending.iter() {
+            if let Some(waiting) = &pending.order {
+                for row in missing(&waiting.order) {
+                    self.by_row.entry(row).or_default().insert((waiting.origin, key.clone()));
+                }
             }
-            self.deadlines.set(deadline_ms, key);
         }
     }
 

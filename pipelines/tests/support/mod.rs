@@ -45,14 +45,24 @@ pub struct Pace {
     pub epochs_in_flight_max: u64,
 }
 
-/// Writes the settings of a directory, `DIR/tombola.toml`.
-pub fn configure(dir: &Path, pace: Pace) {
-    configure_with(dir, pace, workload::HOLD_TTL_MS, workload::GRACE_MS);
+/// What changes decisions.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub hold_ttl_ms: i64,
+    pub grace_ms: i64,
+    /// The tenant whose customers must be registered.
+    pub requiring: Option<&'static str>,
 }
 
-/// The same, with rules of one's own.
-pub fn configure_with(dir: &Path, pace: Pace, hold_ttl_ms: i64, grace_ms: i64) {
+/// Rules that make holds and graces run out within a workload.
+pub const RULES: Rules =
+    Rules { hold_ttl_ms: workload::HOLD_TTL_MS, grace_ms: workload::GRACE_MS, requiring: None };
+
+/// Writes the settings of a directory, `DIR/tombola.toml`.
+pub fn configure(dir: &Path, pace: Pace, rules: Rules) {
     let Pace { epoch_records_max, epochs_in_flight_max } = pace;
+    let Rules { hold_ttl_ms, grace_ms, requiring } = rules;
+    let requiring = Vec::from_iter(requiring);
     let text = format!(
         "[runtime]\n\
          epoch_records_max = {epoch_records_max}\n\
@@ -61,6 +71,7 @@ pub fn configure_with(dir: &Path, pace: Pace, hold_ttl_ms: i64, grace_ms: i64) {
          [orders]\n\
          hold_ttl_ms = {hold_ttl_ms}\n\
          grace_ms = {grace_ms}\n\
+         tenants_requiring_customers = {requiring:?}\n\
          [tickets]\n\
          key = \"a key for tests, not for tickets\"\n"
     );

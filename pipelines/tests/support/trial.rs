@@ -2,7 +2,7 @@
 
 use super::books::{self, Outcome};
 use super::process::{self, Ended, Running};
-use super::{Folder, Pace, configure, workload};
+use super::{Folder, Pace, RULES, configure, workload};
 use pipelines::demo::random::Dice;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -112,5 +112,5 @@ fn copy(log: &Folder, pace: Pace) -> Folder {
 fn copy_into(log: &Folder, pace: Pace, dir: &Path) {
     std::fs::copy(log.path().join("log.db"), dir.join("log.db")).expect("the log can be copied");
     assert!(!log.path().join("log.db-wal").exists(), "the copy is whole: nobody has the log open");
-    configure(dir, pace);
+    configure(dir, pace, RULES);
 }

@@ -9,18 +9,19 @@ use pipelines::demo::random::Dice;
 use pipelines::demo::record::Body;
 use schemas::commands::{CancelOrder, PaymentCaptured, PaymentDeclined, PlaceOrder, RefundOrder};
 use schemas::debezium::Op;
-use schemas::reference::{Offer, OfferKind, OfferStatus, Partner, Standing};
+use schemas::reference::{Customer, Offer, OfferKind, OfferStatus, Partner, Standing};
 use schemas::{Command, Reference, SchemaIds, Text};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The moment the first record speaks of.
 pub const START_MS: i64 = 1_700_000_000_000;
-/// What [`super::config`] says: short enough to run out within the log.
+/// What [`super::RULES`] say: short enough to run out within the log.
 pub const HOLD_TTL_MS: i64 = 6_000;
 pub const GRACE_MS: i64 = 1_500;
 const TENANTS: usize = 3;
 const OFFERS: usize = 6;
+const CUSTOMERS: u64 = 120;
 const PARTITIONS: u32 = 3;
 
 /// A record and its place in time.
@@ -45,6 +46,7 @@ pub fn records(seed: u64, orders: u64) -> Vec<Timed> {
     for number in 0..orders {
         plan.order(number, at_ms);
         plan.interlude(number, at_ms);
+        plan.customer(number, at_ms);
         // Half of all orders share their millisecond with the one before.
         at_ms += [0, 0, 0, 7, 20, 60][plan.dice.index(6)];
     }
@@ -83,6 +85,19 @@ impl Plan {
         }
     }
 
+    /// Customers of the first tenant register one by one: those of early orders come late.
+    fn customer(&mut self, number: u64, at_ms: i64) {
+        if number < CUSTOMERS {
+            let customer = Customer {
+                tenant: tenant_id(0),
+                customer_id: format!("customer-{number}").into(),
+                status: Standing::Active,
+                daily_spend_limit_minor: None,
+            };
+            self.change(at_ms, Op::Create, None, Reference::Customer(Box::new(customer)));
+        }
+    }
+
     fn order(&mut self, number: u64, at_ms: i64) {
         let offer = self.offers[self.dice.index(self.offers.len())].clone();
         let partner = [None, Some("good"), Some("good"), Some("bad"), Some("nobody")][self.dice.index(5)];
@@ -90,7 +105,7 @@ impl Plan {
             command_id: format!("place-{number}").into(),
             tenant: offer.tenant.clone(),
             order_id: format!("order-{number}").into(),
-            customer_id: format!("customer-{}", self.dice.below(40)).into(),
+            customer_id: format!("customer-{}", self.dice.below(CUSTOMERS)).into(),
             partner_id: partner.map(Text::from),
             offer_id: offer.offer_id.clone(),
             quantity: 1 + self.dice.below(3) as i32,
