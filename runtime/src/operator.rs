@@ -7,9 +7,9 @@
 //! ```
 //!
 //! Invariants the runtime keeps: epochs come in order and whole; within one, records come by [`At`],
-//! and every timer due at or before a record's time fires before it. Invariants the operator keeps: no
-//! clock, no randomness, no I/O, no hash-map iteration order in what it emits; timers follow from state,
-//! so that [`Operator::states`] loaded again gives the same timers.
+//! and every timer that is due (the epoch's now has reached it) fires before any record of its time.
+//! Invariants the operator keeps: no clock, no randomness, no I/O, no hash-map iteration order in what it
+//! emits; timers follow from state, so that [`Operator::states`] loaded again gives the same timers.
 
 use crate::state::State;
 use crate::types::{At, Envelope, Epoch, Millis};
@@ -32,7 +32,9 @@ pub trait Operator: 'static {
     const NAME: &'static str;
 
     /// Takes the settings in force from the next epoch on, as recorded with their generation (JSON).
-    /// Called before the first epoch of every generation, also in a replay.
+    /// Called before the first epoch of every generation, also in a replay, and before a snapshot is
+    /// loaded with those under which it was written. What is derived from state and settings together is
+    /// derived anew here, so that it is the same whether a run went on or was restored.
     fn configure(&mut self, _settings: &str) {}
 
     /// Where an input goes.

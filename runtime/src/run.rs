@@ -325,6 +325,7 @@ impl<J: Job, R: LogReader<Record = J::Record>> Wiring<J, R> {
                 restored: locked(&self.restored).clone().expect("taken only after all have built"),
                 resume: self.resume,
                 resume_now: self.resume_now(),
+                resume_settings: self.resume_settings(),
                 shared: Arc::clone(&self.shared),
                 changelogs: Vec::new(),
                 items: Vec::new(),
@@ -350,6 +351,11 @@ impl<J: Job, R: LogReader<Record = J::Record>> Wiring<J, R> {
 
     fn resume_now(&self) -> Millis {
         self.plan.manifest.as_ref().map_or(0, |manifest| manifest.now)
+    }
+
+    fn resume_settings(&self) -> Option<String> {
+        let generation = self.plan.manifest.as_ref()?.generation;
+        self.plan.settings.get(&generation).cloned()
     }
 
     fn starts(&self) -> BTreeMap<PartitionId, PartitionEnd> {

@@ -35,6 +35,8 @@ pub struct Flow<'s, I: 'static> {
     pub(crate) restored: Arc<Restored>,
     pub(crate) resume: Epoch,
     pub(crate) resume_now: Millis,
+    /// The settings under which the snapshot was written, where there is one.
+    pub(crate) resume_settings: Option<String>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) changelogs: Vec<StreamVec<'s, EpochTs, Chunk>>,
     pub(crate) items: Vec<StreamVec<'s, EpochTs, Item<I>>>,
@@ -52,6 +54,8 @@ impl<'s, I: Clone + 'static> Flow<'s, I> {
         assert!(!self.operators.contains(&O::NAME), "operator {} is wired once", O::NAME);
         self.operators.push(O::NAME);
         let (worker, peers) = (self.scope.index(), self.scope.peers());
+        // What an operator derives from its state may depend on settings: they are those of the time.
+        self.resume_settings.iter().for_each(|settings| operator.configure(settings));
         let chunks = self.restored.get(O::NAME).cloned().unwrap_or_default();
         if let Err(error) = stateful::load(&mut operator, chunks, worker, peers) {
             self.shared.fail(error);
