@@ -155,8 +155,8 @@ fn recovery_replays_under_the_rules_of_each_generation() {
 #[test]
 #[ignore = "long: run by scripts/test"]
 fn recovery_replays_under_the_rules_of_each_of_many_generations() {
-    for seed in 206..210 {
-        change_rules_at_every_restart(seed, 900, 8);
+    for seed in 206..208 {
+        change_rules_at_every_restart(seed, 700, 8);
     }
 }
 
