@@ -41,6 +41,8 @@ pub struct Settings {
     /// How long after its order a declined payment is counted by the order's keys. Milliseconds of record
     /// time. Default: 3,600,000 (1 h).
     pub fraud_decline_horizon_ms: Millis,
+    /// Whether commission statements are kept. Default: true.
+    pub commission_statements: bool,
     /// Tenants whose orders need a row in `customers`. Default: none.
     pub tenants_requiring_customers: BTreeSet<Text>,
     /// Names of the input topics, by `TopicId`. Facts and dead letters name their cause's topic by it.
@@ -62,6 +64,7 @@ impl Default for Settings {
             fraud_lateness_ms: 60_000,
             fraud_history_ms_min: 0,
             fraud_decline_horizon_ms: 60 * 60 * 1000,
+            commission_statements: true,
             tenants_requiring_customers: BTreeSet::new(),
             topics: Vec::new(),
             ticket_key: TicketKey::default(),

@@ -20,7 +20,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The jobs this build knows.
-pub const JOBS: &[&str] = &["sales"];
+pub const JOBS: &[&str] = &["sales", "commissions"];
 
 /// Name of the file that is read from the current directory where no `--config` is given.
 pub const DEFAULT_FILE: &str = "tombola.toml";
@@ -125,6 +125,7 @@ impl Config {
             hold_ttl_ms: orders.hold_ttl_ms,
             order_retention_ms: orders.order_retention_ms,
             idempotency_horizon_ms: orders.idempotency_horizon_ms,
+            commission_statements: self.pipeline.jobs.iter().any(|job| job == "commissions"),
             tenants_requiring_customers: orders.tenants_requiring_customers.iter().map(Into::into).collect(),
             topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
             ticket_key: TicketKey::new(ticket_key),
@@ -220,7 +221,7 @@ mod tests {
             ("[orders]\n\n[pipeline]\nworkers = 0\n", "t.toml:4: pipeline.workers must be 1 to 64"),
             (
                 "[pipeline]\njobs = [\"sells\"]\n",
-                "t.toml:2: pipeline.jobs may only name jobs that exist: sales",
+                "t.toml:2: pipeline.jobs may only name jobs that exist: sales, commissions",
             ),
             ("[orders]\nhold_ttl_ms = -1\n", "t.toml:2: orders.hold_ttl_ms must be 1 to ten years"),
             ("[tickets]\nkey = \"short\"\n", "t.toml:2: tickets.key must have at least 16 characters"),

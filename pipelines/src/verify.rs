@@ -113,9 +113,10 @@ fn is_output(topic: &str) -> bool {
 fn replay(options: &Options<'_>, from: Option<Manifest>, through: Epoch) -> Result<(), EngineError> {
     let dir = options.data_dir;
     let mut bindings = BindingsDb::open_read_only(dir)?;
-    let settings = options.config.settings(&sales::TOPICS, &options.config.ticket_key(dir)?);
+    let mut settings = options.config.settings(&sales::TOPICS, &options.config.ticket_key(dir)?);
     if let Some(last) = bindings.generations()?.last() {
-        Settings::from_recorded(&last.settings)?.with_ticket_key(settings.ticket_key.clone())?;
+        // The jobs that ran then, not those configured now.
+        settings = Settings::from_recorded(&last.settings)?.with_ticket_key(settings.ticket_key.clone())?;
     }
     let generation = BindingsDb::open(options.scratch)?
         .begin_generation(engine::CODE_VERSION, &settings.to_recorded(), options.workers, BEFORE_EVERYTHING)?

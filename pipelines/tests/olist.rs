@@ -68,7 +68,7 @@ fn the_counts_are_those_of_the_data_set() {
     assert_eq!(confirmed, 99_602_139);
     let offers = values(&topics.offers);
     assert_eq!(offers.iter().filter(|v| v["op"] == "c").count(), 5_566);
-    assert_eq!(topics.partners.len(), 1_610);
+    assert_eq!((topics.partners.len(), topics.rates.len()), (1_610, 2));
 }
 
 #[test]

@@ -10,9 +10,11 @@ mod convert;
 mod input;
 
 use clap::Parser as _;
+use convert::{Line, Topics};
 use pipelines::commands::Cli;
 use pipelines::config::Config;
 use pipelines::engine::{self, EngineOptions};
+use schemas::tables::COMMISSION_STATEMENTS;
 use schemas::{ALL_TABLES, Value};
 use sinks::embedded::Reader;
 use std::path::{Path, PathBuf};
@@ -31,22 +33,31 @@ fn data() -> Option<PathBuf> {
 }
 
 /// A data directory with the orders in its log, produced topic by topic in this order.
-fn produced(data: &Path, topics: [usize; 4]) -> tempfile::TempDir {
+fn produced(data: &Path, topics: [usize; 5]) -> tempfile::TempDir {
+    produced_with(data, topics, |_| {})
+}
+
+/// The same, of a data set that `change` has changed.
+fn produced_with(data: &Path, topics: [usize; 5], change: impl FnOnce(&mut Topics)) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("tombola.toml"), SETTINGS).unwrap();
-    let converted = convert::convert(&input::read(data).unwrap());
+    let mut converted = convert::convert(&input::read(data).unwrap());
+    change(&mut converted);
     for topic in topics {
         let (topic, lines) = converted.files()[topic];
-        let path = dir.path().join("lines.ndjson");
-        let text: String = lines.iter().map(|line| format!("{}\n", line.json)).collect();
-        std::fs::write(&path, text).unwrap();
-        let settings = dir.path().join("tombola.toml");
-        let [path, config, data_dir] = [path.as_path(), &settings, dir.path()].map(|p| p.to_str().unwrap());
-        let cli =
-            ["tombola", "produce", topic, path, "--event-time", "--config", config, "--data-dir", data_dir];
-        Cli::parse_from(cli).run().unwrap();
+        produce(dir.path(), topic, lines);
     }
     dir
+}
+
+fn produce(dir: &Path, topic: &str, lines: &[Line]) {
+    let path = dir.join("lines.ndjson");
+    let text: String = lines.iter().map(|line| format!("{}\n", line.json)).collect();
+    std::fs::write(&path, text).unwrap();
+    let settings = dir.join("tombola.toml");
+    let [path, config, data_dir] = [path.as_path(), &settings, dir].map(|p| p.to_str().unwrap());
+    let cli = ["tombola", "produce", topic, path, "--event-time", "--config", config, "--data-dir", data_dir];
+    Cli::parse_from(cli).run().unwrap();
 }
 
 /// The same log, not yet run.
@@ -82,7 +93,7 @@ fn numbers(dir: &Path, sql: &str) -> Vec<i64> {
 #[test]
 fn the_real_orders_come_to_what_the_data_set_says() {
     let Some(data) = data() else { return };
-    let dir = produced(&data, [0, 1, 2, 3]);
+    let dir = produced(&data, [0, 1, 2, 3, 4]);
     run(dir.path(), 2, |_| {});
     let orders = numbers(
         dir.path(),
@@ -99,8 +110,8 @@ fn the_real_orders_come_to_what_the_data_set_says() {
 #[test]
 fn a_log_that_is_complete_before_the_start_has_one_answer() {
     let Some(data) = data() else { return };
-    let log = produced(&data, [0, 1, 2, 3]);
-    let changes_last = produced(&data, [3, 2, 1, 0]);
+    let log = produced(&data, [0, 1, 2, 3, 4]);
+    let changes_last = produced(&data, [4, 3, 2, 1, 0]);
     let answer = run(fresh(log.path()).path(), 1, |_| {});
     for workers in [2, 4] {
         assert_eq!(run(fresh(log.path()).path(), workers, |_| {}), answer, "{workers} workers");
@@ -113,4 +124,62 @@ fn a_log_that_is_complete_before_the_start_has_one_answer() {
     let long = |config: &mut Config| config.runtime.epoch_records_max = 1_000_000;
     assert_eq!(run(fresh(log.path()).path(), 1, long), answer, "one epoch for everything");
     assert_eq!(run(changes_last.path(), 2, |_| {}), answer, "reference changes produced last");
+}
+
+const STATEMENTS: &str = "SELECT count(*), sum(base_minor), sum(commission_minor), sum(adjustment_minor),
+    sum(CASE WHEN partner_id = '4869f7a5dfa277a7dca6462dcf3b52b2' THEN commission_minor ELSE 0 END),
+    sum(CASE WHEN partner_id = '7e93a43ef30c4f03f38b393420bc753a' THEN commission_minor ELSE 0 END),
+    sum(CASE WHEN month = '2017-11' THEN commission_minor ELSE 0 END) FROM commission_statements";
+
+/// Long after the last order.
+const LATER_MS: i64 = 1_600_000_000_000;
+
+fn statements_digest(dir: &Path) -> (u64, String) {
+    let digest = Reader::open(dir).unwrap().digest(&COMMISSION_STATEMENTS).unwrap();
+    (digest.rows, digest.sha256)
+}
+
+/// The first tier pays 11 % instead of 10 %, from the first month on.
+fn raised(op: &str, time_ms: i64) -> Line {
+    convert::rate(op, time_ms, 1_000_000_000, (0, 1_100))
+}
+
+#[test]
+fn a_rate_changed_later_ends_where_it_would_have_stood_from_the_start() {
+    let Some(data) = data() else { return };
+    let changed = produced(&data, [0, 1, 2, 3, 4]);
+    run(changed.path(), 2, |_| {});
+    let expected = [4_215, 99_602_139, 10_171_316, 0, 166_923, 148_649, 724_110];
+    assert_eq!(numbers(changed.path(), STATEMENTS), expected);
+    produce(changed.path(), "oltp.public.commission_rates", &[raised("u", LATER_MS)]);
+    run(changed.path(), 3, |_| {});
+
+    let from_start = produced_with(&data, [0, 1, 2, 3, 4], |topics| {
+        topics.rates[0] = raised("r", topics.rates[0].time_ms);
+    });
+    run(from_start.path(), 1, |_| {});
+    assert_eq!(statements_digest(changed.path()), statements_digest(from_start.path()));
+    let [statements, base, commission, ..] = numbers(from_start.path(), STATEMENTS)[..] else { panic!() };
+    assert!(statements == 4_215 && base == 99_602_139 && commission > 10_171_316, "{commission}");
+
+    closed_months_keep_their_figure(&data, commission);
+}
+
+/// The same change after 2017-11 was closed: it keeps its figure, and the difference is posted a month later.
+fn closed_months_keep_their_figure(data: &Path, raised_in_all: i64) {
+    let dir = produced(data, [0, 1, 2, 3, 4]);
+    run(dir.path(), 1, |_| {});
+    produce(dir.path(), "oltp.public.commission_periods", &[convert::period(LATER_MS, "2017-11", "closed")]);
+    produce(dir.path(), "oltp.public.commission_rates", &[raised("u", LATER_MS + 1)]);
+    run(dir.path(), 2, |_| {});
+    let [_, base, commission, adjustment, _, _, of_month] = numbers(dir.path(), STATEMENTS)[..] else {
+        panic!()
+    };
+    assert_eq!((base, of_month), (99_602_139, 724_110));
+    assert_eq!(commission + adjustment, raised_in_all, "nothing is lost, nothing paid twice");
+    let posted = "SELECT sum(adjustment_minor), sum(adjustment_minor <> 0 AND month <> '2017-12'),
+        (SELECT sum(status = 'closed') = count(*) FROM commission_statements WHERE month = '2017-11')
+        FROM commission_statements";
+    assert_eq!(numbers(dir.path(), posted), [adjustment, 0, 1]);
+    assert!(adjustment > 0);
 }

@@ -24,13 +24,15 @@ pub struct Topics {
     pub payments: Vec<Line>,
     pub offers: Vec<Line>,
     pub partners: Vec<Line>,
+    pub rates: Vec<Line>,
 }
 
 impl Topics {
     /// Topic names and their lines.
-    pub fn files(&self) -> [(&'static str, &[Line]); 4] {
+    pub fn files(&self) -> [(&'static str, &[Line]); 5] {
         [
             ("oltp.public.partners", &self.partners),
+            ("oltp.public.commission_rates", &self.rates),
             ("oltp.public.offers", &self.offers),
             ("commands.orders", &self.orders),
             ("commands.payments", &self.payments),
@@ -79,6 +81,7 @@ pub fn convert(olist: &Olist) -> Topics {
     let mut lsn = Lsn(1_000);
     let mut topics =
         Topics { partners: partners(olist, &mut lsn), offers: offers(&sales, &mut lsn), ..Topics::default() };
+    topics.rates = TIERS.iter().map(|tier| rate("r", first_ms(olist), lsn.next(), *tier)).collect();
     for sale in &sales {
         topics.orders.push(place(sale));
         match sale.order.order_status.as_str() {
@@ -108,13 +111,41 @@ fn sales_in_order<'a>(olist: &'a Olist) -> Vec<Sale<'a>> {
 fn partners(olist: &Olist, lsn: &mut Lsn) -> Vec<Line> {
     let mut ids: Vec<&str> = olist.sellers.iter().map(|s| s.seller_id.as_str()).collect();
     ids.sort_unstable();
-    let first_ms = olist.orders.iter().map(|o| o.order_purchase_timestamp).min().unwrap_or(0);
+    let first_ms = first_ms(olist);
     ids.into_iter()
         .map(|id| {
             let row = json!({"tenant": TENANT, "partner_id": id, "status": "active", "plan": "standard"});
             change("partners", "r", first_ms, lsn.next(), Value::Null, row)
         })
         .collect()
+}
+
+fn first_ms(olist: &Olist) -> i64 {
+    olist.orders.iter().map(|o| o.order_purchase_timestamp).min().unwrap_or(0)
+}
+
+/// What the plan pays: floor in centavos, basis points.
+const TIERS: [(i64, i32); 2] = [(0, 1_000), (100_000, 1_200)];
+
+/// A tier of the plan, good from before the first sale on.
+pub fn rate(op: &str, time_ms: i64, lsn: u64, (tier_floor_minor, rate_bps): (i64, i32)) -> Line {
+    let row = json!({
+        "tenant": TENANT,
+        "plan": "standard",
+        "offer_kind": "voucher",
+        "currency": "BRL",
+        "tier_floor_minor": tier_floor_minor,
+        "rate_bps": rate_bps,
+        "valid_from": "2016-01-01",
+    });
+    change("commission_rates", op, time_ms, lsn, Value::Null, row)
+}
+
+/// A month of the tenant is closed or opened.
+#[allow(dead_code, reason = "tests change the data set with it")]
+pub fn period(time_ms: i64, month: &str, status: &str) -> Line {
+    let row = json!({"tenant": TENANT, "month": month, "status": status});
+    change("commission_periods", "c", time_ms, time_ms as u64, Value::Null, row)
 }
 
 /// A create at an offer's first sale, an update whenever the price differs from the one before.

@@ -7,6 +7,7 @@
 //!                                           OUT/commands.payments.ndjson    captured
 //!                                           OUT/oltp.public.offers.ndjson   prices and stock, as Debezium changes
 //!                                           OUT/oltp.public.partners.ndjson sellers, as snapshot reads
+//!                                           OUT/oltp.public.commission_rates.ndjson 10 %, 12 % from 100,000 centavos
 //!                                           OUT/tombola.toml
 //! ```
 //!

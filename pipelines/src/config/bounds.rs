@@ -27,7 +27,7 @@ impl Pipeline {
         let jobs = !self.jobs.is_empty() && self.jobs.iter().all(|job| JOBS.contains(&job.as_str()));
         vec![
             check("pipeline", "workers", (1..=64).contains(&self.workers), "must be 1 to 64"),
-            check("pipeline", "jobs", jobs, "may only name jobs that exist: sales"),
+            check("pipeline", "jobs", jobs, "may only name jobs that exist: sales, commissions"),
         ]
     }
 }

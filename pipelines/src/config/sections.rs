@@ -14,8 +14,9 @@ component! {
         data_dir: PathBuf = PathBuf::from("tombola-data");
         /// Worker threads. May change from one run to the next: results don't depend on it. 1 to 64.
         workers: usize = 1;
-        /// Jobs to run. `sales` is order validation and inventory: the two share one dataflow.
-        jobs: Vec<String> = vec!["sales".to_owned()];
+        /// Jobs to run. `sales` is order validation and inventory: the two share one dataflow. `commissions` keeps
+        /// what partners earn of its confirmed sales.
+        jobs: Vec<String> = vec!["sales".to_owned(), "commissions".to_owned()];
     }
 }
 

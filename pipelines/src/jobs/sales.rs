@@ -4,14 +4,15 @@
 //!   commands.* ── dedup ── fresh ──> desk ── judged ──> book ──┐
 //!                   │ duplicates      ↑ │ early, late   ↑      │
 //!   oltp.public.* ──┼── table ────────┴─┼───────────────┘      │
-//!   undecodable ──┐ │                   │                      │
-//!                 └─┴───────────────────┴──────────────────────┴──> facts, serving rows, dead letters
+//!   undecodable ──┐ │                   │                      ├── sales ──> commissions ──┐
+//!                 └─┴───────────────────┴──────────────────────┴───────────────────────────┴──> facts, rows, dead letters
 //! ```
 //!
 //! Dedup is keyed by command, the desk by order (with the reference tables on every worker), the book by
 //! tenant: a tenant's stock, limits and order lives are one sequence, so what it decides is what a single
 //! program reading the log in order would decide.
 
+use super::commissions;
 use connectors::decode::Input;
 use operators::book::Book;
 use operators::dedup::Dedup;
@@ -27,12 +28,14 @@ use schemas::rows::DeadLetterRow;
 use schemas::{Fact, Row};
 
 /// Input topics, in the order of their `TopicId`s. The order is part of every result: append only.
-pub const TOPICS: [&str; 5] = [
+pub const TOPICS: [&str; 7] = [
     "oltp.public.offers",
     "oltp.public.partners",
     "oltp.public.customers",
     "commands.orders",
     "commands.payments",
+    commissions::TOPICS[0],
+    commissions::TOPICS[1],
 ];
 
 /// Order of items that have the same cause.
@@ -65,7 +68,7 @@ impl Job for Sales {
 
         let rows = flow.stateful(Table::default(), changes);
         let for_desk = flow.flat_map(rows.clone(), |_, change| to_desk_table(change));
-        let for_book = flow.flat_map(rows, |_, change| to_book(change));
+        let for_book = flow.flat_map(rows.clone(), |_, change| to_book(change));
 
         let desk_in = flow.merge(vec![fresh, for_desk]);
         let judged = flow.stateful(Desk::new(self.settings.clone()), desk_in);
@@ -74,7 +77,13 @@ impl Job for Sales {
         let answered = flow.flat_map(answered, |_, out| answer(out));
 
         let book_in = flow.merge(vec![judged, for_book]);
-        let booked = flow.stateful(Book::new(self.settings.clone()), book_in);
+        let mut booked = flow.stateful(Book::new(self.settings.clone()), book_in);
+
+        if self.settings.commission_statements {
+            let (on, sales) = flow.tap(booked, commissions::sale);
+            commissions::wire(flow, &self.settings, sales, rows);
+            booked = on;
+        }
 
         for (stage, outputs) in [
             (stage::INPUT, undecodable),
