@@ -12,6 +12,7 @@ pub const TENANT: &str = "acme";
 /// Short waits, so that tests can count in milliseconds; `clubs` wants registered customers.
 pub fn settings() -> Settings {
     Settings {
+        review_timeout_ms: 0,
         grace_ms: 50,
         hold_ttl_ms: 100,
         order_retention_ms: 1_000,
