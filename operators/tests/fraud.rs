@@ -374,7 +374,7 @@ fn a_longer_rule_starts_from_what_shorter_ones_kept_and_says_since_when_it_is_ex
          14000 order o3                          => flag ; r1 1>0 customer:ann flag
          14001 rule r2 customer count 5000 0 flag
          14001 order o4                          => flag ; r1 2>0 customer:ann flag ; r2 2>0 customer:ann flag since 12001
-         16999 order o5                          => flag ; r1 1>0 customer:ann flag ; r2 3>0 customer:ann flag
+         17000 order o5                          => flag ; r1 1>0 customer:ann flag ; r2 3>0 customer:ann flag
          17001 order o6                          => flag ; r1 2>0 customer:ann flag ; r2 4>0 customer:ann flag",
     );
 }
