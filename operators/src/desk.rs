@@ -19,6 +19,8 @@
 //! (`order_retention_ms` + `hold_ttl_ms` + `review_timeout_ms` + `grace_ms` after its judgement) is a new order.
 
 mod judge;
+#[cfg(test)]
+mod model;
 mod pending;
 mod registry;
 mod tables;
