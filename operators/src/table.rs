@@ -11,6 +11,9 @@
 //! table is truncated. A crash loses nothing: both states are in the snapshot. Rows themselves are not kept
 //! here but where they are used.
 
+#[cfg(test)]
+mod tests;
+
 use crate::keys::{reference_route, stage};
 use crate::messages::TableChange;
 use runtime::{At, Ctx, KeyedState, Operator, Position, Route, State, slot_of};

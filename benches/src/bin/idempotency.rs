@@ -82,7 +82,7 @@ impl Bench {
         self.scratch.extend_from_slice(b"acme\0");
         self.scratch.extend_from_slice(&id);
         let slot = slot_of(stable_hash2(b"acme", &id));
-        self.store.see(slot, KeyHash::new(xxh3_128(&self.scratch)), i << 24, time)
+        self.store.see(slot, KeyHash::new(xxh3_128(&self.scratch)), i, time)
     }
 
     fn fill(&mut self, what: &str, from: u64, n: u64) -> std::io::Result<()> {

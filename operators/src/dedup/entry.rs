@@ -47,8 +47,8 @@ impl Entry {
         let time = time.clamp(0, TIME_MS_MAX) as u64;
         Entry {
             key: key.high,
-            mid: u64::from(key.low) << 32 | payload >> 32,
-            tail: (payload >> 24 & 0xff) << 56 | (hour.rem_euclid(HOURS) as u64) << 42 | time,
+            mid: u64::from(key.low) << 32 | payload & 0xffff_ffff,
+            tail: (payload >> 32 & 0xff) << 56 | (hour.rem_euclid(HOURS) as u64) << 42 | time,
         }
     }
 
@@ -106,9 +106,9 @@ mod tests {
         assert_eq!((entry.key(), entry.time(), entry.hour(488_900)), (key, 1_760_000_000_123, 488_888));
         assert_eq!(Entry::from_bytes(&entry.to_bytes()), Some(entry));
         assert_eq!(Entry::from_bytes(&entry.to_bytes()[..23]), None);
-        assert!(entry.same_payload(&Entry::new(key, 0x1122_3344_55ff_ffff, 0, 0)));
-        assert!(!entry.same_payload(&Entry::new(key, 0x1122_3344_5466_7788, 0, 0)));
-        assert!(!entry.same_payload(&Entry::new(key, 0x1122_3354_5566_7788, 0, 0)));
+        assert!(entry.same_payload(&Entry::new(key, 0xffff_ff44_5566_7788, 0, 0)));
+        assert!(!entry.same_payload(&Entry::new(key, 0x1122_3345_5566_7788, 0, 0)));
+        assert!(!entry.same_payload(&Entry::new(key, 0x1122_3344_5566_7789, 0, 0)));
         assert_eq!(size_of::<Entry>(), ENTRY_BYTES);
     }
 }

@@ -1,7 +1,7 @@
 //! Which commands have been seen: 24 bytes each, at a load of 0.71 to 0.9, so at most 34 bytes all in.
 //!
 //! ```text
-//!   slot (256) ─ 8 tables of entries       one look-up in one of them, whatever the horizon
+//!   slot (256) ─ 2 tables of entries       one look-up in one of them, whatever the horizon
 //!              ─ hour → live, chunks       what an hour holds, so that its end costs no search
 //!              ─ clock                     the latest record time at which the slot remembered anything
 //! ```
@@ -13,7 +13,7 @@
 //! as the others'. When cells are actually cleared makes no difference to any answer.
 //!
 //! Invariants: answers depend on the slot's own commands only; a call does at most one rebuild of one
-//! table (at 50 M commands 25,000 entries, well under a millisecond); tables begin at different sizes, so
+//! table (at 50 M commands 100,000 entries, a millisecond or two); tables begin at different sizes, so
 //! that they don't all grow at once. A crash: see [`super::chunks`]; everything here is rebuilt from them.
 
 use super::chunks::{Chunk, Chunks, Gone};
@@ -26,8 +26,8 @@ use std::collections::BTreeMap;
 const HOUR_MS: Millis = 3_600_000;
 /// A table is rebuilt at least this often, so that no cleared-out entry's hour is ever taken for a new one.
 const REBUILD_HOURS_MAX: i64 = 4_000;
-/// Tables of a slot: more of them make a rebuild shorter.
-const PARTS: usize = 8;
+/// Tables of a slot: more of them make a rebuild shorter, but small ones waste what allocators round up.
+const PARTS: usize = 2;
 const NAME: &str = "commands.v1";
 
 /// What the store says of a command.

@@ -1,10 +1,16 @@
 //! The store and the operator against a plain map.
 
+use super::Dedup;
 use super::chunks::CHUNK_LEN;
 use super::entry::KeyHash;
 use super::store::{Seen, Store};
+use crate::fixtures::{cancel, order, place, record, settings};
+use crate::harness::Course;
+use crate::messages::{CommandMsg, DedupOut, Output};
+use crate::settings::Settings;
 use proptest::prelude::*;
-use runtime::{Millis, State};
+use runtime::{Class, Millis, State};
+use schemas::Fact;
 use std::collections::HashMap;
 
 const HOUR_MS: Millis = 3_600_000;
@@ -49,7 +55,7 @@ fn key_of_id(id: u64) -> KeyHash {
 }
 
 fn see(store: &mut Store, id: u64, payload: u64, time: Millis) -> Seen {
-    store.see(slot_of_id(id), key_of_id(id), payload << 24, time)
+    store.see(slot_of_id(id), key_of_id(id), payload, time)
 }
 
 /// One step of a random history.
@@ -256,4 +262,46 @@ fn a_damaged_chunk_is_refused() {
     assert!(store.load(&entry(vec![0; 12], vec![1; 23])).is_err());
     assert!(store.load(&entry(vec![0; 11], vec![1; 24])).is_err());
     assert!(store.load(&entry(vec![0; 12], vec![1; 24])).is_ok());
+}
+
+fn dedup() -> Dedup {
+    Dedup::new(Settings { idempotency_horizon_ms: 50, ..settings() })
+}
+
+fn tell(out: &DedupOut) -> String {
+    match out {
+        DedupOut::Fresh(message) => format!("fresh {}", message.command.command_id()),
+        DedupOut::Out(Output::Fact(Fact::Order(fact))) => {
+            let event = serde_json::to_value(fact.event).unwrap();
+            format!("{} {} {}", event.as_str().unwrap(), fact.cause.command_id, fact.order_id)
+        }
+        DedupOut::Out(other) => panic!("dedup doesn't say {other:?}"),
+    }
+}
+
+#[test]
+fn commands_of_every_kind_pass_once_within_their_tenant() {
+    let log = [
+        (10, place(order("acme", "A", "O")), "fresh place-A"),
+        (11, place(order("other", "A", "O")), "fresh place-A"),
+        (12, place(order("acme", "A", "O")), "duplicate place-A A"),
+        (
+            13,
+            CommandMsg { payload_hash: 9, ..place(order("acme", "A", "O")) },
+            "idempotency_conflict place-A A",
+        ),
+        (14, cancel("acme", "A"), "fresh cancel-A"),
+        (20, cancel("acme", "A"), "duplicate cancel-A A"),
+        (60, place(order("acme", "A", "O")), "duplicate place-A A"),
+        (61, place(order("acme", "A", "O")), "fresh place-A"),
+    ];
+    let records = log.iter().map(|(time, message, _)| record(*time, Class::Command, 0, message.clone()));
+    let records: Vec<_> = records.collect();
+    let expected: Vec<&str> = log.iter().map(|(_, _, said)| *said).collect();
+    for workers in 1..4 {
+        let crashes = [(1, 3), (3, 2)].into();
+        let course = Course { cuts: vec![11, 12, 13, 20, 60], crashes, workers, end_ms: 100 };
+        let said: Vec<String> = course.run(dedup, &records).iter().map(|out| tell(&out.body)).collect();
+        assert_eq!(said, expected, "on {workers} workers");
+    }
 }
