@@ -11,7 +11,7 @@ use runtime::killpoint;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::process::{self, Running};
-use support::trial::Scenario;
+use support::trial::{self, Scenario};
 use support::{Folder, Pace, RULES, Rules, books, configure, workload};
 
 const PACE: Pace = Pace { epoch_records_max: 100, epochs_in_flight_max: 4 };
@@ -118,7 +118,9 @@ fn kill_live(seed: u64, orders: u64) -> usize {
     configure(dir.path(), PACE, Rules { hold_ttl_ms: 1_500, grace_ms: GRACE_MS, ..RULES });
     let records = workload::records(seed, orders);
     let mut dice = Dice::new(seed);
-    let shift_ms = pipelines::clock_ms() - workload::START_MS;
+    // What lies in the past by now is the backlog it begins with.
+    let backlog_ms = dice.below(4_000) as i64;
+    let shift_ms = pipelines::clock_ms() - workload::START_MS - backlog_ms;
     let mut kills = 0;
     std::thread::scope(|scope| {
         let producer = scope.spawn(|| produce_live(dir.path(), &records, shift_ms));
@@ -216,8 +218,12 @@ fn soak_round() {
         std::env::var("TOMBOLA_SEED").map_or(1, |text| text.parse().expect("TOMBOLA_SEED is a number"));
     let mut dice = Dice::new(seed);
     let orders = 100 + dice.below(1_500);
-    let hits = match dice.below(5) {
-        0 => kill_live(seed, orders / 3),
+    let hits = match dice.below(6) {
+        0 => kill_live(seed, orders / 2),
+        5 => {
+            trial::change_rules_at_every_restart(seed, orders / 2, 6);
+            6
+        }
         1 | 2 => kill_at_points(seed, orders, shuffled_points(&mut dice, 25).into_iter()),
         _ => kill_at_random_moments(seed, orders, 12),
     };

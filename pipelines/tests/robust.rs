@@ -5,15 +5,17 @@
 mod support;
 
 use connectors::embedded::{Log, NewRecord};
-use pipelines::demo::random::Dice;
-use schemas::{Command, Fact};
+use pipelines::demo::record::Body;
+use schemas::debezium::Op;
+use schemas::reference::{Customer, Standing};
+use schemas::{Command, Fact, Reference};
 use sinks::embedded::Reader;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::process::{self, Running, tombola};
-use support::trial::Scenario;
-use support::{Folder, Pace, RULES, Rules, books, configure, workload};
+use support::trial::{self, Scenario};
+use support::{Folder, Pace, RULES, books, configure, workload};
 
 const PACE: Pace = Pace { epoch_records_max: 60, epochs_in_flight_max: 3 };
 
@@ -114,49 +116,16 @@ fn settings_that_cannot_be_used_are_refused_with_their_line() {
     assert!(!dir.path().join("tombola.db").exists(), "nothing was begun");
 }
 
-/// Rules of one generation after the other.
-fn random_rules(dice: &mut Dice) -> Rules {
-    Rules {
-        hold_ttl_ms: 500 + dice.below(8_000) as i64,
-        grace_ms: dice.below(4_000) as i64,
-        requiring: [None, Some("tenant-0")][dice.index(2)],
-    }
-}
-
-/// Goes through a log with other rules at every restart, killed on the way; then and in between, replays agree.
-fn change_rules_at_every_restart(seed: u64, orders: u64, kills: u64) {
-    let mut scenario = Scenario::new(seed, orders);
-    let mut dice = Dice::new(seed);
-    let dir = scenario.slow_directory();
-    for _ in 0..kills {
-        configure(dir.path(), PACE, random_rules(&mut dice));
-        let points = [
-            "bindings.after_append",
-            "facts.after_commit",
-            "serving.before_commit",
-            "frontier.before_publish",
-        ];
-        let (point, nth) = (points[dice.index(points.len())], 2 + dice.below(8));
-        scenario.run_to_kill_point(dir.path(), point, nth);
-        process::verify(dir.path(), scenario.workers());
-    }
-    configure(dir.path(), PACE, random_rules(&mut dice));
-    process::drain_well(dir.path(), scenario.workers());
-    books::assert_balanced(dir.path());
-    books::assert_each_order_decided_once(dir.path());
-    process::verify(dir.path(), scenario.workers());
-}
-
 #[test]
 fn recovery_replays_under_the_rules_of_each_generation() {
-    change_rules_at_every_restart(205, 400, 4);
+    trial::change_rules_at_every_restart(205, 400, 4);
 }
 
 #[test]
 #[ignore = "long: run by scripts/test"]
 fn recovery_replays_under_the_rules_of_each_of_many_generations() {
     for seed in 206..208 {
-        change_rules_at_every_restart(seed, 700, 8);
+        trial::change_rules_at_every_restart(seed, 700, 8);
     }
 }
 
@@ -223,9 +192,8 @@ fn garbage_becomes_dead_letters_with_its_bytes_and_the_stream_goes_on() {
 /// A payment without an order, which ends as a dead letter.
 fn stray_payment() -> workload::Timed {
     let records = workload::records(211, 50).into_iter();
-    let is_payment = |record: &workload::Timed| {
-        matches!(&record.body, pipelines::demo::record::Body::Command(Command::PaymentCaptured(_)))
-    };
+    let is_payment =
+        |record: &workload::Timed| matches!(&record.body, Body::Command(Command::PaymentCaptured(_)));
     records.into_iter().find(is_payment).expect("a payment among the records")
 }
 
@@ -264,4 +232,35 @@ fn a_dead_letter_is_sent_in_again_once_even_if_the_first_try_is_killed() {
     assert_eq!(end(), before + 1, "it is in once");
     process::drain_well(dir.path(), 2);
     process::verify(dir.path(), 3);
+}
+
+/// Customers as a first snapshot of their table brings them: all before everything, in one partition.
+fn snapshot_reads(count: usize) -> Vec<NewRecord> {
+    let ids = schemas::SchemaIds::fresh();
+    let read = |number: usize| {
+        let customer = Customer {
+            tenant: "tenant-0".into(),
+            customer_id: format!("registered-{number}").into(),
+            status: Standing::Active,
+            daily_spend_limit_minor: None,
+        };
+        let after = Box::new(Reference::Customer(Box::new(customer)));
+        let body = Body::Change { op: Op::Read, before: None, after, lsn: number as u64 + 1 };
+        NewRecord { partition: Some(0), ..body.encode(&ids, workload::START_MS) }
+    };
+    (0..count).map(read).collect()
+}
+
+#[test]
+fn a_table_snapshotted_while_the_pipeline_was_down_holds_nothing_up() {
+    let mut scenario = Scenario::new(213, 200);
+    for workers in 1..=2 {
+        let dir = scenario.slow_directory();
+        assert!(scenario.run_to_kill_point(dir.path(), "bindings.after_append", 3), "it is killed");
+        let mut appender = Log::appender(dir.path()).expect("the log can be opened");
+        // More of one time than are ever read ahead.
+        appender.append("oltp.public.customers", &snapshot_reads(6_000)).expect("an append");
+        process::drain_well(dir.path(), workers);
+        process::verify(dir.path(), 3);
+    }
 }

@@ -9,9 +9,9 @@ use rusqlite::{Connection, params};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::Folder;
 use support::process::{self, Ended};
 use support::trial::Scenario;
+use support::{Folder, Pace, RULES, books, configure, workload};
 
 /// A scenario, and a directory of it that was killed on its way, with several manifests written.
 fn interrupted(seed: u64) -> (Scenario, Folder) {
@@ -246,4 +246,58 @@ fn a_full_disk_stops_the_run_and_freed_it_goes_on() {
         scenario.finish(dir);
     }
     assert!(failed >= 2, "the disks are too small: {failed} of 3");
+}
+
+/// `tombola verify` after someone has changed the tables by hand.
+fn tampered(scenario: &mut Scenario, sql: &str) -> Ended {
+    let dir = scenario.directory();
+    process::drain_well(dir.path(), 2);
+    let tables = Connection::open(dir.path().join("tombola.db")).expect("the tables can be opened");
+    assert_eq!(tables.execute(sql, []).expect("the statement is good"), 1, "{sql}");
+    drop(tables);
+    process::end_of(process::tombola(dir.path(), &["verify", "--workers", "3"]))
+}
+
+#[test]
+fn a_row_changed_by_hand_is_found_and_named() {
+    let mut scenario = Scenario::new(112, 150);
+    for (sql, wanted) in [
+        ("UPDATE orders SET amount_minor = amount_minor + 1 WHERE order_id = 'order-7'", "order-7"),
+        ("DELETE FROM orders WHERE order_id = 'order-9'", "order-9"),
+        (
+            "UPDATE stock SET sold = sold + 1 WHERE tenant = 'tenant-1' AND offer_id = 'offer-2'",
+            "tenant-1/offer-2",
+        ),
+        (
+            "INSERT INTO tickets SELECT tenant, 'forged', order_id, offer_id, payload, epoch FROM tickets LIMIT 1",
+            "forged",
+        ),
+    ] {
+        let ended = tampered(&mut scenario, sql).assert(1, &[]);
+        assert!(ended.stdout.contains("NOT as the log says"), "{ended:?}");
+        assert!(ended.stdout.contains(wanted), "{wanted} is not named: {ended:?}");
+    }
+}
+
+#[test]
+fn a_producer_on_a_full_disk_says_what_is_in_and_the_rest_can_be_sent_later() {
+    let Some(disk) = SmallDisk::mount(1_500) else {
+        eprintln!("skipped: mounting a small file system needs rights this user doesn't have");
+        return;
+    };
+    let dir = disk.0.path();
+    configure(dir, Pace { epoch_records_max: 500, epochs_in_flight_max: 4 }, RULES);
+    let file = Folder::new();
+    let file = file.path().join("orders.ndjson");
+    let lines = workload::ndjson(&workload::records(113, 12_000), "commands.orders");
+    std::fs::write(&file, &lines).expect("the file can be written");
+    let file = file.display().to_string();
+    let produce =
+        || process::end_of(process::tombola(dir, &["produce", "commands.orders", &file, "--event-time"]));
+    produce().assert(1, &["the disk is full", "free space", "are in; send the rest again"]);
+    disk.grow(100_000);
+    produce().assert(0, &[]);
+    process::drain_well(dir, 2);
+    books::assert_each_order_decided_once(dir);
+    process::verify(dir, 1);
 }

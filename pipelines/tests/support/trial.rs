@@ -2,10 +2,13 @@
 
 use super::books::{self, Outcome};
 use super::process::{self, Ended, Running};
-use super::{Folder, Pace, RULES, configure, workload};
+use super::{Folder, Pace, RULES, Rules, configure, workload};
 use pipelines::demo::random::Dice;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// Many short epochs, one after the other.
+const SLOW: Pace = Pace { epoch_records_max: 60, epochs_in_flight_max: 1 };
 
 /// A log, and what it comes to.
 pub struct Scenario {
@@ -41,7 +44,7 @@ impl Scenario {
 
     /// The same, with many short epochs.
     pub fn slow_directory(&mut self) -> Folder {
-        copy(&self.log, Pace { epoch_records_max: 60, epochs_in_flight_max: 1 })
+        copy(&self.log, SLOW)
     }
 
     /// Puts the same log into a directory of one's own.
@@ -113,4 +116,37 @@ fn copy_into(log: &Folder, pace: Pace, dir: &Path) {
     std::fs::copy(log.path().join("log.db"), dir.join("log.db")).expect("the log can be copied");
     assert!(!log.path().join("log.db-wal").exists(), "the copy is whole: nobody has the log open");
     configure(dir, pace, RULES);
+}
+
+/// Rules of one generation after the other.
+fn random_rules(dice: &mut Dice) -> Rules {
+    Rules {
+        hold_ttl_ms: 500 + dice.below(8_000) as i64,
+        grace_ms: dice.below(4_000) as i64,
+        requiring: [None, Some("tenant-0")][dice.index(2)],
+    }
+}
+
+/// Goes through a log with other rules at every restart, killed on the way; then and in between, replays agree.
+pub fn change_rules_at_every_restart(seed: u64, orders: u64, kills: u64) {
+    let mut scenario = Scenario::new(seed, orders);
+    let mut dice = Dice::new(seed);
+    let dir = scenario.slow_directory();
+    for _ in 0..kills {
+        configure(dir.path(), SLOW, random_rules(&mut dice));
+        let points = [
+            "bindings.after_append",
+            "facts.after_commit",
+            "serving.before_commit",
+            "frontier.before_publish",
+        ];
+        let (point, nth) = (points[dice.index(points.len())], 2 + dice.below(8));
+        scenario.run_to_kill_point(dir.path(), point, nth);
+        process::verify(dir.path(), scenario.workers());
+    }
+    configure(dir.path(), SLOW, random_rules(&mut dice));
+    process::drain_well(dir.path(), scenario.workers());
+    books::assert_balanced(dir.path());
+    books::assert_each_order_decided_once(dir.path());
+    process::verify(dir.path(), scenario.workers());
 }
