@@ -256,7 +256,7 @@ fn a_table_snapshotted_while_the_pipeline_was_down_holds_nothing_up() {
     let mut scenario = Scenario::new(213, 200);
     for workers in 1..=2 {
         let dir = scenario.slow_directory();
-        assert!(scenario.run_to_kill_point(dir.path(), "bindings.after_append", 3), "it is killed");
+        assert!(scenario.run_to_kill_point(dir.path(), "bindings.after_append", 12), "it is killed");
         let mut appender = Log::appender(dir.path()).expect("the log can be opened");
         // More of one time than are ever read ahead.
         appender.append("oltp.public.customers", &snapshot_reads(6_000)).expect("an append");

@@ -20,6 +20,8 @@ type Said = (Option<Vec<u8>>, Option<Vec<u8>>, i64);
 pub struct Outcome {
     /// By topic and partition, in the order of the log.
     pub facts: BTreeMap<(String, u32), Vec<Said>>,
+    /// Sums over the deltas of `facts.commissions`: one delta an epoch, so the facts depend on the cuts.
+    pub statements: BTreeMap<String, [i64; 3]>,
     /// `tombola digest`, by table.
     pub digests: Vec<String>,
 }
@@ -51,10 +53,26 @@ pub fn outcome(dir: &Path) -> Outcome {
     }
     let reader = Reader::open(dir).expect("the tables can be opened");
     let digests = ALL_TABLES.iter().map(|table| format!("{:?}", reader.digest(table).expect("a digest")));
-    Outcome {
-        digests: digests.collect(),
-        facts: facts.into_iter().map(|(at, list)| (at, list.into_iter().map(said).collect())).collect(),
+    let digests = digests.collect();
+    let facts = facts.into_iter().filter(|((topic, _), _)| topic != "facts.commissions");
+    let facts = facts.map(|(at, list)| (at, list.into_iter().map(said).collect())).collect();
+    Outcome { facts, statements: statements(dir), digests }
+}
+
+/// What the deltas of each commission statement add up to: base, commission, adjustment.
+fn statements(dir: &Path) -> BTreeMap<String, [i64; 3]> {
+    let mut sums: BTreeMap<String, [i64; 3]> = BTreeMap::new();
+    for fact in self::facts(dir) {
+        let Fact::Commission(fact) = fact else { continue };
+        let kind = fact.offer_kind.as_str();
+        let key = [&fact.tenant, &fact.partner_id, &fact.month, &fact.currency].map(|part| part.as_str());
+        let sum = sums.entry(format!("{} {kind}", key.join(" "))).or_default();
+        let deltas = [fact.base_delta_minor, fact.commission_delta_minor, fact.adjustment_delta_minor];
+        sum.iter_mut().zip(deltas).for_each(|(sum, delta)| *sum += delta);
+        let figures = [fact.base_minor, fact.commission_minor, fact.adjustment_minor];
+        assert_eq!(*sum, figures, "the deltas of {key:?} add up to its figures after each of them");
     }
+    sums
 }
 
 fn epoch(record: &StoredRecord) -> u64 {
@@ -80,6 +98,7 @@ impl Outcome {
             }
         }
         assert_eq!(self.facts.len(), other.facts.len(), "{what}: partitions of facts");
+        assert_eq!(self.statements, other.statements, "{what}: the commissions differ");
         assert_eq!(self.digests, other.digests, "{what}: the digests differ");
     }
 
