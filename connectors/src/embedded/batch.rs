@@ -5,8 +5,10 @@
 //!   headers = varint length of all, then per header: varint length · name · bytes
 //! ```
 //!
-//! The checksum (xxh3, 64 bits) covers the bytes and where they belong (partition, base offset, count), so
-//! that a batch that was cut, overwritten or moved is noticed before any of its records is believed.
+//! A batch worth it is stored LZ4-compressed: records of one topic are alike, and the disk is slower than
+//! the processor. The checksum (xxh3, 64 bits) covers the bytes as stored and where they belong (partition,
+//! base offset, count), so that a batch that was cut, overwritten or moved is noticed before any of its
+//! records is believed.
 
 use runtime::Millis;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -15,6 +17,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub(crate) const BATCH_RECORDS_MAX: u32 = 1024;
 /// ... or this many bytes.
 pub(crate) const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Below this, compression gains less than a page.
+const COMPRESS_BYTES_MIN: usize = 2_048;
 
 /// A record as it lies in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,10 +91,44 @@ impl BatchBuilder {
     }
 }
 
-/// What `batches.checksum` must be for a batch that stands at this place.
-pub(crate) fn checksum(partition_id: i64, base_offset: i64, count: i64, bytes: &[u8]) -> i64 {
-    let place = [partition_id.to_le_bytes(), base_offset.to_le_bytes(), count.to_le_bytes()].concat();
-    xxh3_64_with_seed(bytes, runtime::stable_hash(&place)) as i64
+/// A batch's bytes as stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored<'a> {
+    /// Their length before compression; absent where they are as they are.
+    pub raw_length: Option<i64>,
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    /// Compresses into `buffer` where that gains something.
+    pub fn pack(raw: &'a [u8], buffer: &'a mut Vec<u8>) -> Self {
+        let plain = Stored { raw_length: None, bytes: raw };
+        if raw.len() < COMPRESS_BYTES_MIN {
+            return plain;
+        }
+        buffer.resize(lz4_flex::block::get_maximum_output_size(raw.len()), 0);
+        match lz4_flex::block::compress_into(raw, buffer) {
+            Ok(length) if length < raw.len() - raw.len() / 8 => {
+                Stored { raw_length: Some(raw.len() as i64), bytes: &buffer[..length] }
+            }
+            _ => plain,
+        }
+    }
+
+    /// The bytes before compression; `None` where they can't be had.
+    pub fn unpack(self, buffer: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+        let Some(length) = self.raw_length else { return Some(self.bytes) };
+        buffer.resize(usize::try_from(length).ok()?, 0);
+        let written = lz4_flex::block::decompress_into(self.bytes, buffer).ok()?;
+        (written == buffer.len()).then_some(buffer)
+    }
+
+    /// What `batches.checksum` must be for a batch that stands at this place.
+    pub fn checksum(&self, partition_id: i64, base_offset: i64, count: i64) -> i64 {
+        let mut place = [partition_id.to_le_bytes(), base_offset.to_le_bytes(), count.to_le_bytes()].concat();
+        place.extend(self.raw_length.into_iter().flat_map(i64::to_le_bytes));
+        xxh3_64_with_seed(self.bytes, runtime::stable_hash(&place)) as i64
+    }
 }
 
 /// The records of a batch, in order; `None` as an item says that the bytes are no batch.
@@ -235,7 +274,17 @@ mod tests {
             let mut flipped = bytes.clone();
             let at = at % (bytes.len() * 8);
             flipped[at / 8] ^= 1 << (at % 8);
-            prop_assert_ne!(checksum(1, 0, 1, &bytes), checksum(1, 0, 1, &flipped));
+            let sum = |bytes| Stored { raw_length: None, bytes }.checksum(1, 0, 1);
+            prop_assert_ne!(sum(&bytes), sum(&flipped));
+        }
+
+        #[test]
+        fn what_is_compressed_comes_back(word in some_bytes(), times in 0_usize..300) {
+            let raw = word.repeat(times);
+            let (mut packed, mut unpacked) = (Vec::new(), Vec::new());
+            let stored = Stored::pack(&raw, &mut packed);
+            prop_assert!(stored.bytes.len() <= raw.len());
+            prop_assert_eq!(stored.unpack(&mut unpacked), Some(&raw[..]));
         }
     }
 }

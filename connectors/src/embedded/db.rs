@@ -10,9 +10,10 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Raise it together with a step in [`migrate`].
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 2;
 
-const LAYOUT_1: &str = "
+/// Layout 1 lacked `raw_length`.
+const TABLES: &str = "
 CREATE TABLE partitions (
   id         INTEGER PRIMARY KEY,
   topic      TEXT NOT NULL,
@@ -26,6 +27,7 @@ CREATE TABLE batches (
   count       INTEGER NOT NULL,          -- offsets are dense: the next batch begins at base_offset + count
   time_max    INTEGER NOT NULL,          -- largest record timestamp, milliseconds
   checksum    INTEGER NOT NULL,          -- xxh3 of place and bytes
+  raw_length  INTEGER,                   -- length of the bytes before LZ4; NULL where they are as they are
   bytes       BLOB NOT NULL,
   PRIMARY KEY (partition, base_offset)
 );
@@ -158,13 +160,14 @@ fn migrate(db: &Db) -> Result<()> {
     }
     let file = db.file.clone();
     let tx = db.write()?;
-    create(&tx).and_then(|()| tx.commit()).map_err(|e| classify(&file, "create its tables", e))
+    bring_up(&tx).and_then(|()| tx.commit()).map_err(|e| classify(&file, "create its tables", e))
 }
 
-fn create(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    if layout(tx)? == 0 {
-        tx.execute_batch(LAYOUT_1)?;
-        tx.pragma_update(None, "user_version", LAYOUT)?;
+fn bring_up(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    match layout(tx)? {
+        0 => tx.execute_batch(TABLES)?,
+        1 => tx.execute_batch("ALTER TABLE batches ADD COLUMN raw_length INTEGER")?,
+        _ => {}
     }
-    Ok(())
+    tx.pragma_update(None, "user_version", LAYOUT)
 }

@@ -4,7 +4,7 @@
 //! are dense whoever appends beside. A transaction that is rolled back takes them back with it: the next
 //! [`Packer::begin`] reads the ends anew. Buffers are kept, so that steady appends need no fresh memory.
 
-use super::batch::{BatchBuilder, checksum};
+use super::batch::{BatchBuilder, Stored};
 use rusqlite::{Transaction, params};
 
 /// The batches of the transaction that is under way.
@@ -20,6 +20,8 @@ struct Open {
     /// Where the open batch begins.
     base: i64,
     batch: BatchBuilder,
+    /// For the batch compressed.
+    packed: Vec<u8>,
     /// Whether this transaction has written to the partition.
     used: bool,
 }
@@ -49,7 +51,8 @@ impl Packer {
     fn open(&mut self, tx: &Transaction<'_>, partition_id: i64) -> rusqlite::Result<&mut Open> {
         let known = self.open.iter().position(|open| open.partition_id == partition_id);
         let at = known.unwrap_or_else(|| {
-            self.open.push(Open { partition_id, base: 0, batch: BatchBuilder::default(), used: false });
+            let batch = BatchBuilder::default();
+            self.open.push(Open { partition_id, base: 0, batch, packed: Vec::new(), used: false });
             self.open.len() - 1
         });
         let open = &mut self.open[at];
@@ -77,12 +80,14 @@ impl Packer {
 impl Open {
     fn write(&mut self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
         let (batch, count) = (&self.batch, i64::from(self.batch.count));
-        let sum = checksum(self.partition_id, self.base, count, &batch.bytes);
+        let stored = Stored::pack(&batch.bytes, &mut self.packed);
+        let sum = stored.checksum(self.partition_id, self.base, count);
         let mut add = tx.prepare_cached(
-            "INSERT INTO batches (partition, base_offset, count, time_max, checksum, bytes)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO batches (partition, base_offset, count, time_max, checksum, raw_length, bytes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
-        add.execute(params![self.partition_id, self.base, count, batch.time_max, sum, batch.bytes])?;
+        let Stored { raw_length, bytes } = stored;
+        add.execute(params![self.partition_id, self.base, count, batch.time_max, sum, raw_length, bytes])?;
         self.base += count;
         self.batch.clear();
         Ok(())

@@ -3,7 +3,7 @@
 //! Each read is one short transaction, so that it sees an end and the batches below it as of one moment
 //! and the WAL can be moved into the file behind it.
 
-use super::batch::{RawRecord, Records, checksum};
+use super::batch::{RawRecord, Records, Stored};
 use super::db::Db;
 use super::error::{EmbeddedError, Result};
 use rusqlite::{ErrorCode, OptionalExtension, Row, params};
@@ -48,7 +48,7 @@ struct BatchRow<'a> {
     base: i64,
     count: i64,
     checksum: i64,
-    bytes: &'a [u8],
+    stored: Stored<'a>,
 }
 
 impl PartitionRow {
@@ -103,18 +103,18 @@ impl PartitionRow {
         let mut select = db
             .conn
             .prepare_cached(
-                "SELECT base_offset, count, checksum, bytes FROM batches WHERE partition = ?1 AND base_offset >=
+                "SELECT base_offset, count, checksum, raw_length, bytes FROM batches WHERE partition = ?1 AND base_offset >=
                  (SELECT coalesce(max(base_offset), 0) FROM batches WHERE partition = ?1 AND base_offset <= ?2)
                  ORDER BY base_offset",
             )
             .map_err(failed)?;
         let mut rows = select.query([self.id, from as i64]).map_err(failed)?;
-        let mut next = from;
+        let (mut next, mut buffer) = (from, Vec::new());
         let stop = end.min(from.saturating_add(max as u64));
         while next < stop {
             let row = rows.next().map_err(failed)?;
             let batch = row.map(BatchRow::of).transpose().map_err(failed)?;
-            next = self.read_batch(db, batch, next, each)?;
+            next = self.read_batch(db, batch, next, &mut buffer, each)?;
         }
         Ok(())
     }
@@ -125,16 +125,18 @@ impl PartitionRow {
         db: &Db,
         batch: Option<BatchRow<'_>>,
         next: u64,
+        buffer: &mut Vec<u8>,
         each: &mut impl FnMut(u64, RawRecord<'_>) -> std::result::Result<(), E>,
     ) -> std::result::Result<u64, E> {
         let missing = || self.damaged(db, next, "the batch that holds it is missing".to_owned());
         let batch = batch.filter(|b| b.holds(next)).ok_or_else(missing)?;
-        if checksum(self.id, batch.base, batch.count, batch.bytes) != batch.checksum {
+        if batch.stored.checksum(self.id, batch.base, batch.count) != batch.checksum {
             let problem = "the batch that holds it is damaged (its checksum differs)".to_owned();
             return Err(self.damaged(db, next, problem).into());
         }
         let mut offset = batch.base as u64;
-        for record in Records::new(batch.bytes) {
+        let raw = batch.stored.unpack(buffer);
+        for record in Records::new(raw.ok_or_else(missing)?) {
             let record = record.ok_or_else(missing)?;
             if offset >= next {
                 each(offset, record)?;
@@ -173,7 +175,10 @@ impl<'a> BatchRow<'a> {
             base: row.get(0)?,
             count: row.get(1)?,
             checksum: row.get(2)?,
-            bytes: row.get_ref(3)?.as_bytes().map_err(rusqlite::Error::from)?,
+            stored: Stored {
+                raw_length: row.get(3)?,
+                bytes: row.get_ref(4)?.as_bytes().map_err(rusqlite::Error::from)?,
+            },
         })
     }
 

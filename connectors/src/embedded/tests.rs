@@ -12,10 +12,16 @@ fn leave_room(conn: &Connection, pages: i64) {
     conn.query_row(&format!("PRAGMA max_page_count = {}", now + pages), [], |_| Ok(())).unwrap();
 }
 
+/// Bytes that no compression makes smaller.
+fn noise(seed: u64, words: u64) -> Vec<u8> {
+    let word = |n: u64| runtime::stable_hash2(&seed.to_le_bytes(), &n.to_le_bytes()).to_le_bytes();
+    (0..words).flat_map(word).collect()
+}
+
 fn big() -> Vec<NewRecord> {
-    (0..5_000)
-        .map(|n| NewRecord { value: Some(vec![7; 100]), timestamp_ms: n, ..NewRecord::default() })
-        .collect()
+    let record =
+        |n: u64| NewRecord { value: Some(noise(n, 12)), timestamp_ms: n as i64, ..NewRecord::default() };
+    (0..5_000).map(record).collect()
 }
 
 #[test]
@@ -24,7 +30,7 @@ fn an_append_to_a_full_disk_leaves_nothing_and_says_what_to_do() {
     let mut appender: Appender = Log::appender(dir.path()).unwrap();
     appender.append("t", &big()[..1]).unwrap();
     leave_room(&appender.db.conn, 10);
-    let refused = appender.append_many(&[("t", &big()[..1]), ("t", &big())]).unwrap_err();
+    let refused = appender.append_many(&[("t", &big()[..1]), ("t", &big())]).map(|_| ()).unwrap_err();
     assert!(matches!(refused, EmbeddedError::Full { .. }), "{refused}");
     assert!(refused.to_string().contains("free space, then start again: nothing is lost"), "{refused}");
     assert_eq!(Log::open(dir.path()).unwrap().end("t", 0).unwrap(), 1);
@@ -40,7 +46,7 @@ fn facts_on_a_full_disk_stop_the_run_with_a_remedy_and_can_be_appended_later() {
     let fact = |epoch: u64| OutRecord {
         topic: "facts.orders",
         key: vec![1],
-        value: vec![epoch as u8; 1_000],
+        value: noise(epoch, 125),
         timestamp: 0,
         epoch: Epoch(epoch),
     };
@@ -56,4 +62,16 @@ fn facts_on_a_full_disk_stop_the_run_with_a_remedy_and_can_be_appended_later() {
     leave_room(&log.db.conn, 100_000);
     log.append(&many, Epoch(500)).unwrap();
     assert_eq!(Log::open(dir.path()).unwrap().end("facts.orders", 0).unwrap(), 499);
+}
+
+#[test]
+fn a_log_of_the_first_layout_is_read_and_added_to() {
+    let dir = tempfile::tempdir().unwrap();
+    Log::appender(dir.path()).unwrap().append("t", &big()[..3]).unwrap();
+    let conn = Connection::open(dir.path().join("log.db")).unwrap();
+    conn.execute_batch("ALTER TABLE batches DROP COLUMN raw_length; PRAGMA user_version = 1").unwrap();
+    drop(conn);
+    Log::appender(dir.path()).unwrap().append("t", &vec![NewRecord::default(); 1_000]).unwrap();
+    let read = Log::open(dir.path()).unwrap().read("t", 0, 0, 2_000).unwrap();
+    assert_eq!((read.len(), &read[2].value), (1_003, &big()[2].value));
 }
