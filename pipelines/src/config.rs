@@ -14,13 +14,13 @@ mod ticket_key;
 
 use bounds::Problem;
 use operators::settings::{Settings, TicketKey};
-pub use sections::{Log, Orders, Pipeline, Runtime, Tickets};
+pub use sections::{Fraud, Log, Orders, Pipeline, Runtime, Tickets};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The jobs this build knows.
-pub const JOBS: &[&str] = &["sales", "commissions"];
+pub const JOBS: &[&str] = &["sales", "fraud", "commissions"];
 
 /// Name of the file that is read from the current directory where no `--config` is given.
 pub const DEFAULT_FILE: &str = "tombola.toml";
@@ -33,6 +33,7 @@ pub struct Config {
     pub log: Log,
     pub runtime: Runtime,
     pub orders: Orders,
+    pub fraud: Fraud,
     pub tickets: Tickets,
 }
 
@@ -90,7 +91,7 @@ impl Config {
              # a key that isn't known is refused. Times are in milliseconds (_ms), bounds end in _max.\n",
         );
         type Describe<'a> = &'a dyn Fn(&mut String);
-        let sections: [(&str, &str, Describe); 5] = [
+        let sections: [(&str, &str, Describe); 6] = [
             ("pipeline", "Where the pipeline lives and how wide it is.", &|o| self.pipeline.describe(o)),
             ("log", "The embedded log, DATA_DIR/log.db.", &|o| self.log.describe(o)),
             ("runtime", "Epochs, back-pressure, snapshots. None changes a decision.", &|o| {
@@ -100,6 +101,11 @@ impl Config {
                 "orders",
                 "Rules of orders and holds. All change decisions; a replay uses what was recorded.",
                 &|o| self.orders.describe(o),
+            ),
+            (
+                "fraud",
+                "What is kept for velocity rules. All change decisions; a replay uses what was recorded.",
+                &|o| self.fraud.describe(o),
             ),
             (
                 "tickets",
@@ -125,12 +131,21 @@ impl Config {
             hold_ttl_ms: orders.hold_ttl_ms,
             order_retention_ms: orders.order_retention_ms,
             idempotency_horizon_ms: orders.idempotency_horizon_ms,
-            commission_statements: self.pipeline.jobs.iter().any(|job| job == "commissions"),
+            review_timeout_ms: orders.review_timeout_ms,
+            fraud_screening: self.runs("fraud"),
+            fraud_lateness_ms: self.fraud.lateness_ms,
+            fraud_history_ms_min: self.fraud.history_ms_min,
+            fraud_decline_horizon_ms: self.fraud.decline_horizon_ms,
+            commission_statements: self.runs("commissions"),
             tenants_requiring_customers: orders.tenants_requiring_customers.iter().map(Into::into).collect(),
             topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
             ticket_key: TicketKey::new(ticket_key),
             ..Settings::default()
         }
+    }
+
+    fn runs(&self, job: &str) -> bool {
+        self.pipeline.jobs.iter().any(|name| name == job)
     }
 
     /// The key tickets are signed with; made and kept under `data_dir` where none is configured.
@@ -147,6 +162,7 @@ impl Config {
             self.log.checks(),
             self.runtime.checks(),
             self.orders.checks(),
+            self.fraud.checks(),
             self.tickets.checks(),
         ];
         checks.into_iter().flatten().flatten().next()
@@ -221,7 +237,7 @@ mod tests {
             ("[orders]\n\n[pipeline]\nworkers = 0\n", "t.toml:4: pipeline.workers must be 1 to 64"),
             (
                 "[pipeline]\njobs = [\"sells\"]\n",
-                "t.toml:2: pipeline.jobs may only name jobs that exist: sales, commissions",
+                "t.toml:2: pipeline.jobs may only name jobs that exist: sales, fraud, commissions",
             ),
             ("[orders]\nhold_ttl_ms = -1\n", "t.toml:2: orders.hold_ttl_ms must be 1 to ten years"),
             ("[tickets]\nkey = \"short\"\n", "t.toml:2: tickets.key must have at least 16 characters"),
@@ -247,5 +263,10 @@ mod tests {
         assert_eq!((settings.grace_ms, settings.hold_ttl_ms), (theirs.grace_ms, theirs.hold_ttl_ms));
         assert_eq!(settings.order_retention_ms, theirs.order_retention_ms);
         assert_eq!(settings.idempotency_horizon_ms, theirs.idempotency_horizon_ms);
+        assert_eq!(settings.review_timeout_ms, theirs.review_timeout_ms);
+        assert_eq!(settings.fraud_screening, theirs.fraud_screening);
+        assert_eq!(settings.fraud_lateness_ms, theirs.fraud_lateness_ms);
+        assert_eq!(settings.fraud_history_ms_min, theirs.fraud_history_ms_min);
+        assert_eq!(settings.fraud_decline_horizon_ms, theirs.fraud_decline_horizon_ms);
     }
 }

@@ -1,7 +1,7 @@
 //! Bounds of the settings, each component's in one list.
 
 use super::JOBS;
-use super::sections::{Log, Orders, Pipeline, Runtime, Tickets};
+use super::sections::{Fraud, Log, Orders, Pipeline, Runtime, Tickets};
 
 /// A setting out of its bounds.
 pub struct Problem {
@@ -27,7 +27,7 @@ impl Pipeline {
         let jobs = !self.jobs.is_empty() && self.jobs.iter().all(|job| JOBS.contains(&job.as_str()));
         vec![
             check("pipeline", "workers", (1..=64).contains(&self.workers), "must be 1 to 64"),
-            check("pipeline", "jobs", jobs, "may only name jobs that exist: sales, commissions"),
+            check("pipeline", "jobs", jobs, "may only name jobs that exist: sales, fraud, commissions"),
         ]
     }
 }
@@ -66,6 +66,18 @@ impl Orders {
             check("hold_ttl_ms", self.hold_ttl_ms, 1, ten_years, "must be 1 to ten years"),
             check("order_retention_ms", self.order_retention_ms, 0, ten_years, "must be 0 to ten years"),
             check("idempotency_horizon_ms", horizon_ms, 0, HORIZON_MS_MAX, "must be 0 to 300 days"),
+            check("review_timeout_ms", self.review_timeout_ms, 1, ten_years, "must be 1 to ten years"),
+        ]
+    }
+}
+
+impl Fraud {
+    pub(super) fn checks(&self) -> Checks {
+        let check = |key, ms: i64| check("fraud", key, (0..=YEAR_MS).contains(&ms), "must be 0 to one year");
+        vec![
+            check("lateness_ms", self.lateness_ms),
+            check("history_ms_min", self.history_ms_min),
+            check("decline_horizon_ms", self.decline_horizon_ms),
         ]
     }
 }

@@ -14,9 +14,10 @@ component! {
         data_dir: PathBuf = PathBuf::from("tombola-data");
         /// Worker threads. May change from one run to the next: results don't depend on it. 1 to 64.
         workers: usize = 1;
-        /// Jobs to run. `sales` is order validation and inventory: the two share one dataflow. `commissions` keeps
-        /// what partners earn of its confirmed sales.
-        jobs: Vec<String> = vec!["sales".to_owned(), "commissions".to_owned()];
+        /// Jobs to run. `sales` is order validation and inventory: the two share one dataflow. `fraud` screens its
+        /// valid orders by velocity rules; without it they pass unscreened. `commissions` keeps what partners earn
+        /// of its confirmed sales.
+        jobs: Vec<String> = ["sales", "fraud", "commissions"].map(str::to_owned).into();
     }
 }
 
@@ -61,8 +62,27 @@ component! {
         /// How long a command_id is remembered, in milliseconds of record time. The same command_id later than
         /// that is a new command.
         idempotency_horizon_ms: i64 = 86_400_000;
+        /// How long an order waits in review for a review_decision before it is refused, in milliseconds of the
+        /// pipeline's now.
+        review_timeout_ms: i64 = 86_400_000;
         /// Tenants whose customers must be registered: an order by an unknown customer is refused there.
         tenants_requiring_customers: Vec<String> = Vec::new();
+    }
+}
+
+component! {
+    /// Velocity rules: what is kept for them. All of these change decisions and are recorded with each generation.
+    pub struct Fraud {
+        /// How far behind its key's newest event time an order may come and still be counted exactly, in
+        /// milliseconds of event time. Later ones are judged and counted by what is still kept, and told as late.
+        lateness_ms: i64 = 60_000;
+        /// Least history kept of every customer, card, device, address and partner and every metric, whether
+        /// there are rules for it or not, so that a rule added later has something to start from. In
+        /// milliseconds of event time; after raising it, wait as long. 0: only what rules ask for.
+        history_ms_min: i64 = 0;
+        /// How long after its order a declined payment is counted by the order's keys, in milliseconds of
+        /// record time.
+        decline_horizon_ms: i64 = 3_600_000;
     }
 }
 

@@ -1,4 +1,5 @@
 //! The jobs, one per file: which operators, in which order, on which topics.
 
 pub mod commissions;
+pub mod fraud;
 pub mod sales;

@@ -1,18 +1,18 @@
 //! The sales job: orders in, decisions, stock and tickets out.
 //!
 //! ```text
-//!   commands.* ── dedup ── fresh ──> desk ── judged ──> book ──┐
-//!                   │ duplicates      ↑ │ early, late   ↑      │
-//!   oltp.public.* ──┼── table ────────┴─┼───────────────┘      │
-//!   undecodable ──┐ │                   │                      ├── sales ──> commissions ──┐
-//!                 └─┴───────────────────┴──────────────────────┴───────────────────────────┴──> facts, rows, dead letters
+//!   commands.* ── dedup ── fresh ──> desk ── judged ──> (fraud) ──> book ──┐
+//!                   │ duplicates      ↑ │ early, late      │ ↑      ↑      │
+//!   oltp.public.* ──┼── table ────────┴─┼──────────────────┼─┴──────┘      ├── sales ──> commissions ──┐
+//!   undecodable ──┐ │                   │                  │               │                          │
+//!                 └─┴───────────────────┴──────────────────┴───────────────┴──────────────────────────┴──> facts, rows, dead letters
 //! ```
 //!
 //! Dedup is keyed by command, the desk by order (with the reference tables on every worker), the book by
 //! tenant: a tenant's stock, limits and order lives are one sequence, so what it decides is what a single
 //! program reading the log in order would decide.
 
-use super::commissions;
+use super::{commissions, fraud};
 use connectors::decode::Input;
 use operators::book::Book;
 use operators::dedup::Dedup;
@@ -28,7 +28,7 @@ use schemas::rows::DeadLetterRow;
 use schemas::{Fact, Row};
 
 /// Input topics, in the order of their `TopicId`s. The order is part of every result: append only.
-pub const TOPICS: [&str; 7] = [
+pub const TOPICS: [&str; 8] = [
     "oltp.public.offers",
     "oltp.public.partners",
     "oltp.public.customers",
@@ -36,6 +36,7 @@ pub const TOPICS: [&str; 7] = [
     "commands.payments",
     commissions::TOPICS[0],
     commissions::TOPICS[1],
+    fraud::TOPIC,
 ];
 
 /// Order of items that have the same cause.
@@ -73,8 +74,12 @@ impl Job for Sales {
         let desk_in = flow.merge(vec![fresh, for_desk]);
         let judged = flow.stateful(Desk::new(self.settings.clone()), desk_in);
         let (answered, judged) = flow.branch(judged, |out| matches!(out, DeskOut::ToBook(_)));
-        let judged = flow.flat_map(judged, |_, out| from_desk(out));
+        let mut judged = flow.flat_map(judged, |_, out| from_desk(out));
         let answered = flow.flat_map(answered, |_, out| answer(out));
+
+        if self.settings.fraud_screening {
+            judged = fraud::wire(flow, &self.settings, judged, rows.clone());
+        }
 
         let book_in = flow.merge(vec![judged, for_book]);
         let mut booked = flow.stateful(Book::new(self.settings.clone()), book_in);
