@@ -8,6 +8,7 @@ pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod engine;
+pub mod explain;
 pub mod intake;
 pub mod jobs;
 pub mod logging;

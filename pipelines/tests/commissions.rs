@@ -10,6 +10,7 @@
 mod model;
 
 use model::{Event, Key, RateKey, Row};
+use operators::commission::tiers::commission;
 use operators::commission::{Sale, StatementKey};
 use operators::messages::{Output, TableChange};
 use operators::settings::Settings;
@@ -318,6 +319,8 @@ impl Books {
         assert_eq!(*sums, [fact.base_minor, fact.commission_minor, fact.adjustment_minor]);
         let effects: i64 = fact.causes.iter().map(|cause| cause.effect_minor).sum();
         assert_eq!(effects, fact.commission_delta_minor + fact.adjustment_delta_minor, "{fact:?}");
+        let follows = commission(fact.commission_base_minor.into(), &fact.tiers);
+        assert_eq!(follows, fact.commission_minor.into(), "a fact says what its commission follows from");
         assert!(fact.status == PeriodStatus::Closed || fact.computed_minor == fact.commission_minor);
     }
 }

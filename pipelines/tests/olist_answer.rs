@@ -10,10 +10,12 @@ mod convert;
 mod input;
 
 use clap::Parser as _;
+use connectors::embedded::Log;
 use convert::{Line, Topics};
 use pipelines::commands::Cli;
 use pipelines::config::Config;
 use pipelines::engine::{self, EngineOptions};
+use pipelines::explain::{self, Question};
 use schemas::tables::COMMISSION_STATEMENTS;
 use schemas::{ALL_TABLES, Value};
 use sinks::embedded::Reader;
@@ -182,4 +184,28 @@ fn closed_months_keep_their_figure(data: &Path, raised_in_all: i64) {
         FROM commission_statements";
     assert_eq!(numbers(dir.path(), posted), [adjustment, 0, 1]);
     assert!(adjustment > 0);
+    the_closed_month_is_explained(dir.path());
+}
+
+fn the_closed_month_is_explained(dir: &Path) {
+    let explained = |month| {
+        let question = Question { partner: "4869f7a5dfa277a7dca6462dcf3b52b2", month, tenant: Some("olist") };
+        let log = Log::open_read_only(dir).unwrap();
+        let mut accounts = explain::accounts(Reader::open(dir).unwrap(), &log, dir, question).unwrap();
+        assert_eq!(accounts.len(), 1);
+        assert!(accounts[0].adds_up);
+        accounts.remove(0)
+    };
+    let closed = explained("2017-11").reckoning.unwrap();
+    assert_eq!(
+        (closed.base_minor, closed.commission_minor, closed.computed_minor),
+        (167_090, 18_051, 19_051)
+    );
+    let slices: Vec<_> = closed.slices.iter().map(|slice| (slice.slice_minor, slice.rate_bps)).collect();
+    assert_eq!(slices, [(100_000, 1_000), (67_090, 1_200)], "the rates of its close");
+    let next = explained("2017-12");
+    let because: Vec<_> = next.deltas.iter().flat_map(|delta| &delta.fact.causes).collect();
+    let posted: Vec<_> = because.iter().filter(|cause| cause.month == "2017-11").collect();
+    assert_eq!(posted.len(), 1);
+    assert_eq!((posted[0].effect_minor, posted[0].topic.as_str()), (1_000, "oltp.public.commission_rates"));
 }

@@ -255,7 +255,8 @@ pub struct CommissionFact {
     /// By present sales and rules; of an open month it is `commission_minor`.
     pub computed_minor: i64,
     pub status: PeriodStatus,
-    /// The rules `computed_minor` follows from, where there are any.
+    /// The base and rules `commission_minor` follows from, where there are any; of a closed month, as of its close.
+    pub commission_base_minor: i64,
     pub plan: Option<Text>,
     pub valid_from: Option<Text>,
     #[serde(default)]

@@ -16,7 +16,7 @@
 //! figures. Both states are in the snapshot.
 
 use super::figures::Figure;
-use super::telling::{Changes, Statement, Why};
+use super::telling::{Changes, Reckoned, Statement, Why};
 use super::{Mark, StatementKey, Traded, mark_of_step, step_of_mark};
 use crate::cause::cause_at;
 use crate::messages::Output;
@@ -156,8 +156,11 @@ impl Statements {
             self.statements.iter().map(|(key, _)| key).filter(concerned).cloned().collect();
         keys.sort_unstable();
         for key in keys {
-            if !closed {
-                self.at_mut(&key).reopen();
+            let statement = self.at_mut(&key);
+            if closed {
+                statement.close()
+            } else {
+                statement.reopen()
             }
             self.note(&key, why.clone());
         }
@@ -208,10 +211,16 @@ impl Statement {
         effect
     }
 
+    /// It keeps its commission, and what that follows from.
+    fn close(&mut self) {
+        self.kept = Some(Reckoned { base: self.sums.base, terms: self.terms.clone() });
+    }
+
     /// It follows its figure again; what was posted elsewhere is taken back here.
     fn reopen(&mut self) {
         self.sums.adjustment -= self.computed - self.sums.commission;
         self.sums.commission = self.computed;
+        self.kept = None;
     }
 }
 

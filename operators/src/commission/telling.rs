@@ -31,8 +31,17 @@ pub struct Statement {
     pub computed: Amount,
     /// Those rules.
     pub terms: Option<Terms>,
+    /// What the commission follows from, as of the month's close.
+    pub kept: Option<Reckoned>,
     /// The sum of all deltas told.
     told: Sums,
+}
+
+/// What a commission follows from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reckoned {
+    pub base: Amount,
+    pub terms: Option<Terms>,
 }
 
 /// One thing that changed a statement.
@@ -109,7 +118,7 @@ impl Statement {
         last: &Why,
         changes: &Changes,
     ) -> CommissionFact {
-        let terms = self.terms.as_ref();
+        let Reckoned { base, terms } = self.reckoned(status);
         CommissionFact {
             tenant: key.tenant.clone(),
             partner_id: key.partner.clone(),
@@ -124,12 +133,21 @@ impl Statement {
             adjustment_minor: minor(self.sums.adjustment),
             computed_minor: minor(self.computed),
             status,
-            plan: terms.map(|terms| terms.plan.clone()),
-            valid_from: terms.map(|terms| format!("{}-01", terms.valid_from).into()),
-            tiers: terms.map(|terms| terms.tiers.clone()).unwrap_or_default(),
+            commission_base_minor: minor(base),
+            plan: terms.as_ref().map(|terms| terms.plan.clone()),
+            valid_from: terms.as_ref().map(|terms| format!("{}-01", terms.valid_from).into()),
+            tiers: terms.map(|terms| terms.tiers).unwrap_or_default(),
             causes: changes.whys.iter().map(Why::told).collect(),
             at_ms: last.at.time(),
             cause: last.cause.clone(),
+        }
+    }
+
+    /// What its commission follows from. One that came to be in a closed month has none.
+    fn reckoned(&self, status: PeriodStatus) -> Reckoned {
+        match status {
+            PeriodStatus::Open => Reckoned { base: self.sums.base, terms: self.terms.clone() },
+            PeriodStatus::Closed => self.kept.clone().unwrap_or_default(),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod config;
 pub mod dead_letters;
 pub mod demo;
 pub mod digest;
+pub mod explain;
 pub mod failure;
 pub mod output;
 pub mod place;
@@ -57,6 +58,7 @@ pub enum Command {
     Verify(verify::Verify),
     Digest(digest::Digest),
     Query(query::Query),
+    Explain(explain::Explain),
     DeadLetters(dead_letters::DeadLetters),
     Config(config::Config),
     Schemas(schemas::Schemas),
@@ -87,6 +89,7 @@ impl Cli {
             Command::Verify(command) => command.run(),
             Command::Digest(command) => command.run(),
             Command::Query(command) => command.run(),
+            Command::Explain(command) => command.run(),
             Command::DeadLetters(command) => command.run(),
             Command::Config(command) => command.run(),
             Command::Schemas(command) => command.run(),

@@ -30,7 +30,8 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 
 fn line(cells: &[String], widths: &[usize]) -> String {
     let cell = |(cell, &width): (&String, &usize)| {
-        let number = !cell.is_empty() && cell.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit());
+        let digits = cell.trim_start_matches(['-', '+']);
+        let number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || b == b',');
         if number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
     };
     let cells: Vec<String> = cells.iter().zip(widths).map(cell).collect();

@@ -168,16 +168,16 @@ prop_compose! {
     fn commission_fact()(
         (tenant, partner_id, month, currency) in (id(), id(), month(), currency()),
         (offer_kind, status) in (select(OfferKind::ALL), select(PeriodStatus::ALL)),
-        deltas in any::<[i64; 3]>(), after in any::<[i64; 4]>(),
+        deltas in any::<[i64; 3]>(), after in any::<[i64; 5]>(),
         (plan, valid_from, tiers) in (of(id()), of(id()), vec(any::<(i64, i32)>(), 0..4)),
         (causes, at_ms, cause) in (vec(commission_cause(), 0..4), time(), cause()),
     ) -> Fact {
         let [base_delta_minor, commission_delta_minor, adjustment_delta_minor] = deltas;
-        let [base_minor, commission_minor, adjustment_minor, computed_minor] = after;
+        let [base_minor, commission_minor, adjustment_minor, computed_minor, commission_base_minor] = after;
         let tiers = tiers.into_iter().map(|(floor_minor, rate_bps)| Tier { floor_minor, rate_bps }).collect();
         Fact::Commission(Box::new(CommissionFact {
             tenant, partner_id, month, currency, offer_kind, base_delta_minor, commission_delta_minor,
-            adjustment_delta_minor, base_minor, commission_minor, adjustment_minor, computed_minor, status, plan,
+            adjustment_delta_minor, base_minor, commission_minor, adjustment_minor, computed_minor, status, commission_base_minor, plan,
             valid_from, tiers, causes, at_ms, cause,
         }))
     }
