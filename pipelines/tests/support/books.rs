@@ -4,7 +4,7 @@
 //! were cut and is left out where two directories are compared; within one it must never go back.
 
 use connectors::embedded::{Log, StoredRecord};
-use schemas::facts::{Fact, OrderEvent};
+use schemas::facts::{Fact, OrderEvent, StockAccount};
 use schemas::{ALL_TABLES, Command, Decoder, SchemaIds, Value};
 use sinks::embedded::Reader;
 use std::collections::{BTreeMap, BTreeSet};
@@ -152,8 +152,28 @@ pub fn assert_balanced(dir: &Path) {
          FROM stock s WHERE orders_sold > s.sold",
     );
     assert!(bad.is_empty(), "orders confirmed exceed what the ledger sold: {bad:?}");
+    assert_movements_follow(dir);
     let none = rows(dir, "SELECT 1 FROM stock LIMIT 1");
     assert!(!none.is_empty(), "there is stock to check");
+}
+
+/// Asserts that the stock facts, read in the order of the log, are one movement after the other: each says
+/// the balances of the one before it, moved by its quantity.
+pub fn assert_movements_follow(dir: &Path) {
+    let mut balances: BTreeMap<(String, String), [i64; 3]> = BTreeMap::new();
+    for fact in facts(dir) {
+        let Fact::Stock(fact) = fact else { continue };
+        let before = balances.entry((fact.tenant.to_string(), fact.offer_id.to_string())).or_default();
+        let after = [fact.available, fact.held, fact.sold];
+        for (n, account) in
+            [StockAccount::Available, StockAccount::Held, StockAccount::Sold].iter().enumerate()
+        {
+            let moved = [fact.debit, fact.credit].contains(account);
+            let wanted = if moved { fact.quantity } else { 0 };
+            assert_eq!((after[n] - before[n]).abs(), wanted, "{account:?} after {before:?}: {fact:?}");
+        }
+        *before = after;
+    }
 }
 
 /// Where a record lies: topic, partition, offset.

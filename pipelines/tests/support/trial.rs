@@ -34,6 +34,7 @@ impl Scenario {
         books::assert_balanced(undisturbed.path());
         let wanted = books::outcome(undisturbed.path());
         assert!(wanted.facts_count() as u64 > orders, "the workload leads to decisions");
+        assert!(wanted.statements.values().any(|[_, commission, _]| *commission != 0), "and to commissions");
         Scenario { seed, dice, log, wanted, took }
     }
 

@@ -1,5 +1,6 @@
 //! A log full of trouble, from a seed: little stock, holds that expire, payments that come late or early,
-//! orders before their offers, duplicates, conflicts, restocks, shrinks, refunds and bytes that mean nothing.
+//! orders before their offers, duplicates, conflicts, restocks, shrinks, refunds, rates that change in
+//! hindsight, a month that is closed, and bytes that mean nothing.
 //!
 //! Several records often share a millisecond, several partitions a topic, so that ties and alignment matter.
 //! The stream ends in the middle of things: with holds, graces and timers pending.
@@ -9,7 +10,10 @@ use pipelines::demo::random::Dice;
 use pipelines::demo::record::Body;
 use schemas::commands::{CancelOrder, PaymentCaptured, PaymentDeclined, PlaceOrder, RefundOrder};
 use schemas::debezium::Op;
-use schemas::reference::{Customer, Offer, OfferKind, OfferStatus, Partner, Standing};
+use schemas::reference::{
+    CommissionPeriod, CommissionRate, Customer, Offer, OfferKind, OfferStatus, Partner, PeriodStatus,
+    Standing,
+};
 use schemas::{Command, Reference, SchemaIds, Text};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -79,6 +83,9 @@ impl Plan {
                 status,
                 plan: "standard".into(),
             };
+            for floor in [0, 20_000] {
+                self.change(START_MS, Op::Read, None, rate(tenant, floor, 500));
+            }
             for partner in [partner("good", Standing::Active), partner("bad", Standing::Suspended)] {
                 self.change(START_MS, Op::Read, None, Reference::Partner(Box::new(partner)));
             }
@@ -193,6 +200,16 @@ impl Plan {
             let after = Reference::Offer(Box::new(after.clone()));
             self.change(at_ms, Op::Update, Some(&before), after);
         }
+        if number.is_multiple_of(37) {
+            let rate_bps = 100 + self.dice.below(900) as i32;
+            let (tenant, floor) = (self.dice.index(TENANTS), [0, 20_000][self.dice.index(2)]);
+            self.change(at_ms, Op::Update, None, rate(tenant, floor, rate_bps));
+        }
+        if number == 150 {
+            let (tenant, month, status) = (tenant_id(1), "2023-11".into(), PeriodStatus::Closed);
+            let closed = CommissionPeriod { tenant, month, status };
+            self.change(at_ms, Op::Create, None, Reference::CommissionPeriod(Box::new(closed)));
+        }
         if number.is_multiple_of(29) {
             self.say(at_ms, Body::Garbage(format!("no record at all, number {number}").into_bytes()));
         }
@@ -203,6 +220,23 @@ fn tenant_id(tenant: usize) -> Text {
     format!("tenant-{tenant}").into()
 }
 
+/// A tier of the one plan, for the month the workload lies in.
+fn rate(tenant: usize, tier_floor_minor: i64, rate_bps: i32) -> Reference {
+    Reference::CommissionRate(Box::new(CommissionRate {
+        tenant: tenant_id(tenant),
+        plan: "standard".into(),
+        offer_kind: kind(tenant),
+        currency: "EUR".into(),
+        tier_floor_minor,
+        rate_bps,
+        valid_from: "2023-11-01".into(),
+    }))
+}
+
+fn kind(tenant: usize) -> OfferKind {
+    if tenant == 0 { OfferKind::Ticket } else { OfferKind::Voucher }
+}
+
 fn tenant_number(tenant: &str) -> usize {
     tenant.trim_start_matches("tenant-").parse().expect("tenants are numbered")
 }
@@ -211,7 +245,7 @@ fn offer(tenant: usize, id: &str, stock_total: i64) -> Offer {
     Offer {
         tenant: tenant_id(tenant),
         offer_id: id.into(),
-        kind: if tenant == 0 { OfferKind::Ticket } else { OfferKind::Voucher },
+        kind: kind(tenant),
         price_minor: 500 + stock_total,
         currency: "EUR".into(),
         stock_total,
