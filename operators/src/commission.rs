@@ -32,6 +32,8 @@ pub mod figures;
 pub mod intake;
 pub mod statements;
 mod telling;
+#[cfg(test)]
+mod tests;
 pub mod tiers;
 
 use runtime::relation::{Amount, Step};
