@@ -140,7 +140,6 @@ impl Config {
             tenants_requiring_customers: orders.tenants_requiring_customers.iter().map(Into::into).collect(),
             topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
             ticket_key: TicketKey::new(ticket_key),
-            ..Settings::default()
         }
     }
 
