@@ -42,6 +42,12 @@ pub struct ReasonLabels {
     pub reason: &'static str,
 }
 
+/// Of one action of velocity rules.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ActionLabels {
+    pub action: &'static str,
+}
+
 /// A gauge of seconds.
 pub type Seconds = Gauge<f64, AtomicU64>;
 
@@ -52,6 +58,8 @@ pub struct Metrics {
     pub records_out: Family<TopicLabels, Counter>,
     pub refusals: Family<ReasonLabels, Counter>,
     pub dead_letters: Counter,
+    pub fraud_alerts: Family<ActionLabels, Counter>,
+    pub late_orders: Counter,
     pub epoch_minted: Gauge,
     pub epoch_bound: Gauge,
     pub epoch_committed: Gauge,
@@ -73,6 +81,12 @@ impl Metrics {
             self.refusals.clone(),
         );
         r.register("dead_letters", "Records nothing could be done with", self.dead_letters.clone());
+        r.register("fraud_alerts", "Velocity rules that fired, by their action", self.fraud_alerts.clone());
+        r.register(
+            "late_orders",
+            "Orders that came later than velocity allows: judged by what was still kept",
+            self.late_orders.clone(),
+        );
         r.register("epoch_minted", "Last epoch minted", self.epoch_minted.clone());
         r.register("epoch_bound", "Last epoch whose binding is durable", self.epoch_bound.clone());
         r.register(

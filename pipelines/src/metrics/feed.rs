@@ -3,7 +3,7 @@
 //! Facts are counted when they are committed, so a replay after a crash doesn't count them twice; what was
 //! committed by an earlier process is not counted by this one.
 
-use super::{JobLabels, Metrics, ReasonLabels, TopicLabels};
+use super::{ActionLabels, JobLabels, Metrics, ReasonLabels, TopicLabels};
 use operators::messages::Output;
 use runtime::Epoch;
 use runtime::shared::Shared;
@@ -57,6 +57,8 @@ struct Counts {
     topics: BTreeMap<&'static str, u64>,
     reasons: BTreeMap<&'static str, u64>,
     dead_letters: u64,
+    alerts: BTreeMap<&'static str, u64>,
+    late_orders: u64,
 }
 
 impl Counts {
@@ -70,6 +72,10 @@ impl Counts {
                 }
             }
             Fact::DeadLetter(_) => self.dead_letters += 1,
+            Fact::Fraud(fraud) => match fraud.action {
+                Some(action) => *self.alerts.entry(action.as_str()).or_default() += 1,
+                None => self.late_orders += 1,
+            },
             _ => {}
         }
     }
@@ -82,6 +88,10 @@ impl Counts {
             metrics.refusals.get_or_create(&ReasonLabels { job: JOB, reason }).inc_by(count);
         }
         metrics.dead_letters.inc_by(self.dead_letters);
+        for (action, count) in self.alerts {
+            metrics.fraud_alerts.get_or_create(&ActionLabels { action }).inc_by(count);
+        }
+        metrics.late_orders.inc_by(self.late_orders);
     }
 }
 
