@@ -56,7 +56,8 @@ pub struct Pace {
     pub epoch_ms: i64,
     pub idle_epoch_ms: i64,
     pub epochs_in_flight_max: u64,
-    pub snapshot_every_ms: i64,
+    /// Absent where nothing takes snapshots: operators then write none.
+    pub snapshot_every_ms: Option<i64>,
     /// Stop once the log as it is has been taken; `now` then never leaves record time.
     pub until_drained: bool,
     /// Records of one partition that fill its share of an epoch.
@@ -245,7 +246,7 @@ impl Mint {
             return Decision::WaitForReport;
         }
         self.last_minted = true;
-        Decision::Mint { now, bound: Some(self.bound), snapshot: true }
+        Decision::Mint { now, bound: Some(self.bound), snapshot: self.pace.snapshot_every_ms.is_some() }
     }
 
     fn decide_behind(&mut self, clock: Millis) -> Decision {
@@ -292,6 +293,7 @@ impl Mint {
     }
 
     fn snapshot_due(&self, clock: Millis) -> bool {
-        self.snapshot_pending.is_none() && clock - self.snapshot_at >= self.pace.snapshot_every_ms
+        let due = self.pace.snapshot_every_ms.is_some_and(|every| clock - self.snapshot_at >= every);
+        due && self.snapshot_pending.is_none()
     }
 }

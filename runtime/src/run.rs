@@ -369,7 +369,7 @@ impl<J: Job, R: LogReader<Record = J::Record>> Wiring<J, R> {
             epoch_ms: options.epoch_ms,
             idle_epoch_ms: options.idle_epoch_ms,
             epochs_in_flight_max: options.epochs_in_flight_max,
-            snapshot_every_ms: options.snapshot_every_ms,
+            snapshot_every_ms: self.snapshots.as_ref().map(|_| options.snapshot_every_ms),
             until_drained: options.until_drained,
             share_records: options.epoch_records_max,
         };
