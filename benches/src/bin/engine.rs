@@ -105,7 +105,8 @@ fn engine(entries: &[Entry], workers: usize) -> (Tally, Duration) {
     for (place, claim, class, raw) in entries {
         log.append(*place, [(*claim, *class, raw.clone())]);
     }
-    let mut settings = Settings { hold_ttl_ms: HOLD_TTL_MS, commission_statements: false, ..Settings::default() };
+    let mut settings =
+        Settings { hold_ttl_ms: HOLD_TTL_MS, commission_statements: false, ..Settings::default() };
     settings.topics = pipelines::jobs::sales::TOPICS.iter().map(|&topic| topic.to_owned()).collect();
     settings.ticket_key = TicketKey::new(b"a benchmark's key".as_slice());
     let mut bindings = MemoryBindings::default();
