@@ -28,7 +28,7 @@ fn decide(until_drained: bool, partitions: &[&str]) -> Decision {
         epoch_ms: 10,
         idle_epoch_ms: 100,
         epochs_in_flight_max: 4,
-        snapshot_every_ms: 1_000_000,
+        snapshot_every_ms: Some(1_000_000),
         until_drained,
         share_records: 10,
     };
@@ -68,7 +68,7 @@ fn what_came_too_late_for_a_bound_is_taken_at_that_bound() {
         epoch_ms: 10,
         idle_epoch_ms: 100,
         epochs_in_flight_max: 4,
-        snapshot_every_ms: 1_000_000,
+        snapshot_every_ms: Some(1_000_000),
         until_drained: true,
         share_records: 10,
     };
