@@ -281,7 +281,7 @@ fn a_row_changed_by_hand_is_found_and_named() {
 
 #[test]
 fn a_producer_on_a_full_disk_says_what_is_in_and_the_rest_can_be_sent_later() {
-    let Some(disk) = SmallDisk::mount(1_500) else {
+    let Some(disk) = SmallDisk::mount(450) else {
         eprintln!("skipped: mounting a small file system needs rights this user doesn't have");
         return;
     };
