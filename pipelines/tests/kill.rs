@@ -26,7 +26,11 @@ fn kill_at_random_moments(seed: u64, orders: u64, kills: usize) -> usize {
     let mut scenario = Scenario::new(seed, orders);
     let mut dir = scenario.directory();
     let mut hits = 0;
-    for _ in 0..kills {
+    // How often a kill comes too late depends on the machine; how many must hit doesn't.
+    for _ in 0..kills * 8 {
+        if hits == kills {
+            break;
+        }
         if scenario.run_and_kill(dir.path()) {
             hits += 1;
         } else {
@@ -68,8 +72,8 @@ fn shuffled_points(dice: &mut Dice, nth_max: u64) -> Vec<(&'static str, u64)> {
 
 #[test]
 fn a_few_kills_change_nothing() {
-    let hits = kill_at_random_moments(1, 300, 4);
-    assert!(hits >= 1, "{hits} of 4 kills hit");
+    let hits = kill_at_random_moments(1, 300, 2);
+    assert_eq!(hits, 2, "kills that hit a running pipeline");
 }
 
 #[test]
@@ -81,9 +85,8 @@ fn a_kill_at_each_durable_step_changes_nothing() {
 #[test]
 #[ignore = "long: run by scripts/test"]
 fn many_kills_at_random_moments_change_nothing() {
-    let hits: usize = (10..13).map(|seed| kill_at_random_moments(seed, 700, 10)).sum();
-    eprintln!("{hits} of 30 kills hit a running pipeline");
-    assert!(hits >= 15, "{hits} of 30 kills hit");
+    let hits: usize = (10..13).map(|seed| kill_at_random_moments(seed, 700, 7)).sum();
+    assert_eq!(hits, 21, "kills that hit a running pipeline");
 }
 
 #[test]
