@@ -60,7 +60,7 @@ fn is_unlocked(dir: &Path) -> bool {
 /// Stops a process at a moment at which it holds no lock of the files.
 fn freeze(running: &mut Running, dir: &Path) {
     until("it can be stopped between two writes", || {
-        running.signal("STOP");
+        running.stop();
         let unlocked = is_unlocked(dir);
         if !unlocked {
             running.signal("CONT");

@@ -91,6 +91,16 @@ impl Running {
         assert!(status.expect("kill can be called").success(), "{name} reaches the process");
     }
 
+    /// SIGSTOP, waited for: `kill` comes back before the threads have stopped, and one may still take a lock.
+    pub fn stop(&mut self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.pid());
+        while !std::fs::read_dir(&tasks).expect("it has tasks").flatten().all(|task| is_stopped(&task.path()))
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Waits for its end; a panic where it is stuck.
     pub fn wait(mut self) -> Ended {
         while self.runs() {
@@ -106,6 +116,12 @@ impl Running {
         let child = self.child.take().expect("it is waited for once");
         Ended::of(child.wait_with_output().expect("a child's output can be read"))
     }
+}
+
+/// Whether a thread is stopped or gone: its state is what follows its name, which is in parentheses.
+fn is_stopped(task: &Path) -> bool {
+    let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_none_or(|rest| matches!(rest.trim().chars().next(), None | Some('T' | 'Z')))
 }
 
 impl Drop for Running {
