@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use timely::scheduling::activate::SyncActivator;
 
@@ -48,7 +49,7 @@ pub struct Wakers {
 }
 
 /// The committer's entry, and its threads.
-pub type Started<I> = (Sender<Part<I>>, Vec<std::thread::JoinHandle<()>>);
+pub type Started<I> = (Sender<Part<I>>, Vec<JoinHandle<()>>);
 
 impl Wakers {
     /// Registers an operator.
@@ -109,7 +110,7 @@ pub fn start<I: Send + 'static>(
     let (mut send, mut receive) = channel::<Run<I>>();
     let first = send;
     let on = Arc::clone(shared);
-    threads.push(std::thread::spawn(move || gather(workers, resume, &gathered, &first, &on)));
+    threads.push(named("gather", move || gather(workers, resume, &gathered, &first, &on))?);
     for mut sink in sinks {
         let committed = sink.committed()?;
         let (next, following) = channel();
@@ -117,11 +118,22 @@ pub fn start<I: Send + 'static>(
         let stage =
             Stage { sink, committed, shared: Arc::clone(shared), written: Instant::now(), unwritten: None };
         let input = std::mem::replace(&mut receive, following);
-        threads.push(std::thread::spawn(move || stage.run(&input, &send)));
+        let name = stage.sink.name();
+        threads.push(named(name, move || stage.run(&input, &send))?);
     }
     let (on, wakers) = (Arc::clone(shared), Arc::clone(wakers));
-    threads.push(std::thread::spawn(move || publish(&receive, &on, &wakers)));
+    threads.push(named("publish", move || publish(&receive, &on, &wakers))?);
     Ok((parts, threads))
+}
+
+/// A thread whose name tells operators and profilers what it does.
+fn named(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, SinkError> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(work);
+    thread.map_err(|error| SinkError::Stop {
+        sink: name,
+        problem: format!("its thread can't be started: {error}"),
+        remedy: "raise the limit of threads and start again".into(),
+    })
 }
 
 /// Puts parts together: an epoch is whole when every worker's part of it is here.

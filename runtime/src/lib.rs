@@ -4,6 +4,7 @@
 //! sinks; it gives back one answer, whatever the number of workers, however often it was killed.
 
 pub mod bindings;
+mod cells;
 pub mod committer;
 pub mod dataflow;
 pub mod digest;

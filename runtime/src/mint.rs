@@ -23,6 +23,11 @@ use std::collections::BTreeMap;
 /// Rungs reported per partition: epochs that may be minted ahead of the next report.
 pub const RUNGS_MAX: usize = 8;
 
+/// Epochs that the operators may be handling at once. Every operator handles whatever has reached it before the
+/// next one gets its turn: with many epochs at once the sinks would have nothing to do until the last
+/// operator is reached, and then the operators nothing while the sinks catch up.
+const COMPUTING_MAX: u64 = 2;
+
 /// What is known of one partition, as its worker last said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionStatus {
@@ -94,6 +99,7 @@ pub struct Mint {
     statuses: BTreeMap<usize, Status>,
     minted: Epoch,
     decided: Epoch,
+    computed: Epoch,
     now: Millis,
     bound: Millis,
     minted_at: Millis,
@@ -112,6 +118,7 @@ impl Mint {
             statuses: BTreeMap::new(),
             minted: last,
             decided: last,
+            computed: last,
             now,
             bound: now,
             minted_at: 0,
@@ -148,6 +155,14 @@ impl Mint {
     /// Takes credit: everything up to `decided` is delivered.
     pub fn decided(&mut self, decided: Epoch) {
         self.decided = self.decided.max(decided);
+        self.computed = self.computed.max(decided);
+    }
+
+    /// Takes credit: the operators have handled everything up to `computed`. Whether that is news.
+    pub fn computed(&mut self, computed: Epoch) -> bool {
+        let news = computed > self.computed;
+        self.computed = self.computed.max(computed);
+        news
     }
 
     /// The snapshot asked for last is complete (or given up): the next may follow.
@@ -162,9 +177,10 @@ impl Mint {
         self.stopping = true;
     }
 
-    /// Whether fewer epochs are in flight than may be.
+    /// Whether fewer epochs are in flight, and fewer of them still in the operators, than may be.
     pub fn has_credit(&self) -> bool {
-        self.minted.0.saturating_sub(self.decided.0) < self.pace.epochs_in_flight_max
+        let since = |epoch: Epoch| self.minted.0.saturating_sub(epoch.0);
+        since(self.decided) < self.pace.epochs_in_flight_max && since(self.computed) < COMPUTING_MAX
     }
 
     /// Decides what to do at `clock`, and remembers it.

@@ -14,8 +14,9 @@ use crate::dataflow::bind::{self, BindPlan};
 use crate::dataflow::close::{self, ClosePlan};
 use crate::dataflow::flow::{Flow, Restored};
 use crate::dataflow::mint_op::{self, MintCell, MintPlan, Recorded};
+use crate::dataflow::sink_op::{self, SinkPlan};
 use crate::dataflow::source_op::{self, SourcePlan};
-use crate::dataflow::{Messages, sink_op, snapshot_op};
+use crate::dataflow::{Messages, snapshot_op};
 use crate::feed;
 use crate::mint::{Mint, Pace};
 use crate::shared::Shared;
@@ -336,9 +337,13 @@ impl<J: Job, R: LogReader<Record = J::Record>> Wiring<J, R> {
             let changelog = scope.concatenate(flow.changelogs);
             let snapshots = self.snapshots.as_ref().map(|snapshots| locked(snapshots).clone());
             let files = snapshot_op::snapshot(scope, changelog, ticks.clone(), snapshots.clone());
-            let parts = locked(&self.parts).clone().expect("taken only after all have built");
-            let decided =
-                sink_op::sink(scope, items, ticks, bound, parts, Arc::clone(&self.shared), &self.wakers);
+            let plan = SinkPlan {
+                committer: locked(&self.parts).clone().expect("taken only after all have built"),
+                shared: Arc::clone(&self.shared),
+                wakers: Arc::clone(&self.wakers),
+                mint: cell.clone(),
+            };
+            let decided = sink_op::sink(scope, items, ticks, bound, plan);
             let close_plan = cell.map(|cell| ClosePlan {
                 cell,
                 snapshots,

@@ -10,10 +10,11 @@
 //! A snapshot is the set of keys that changed since the one before, as of `freeze`; the values of
 //! newer snapshots win over older ones. Timers and indexes are never stored: they follow from state.
 
-use hashbrown::{Equivalent, HashMap};
+use crate::cells::{Cells, Place};
+use hashbrown::Equivalent;
 use rustc_hash::FxBuildHasher;
 use serde::{Serialize, de::DeserializeOwned};
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 
 /// One changed key of one state: what a snapshot file holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -71,16 +72,18 @@ pub struct KeyedState<K, V> {
     name: &'static str,
     replicated: bool,
     slot: fn(&K) -> u8,
-    map: HashMap<K, Cell<V>, FxBuildHasher>,
+    cells: Cells<Cell<K, V>>,
     live: usize,
     round: u32,
-    dirty: Vec<K>,
-    frozen: Vec<K>,
+    /// Cells changed in this round, and those of the round that is being written.
+    dirty: Vec<Place>,
+    frozen: Vec<Place>,
     /// Old values of frozen keys that were changed before they were written.
     copied: Vec<StateEntry>,
 }
 
-struct Cell<V> {
+struct Cell<K, V> {
+    key: K,
     /// Absent: removed, and kept until the snapshot has heard of it.
     value: Option<V>,
     /// Round in which it was last changed; 0 when the snapshot has it.
@@ -98,7 +101,7 @@ where
             name,
             replicated: false,
             slot,
-            map: HashMap::default(),
+            cells: Cells::default(),
             live: 0,
             round: 1,
             dirty: Vec::new(),
@@ -112,9 +115,13 @@ where
         KeyedState { replicated: true, ..Self::new(name, slot) }
     }
 
+    fn find<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<Place> {
+        self.cells.find(hash(key), |cell| key.equivalent(&cell.key))
+    }
+
     /// The value of a key, which may be given in any form equivalent to it (borrowed parts, say).
     pub fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<&V> {
-        self.map.get(key).and_then(|cell| cell.value.as_ref())
+        self.find(key).and_then(|place| self.cells.at(place).value.as_ref())
     }
 
     /// Whether a key is held.
@@ -124,22 +131,22 @@ where
 
     /// The value of a key, to change it: the key counts as changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let frozen_round = self.round - 1;
-        let cell = self.map.get_mut(key)?;
-        cell.value.as_ref()?;
-        if cell.changed != self.round {
-            if cell.changed == frozen_round && frozen_round != 0 {
-                self.copied.push(encode(self.slot, key, cell.value.as_ref()));
-            }
-            cell.changed = self.round;
-            self.dirty.push(key.clone());
-        }
-        cell.value.as_mut()
+        let place = self.find(key)?;
+        self.cells.at(place).value.as_ref()?;
+        self.touch(place).value.as_mut()
     }
 
     /// Sets a key's value.
     pub fn insert(&mut self, key: K, value: V) {
-        self.put(key, Some(value));
+        match self.find(&key) {
+            Some(place) => drop(self.put(place, Some(value))),
+            None => {
+                self.live += 1;
+                let cell = Cell { value: Some(value), changed: self.round, key };
+                let place = self.cells.insert(hash(&cell.key), cell);
+                self.dirty.push(place);
+            }
+        }
     }
 
     /// The value of a key, set to `default()` first where there is none.
@@ -152,41 +159,55 @@ where
 
     /// Removes a key; the value it had.
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        if self.contains(key) { self.put(key.clone(), None) } else { None }
+        let place = self.find(key)?;
+        self.cells.at(place).value.as_ref()?;
+        self.put(place, None)
     }
 
-    fn put(&mut self, key: K, value: Option<V>) -> Option<V> {
-        let (round, frozen_round) = (self.round, self.round - 1);
-        let cell = self.map.entry(key.clone()).or_insert(Cell { value: None, changed: 0 });
-        if cell.changed != round {
+    fn put(&mut self, place: Place, value: Option<V>) -> Option<V> {
+        let is = value.is_some();
+        let old = std::mem::replace(&mut self.touch(place).value, value);
+        self.live = self.live + usize::from(is) - usize::from(old.is_some());
+        old
+    }
+
+    /// A cell that is about to change: what a snapshot in progress has yet to write of it is copied.
+    fn touch(&mut self, place: Place) -> &mut Cell<K, V> {
+        let frozen_round = self.round - 1;
+        let cell = self.cells.at_mut(place);
+        if cell.changed != self.round {
             if cell.changed == frozen_round && frozen_round != 0 {
-                self.copied.push(encode(self.slot, &key, cell.value.as_ref()));
+                self.copied.push(encode(self.slot, &cell.key, cell.value.as_ref()));
             }
-            cell.changed = round;
-            self.dirty.push(key);
+            cell.changed = self.round;
+            self.dirty.push(place);
         }
-        self.live = self.live + usize::from(value.is_some()) - usize::from(cell.value.is_some());
-        std::mem::replace(&mut cell.value, value)
+        cell
     }
 
     /// Every key and value, in no particular order: never let it reach an output.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.map.iter().filter_map(|(k, cell)| cell.value.as_ref().map(|v| (k, v)))
+        self.cells.iter().filter_map(|cell| cell.value.as_ref().map(|value| (&cell.key, value)))
     }
 
     /// Writes one frozen key that is still as it was at the freeze, and forgets it if it was removed.
-    fn write_one(&mut self, key: &K, out: &mut Vec<StateEntry>) {
+    fn write_one(&mut self, place: Place, out: &mut Vec<StateEntry>) {
         let frozen_round = self.round - 1;
-        let Some(cell) = self.map.get_mut(key) else { return };
+        let cell = self.cells.at_mut(place);
         if cell.changed != frozen_round {
             return; // changed since: its old value is among the copied
         }
         cell.changed = 0;
-        out.push(encode(self.slot, key, cell.value.as_ref()));
+        out.push(encode(self.slot, &cell.key, cell.value.as_ref()));
         if cell.value.is_none() {
-            self.map.remove(key);
+            let hash = hash(&cell.key);
+            self.cells.give_up(hash, place);
         }
     }
+}
+
+fn hash<Q: Hash + ?Sized>(key: &Q) -> u64 {
+    FxBuildHasher.hash_one(key)
 }
 
 fn encode<K: Serialize, V: Serialize>(slot: fn(&K) -> u8, key: &K, value: Option<&V>) -> StateEntry {
@@ -220,8 +241,8 @@ where
     fn write_slice(&mut self, budget: usize, out: &mut Vec<StateEntry>) -> bool {
         out.append(&mut self.copied);
         for _ in 0..budget {
-            let Some(key) = self.frozen.pop() else { return true };
-            self.write_one(&key, out);
+            let Some(place) = self.frozen.pop() else { return true };
+            self.write_one(place, out);
         }
         self.frozen.is_empty()
     }
@@ -230,12 +251,19 @@ where
         let err = |source| DecodeError { state: self.name, source };
         let key: K = postcard::from_bytes(&entry.key).map_err(err)?;
         let value = entry.value.as_deref().map(postcard::from_bytes).transpose().map_err(err)?;
-        let old = match value {
-            Some(v) => self.map.insert(key, Cell { value: Some(v), changed: 0 }),
-            None => self.map.remove(&key),
-        };
-        let had = old.is_some_and(|cell| cell.value.is_some());
-        self.live = self.live + usize::from(entry.value.is_some()) - usize::from(had);
+        match (self.find(&key), value) {
+            (Some(place), Some(value)) => self.cells.at_mut(place).value = Some(value),
+            (Some(place), None) => {
+                self.cells.at_mut(place).value = None;
+                self.cells.give_up(hash(&key), place);
+                self.live -= 1;
+            }
+            (None, Some(value)) => {
+                self.cells.insert(hash(&key), Cell { value: Some(value), changed: 0, key });
+                self.live += 1;
+            }
+            (None, None) => {}
+        }
         Ok(())
     }
 

@@ -37,6 +37,14 @@ pub struct MintCell {
 }
 
 impl MintCell {
+    /// The operators have handled everything below `frontier`.
+    pub fn credit_computed(&mut self, frontier: Option<EpochTs>) {
+        let through = frontier.map_or(self.mint.minted(), |next| Epoch(next.saturating_sub(1)));
+        if self.mint.computed(through) {
+            self.wake();
+        }
+    }
+
     /// Lets the mint look again.
     pub fn wake(&self) {
         if let Some(activator) = &self.activator {

@@ -4,12 +4,15 @@
 //! (frontier of bind's output). Its capability is dropped when the decided frontier has reached it, so
 //! the frontier of this operator's output is the decided frontier, in every process.
 
+use super::mint_op::MintCell;
 use super::{Tick, passed};
 use crate::committer::{Part, Wakers};
 use crate::shared::Shared;
 use crate::sink::Item;
 use crate::types::{Epoch, EpochTs};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
@@ -18,16 +21,24 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, StreamVec};
 
+/// What the sink operator needs to know of the run.
+pub struct SinkPlan<I> {
+    pub committer: Sender<Part<I>>,
+    pub shared: Arc<Shared>,
+    pub wakers: Arc<Wakers>,
+    /// There on worker 0 only: it learns how far the operators have come.
+    pub mint: Option<Rc<RefCell<MintCell>>>,
+}
+
 /// Builds the operator; its output carries no data.
 pub fn sink<'s, I: Clone + Send + 'static>(
     scope: Scope<'s, EpochTs>,
     items: StreamVec<'s, EpochTs, Item<I>>,
     ticks: StreamVec<'s, EpochTs, Tick>,
     bound: StreamVec<'s, EpochTs, ()>,
-    committer: Sender<Part<I>>,
-    shared: Arc<Shared>,
-    wakers: &Wakers,
+    plan: SinkPlan<I>,
 ) -> StreamVec<'s, EpochTs, ()> {
+    let SinkPlan { committer, shared, wakers, mint } = plan;
     let mut builder = OperatorBuilder::new("sink".into(), scope);
     let (_output, stream) = builder.new_output::<Vec<()>>();
     let mut items = builder.new_input(items, Pipeline);
@@ -49,6 +60,9 @@ pub fn sink<'s, I: Clone + Send + 'static>(
                 }
             });
             bound.for_each(|_, data| data.clear());
+            if let Some(mint) = &mint {
+                mint.borrow_mut().credit_computed(frontiers[0].frontier().first().copied());
+            }
             while let Some(entry) =
                 begun.first_entry().filter(|e| frontiers.iter().all(|f| passed(f, *e.key())))
             {
