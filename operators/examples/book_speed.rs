@@ -6,7 +6,7 @@ use operators::book::Book;
 use operators::ledger::{AccountId, Ledger, Overdraft, PendingId, Transfer, Unit};
 use operators::messages::{BookIn, CommandMsg, Output, TableChange};
 use operators::settings::Settings;
-use runtime::{At, Class, Ctx, Envelope, Epoch, Offset, Operator, PartitionId, Position, TopicId};
+use runtime::{At, Class, Ctx, Entries, Envelope, Epoch, Offset, Operator, PartitionId, Position, TopicId};
 use schemas::commands::{PaymentCaptured, PlaceOrder};
 use schemas::reference::{Offer, OfferKind, OfferStatus};
 use schemas::{Command, Reference};
@@ -99,10 +99,10 @@ fn restore(book: &mut Book, settings: Settings, orders: usize) {
         .states()
         .into_iter()
         .map(|state| {
-            let mut entries = Vec::new();
+            let mut entries = Entries::default();
             state.freeze();
             while !state.write_slice(1024, &mut entries) {}
-            entries
+            entries.unpack().expect("just written")
         })
         .collect();
     report("snapshot: an order", started, orders);

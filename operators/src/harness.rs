@@ -10,7 +10,7 @@
 //! that gives one answer here however epochs are cut, at any number of workers, and through snapshots
 //! taken in slices and restored anywhere, gives it there.
 
-use runtime::{At, Ctx, Envelope, Epoch, Millis, Operator, Route, SLOTS, StateEntry, slot_of};
+use runtime::{At, Ctx, Entries, Envelope, Epoch, Millis, Operator, Route, SLOTS, StateEntry, slot_of};
 use std::collections::BTreeMap;
 
 /// Everything a snapshot store holds of one operator: the newest value of each key, by state.
@@ -89,9 +89,10 @@ impl<O: Operator<In: Clone>> Harness<O> {
         let mut complete = true;
         for (worker, operator) in self.workers.iter_mut().enumerate() {
             for (index, state) in operator.states().into_iter().enumerate() {
-                let mut entries = Vec::new();
+                let mut entries = Entries::default();
                 complete &= state.write_slice(budget, &mut entries);
                 if worker == 0 || !state.replicated() {
+                    let entries = entries.unpack().expect("just written");
                     self.saved.extend(entries.into_iter().map(|e| ((index, e.slot, e.key), e.value)));
                 }
             }

@@ -12,7 +12,7 @@
 
 use operators::ledger::{AccountId, Ledger, Overdraft, PendingId, Refusal, Transfer, Unit};
 use proptest::prelude::*;
-use runtime::{State, StateEntry};
+use runtime::{Entries, State, StateEntry};
 use std::collections::BTreeMap;
 
 const HOME: u64 = 7 << 56;
@@ -138,10 +138,10 @@ fn check(script: &str) {
 
 fn entries(ledger: &mut Ledger) -> Vec<Vec<StateEntry>> {
     let dump = |state: &mut dyn State| {
-        let mut out = Vec::new();
+        let mut out = Entries::default();
         state.freeze();
         while !state.write_slice(3, &mut out) {}
-        out
+        out.unpack().unwrap()
     };
     ledger.states().into_iter().map(dump).collect()
 }

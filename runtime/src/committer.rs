@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use timely::scheduling::activate::SyncActivator;
 
 /// Items of one run of epochs handed to a sink at once, about.
-const RUN_ITEMS_MAX: usize = 100_000;
+const RUN_ITEMS_MAX: usize = 20_000;
 /// How long progress over empty epochs may stay unwritten.
 const EMPTY_PROGRESS: Duration = Duration::from_secs(1);
 
@@ -145,22 +145,14 @@ fn gather<I>(
     shared: &Shared,
 ) {
     let mut next = resume.next();
-    let mut waiting: BTreeMap<Epoch, (usize, EpochItems<I>)> = BTreeMap::new();
+    let mut waiting: BTreeMap<Epoch, Vec<Part<I>>> = BTreeMap::new();
     while let Ok(part) = parts.recv() {
-        let fresh = || (0, EpochItems { epoch: part.epoch, now: part.now, items: Vec::new() });
-        let (came, epoch) = waiting.entry(part.epoch).or_insert_with(fresh);
-        *came += 1;
-        if epoch.items.is_empty() {
-            epoch.items = part.items;
-        } else {
-            epoch.items.extend(part.items);
-        }
+        waiting.entry(part.epoch).or_default().push(part);
         while let Some(entry) = waiting.first_entry() {
-            if *entry.key() != next || entry.get().0 < workers {
+            if *entry.key() != next || entry.get().len() < workers {
                 break;
             }
-            let (_, mut whole) = entry.remove();
-            whole.items.sort_by_key(|item| (item.at, item.stage));
+            let whole = put_together(entry.remove());
             next = next.next();
             shared.items_out.fetch_add(whole.items.len() as u64, Ordering::Relaxed);
             if first.send(vec![whole]).is_err() {
@@ -168,6 +160,14 @@ fn gather<I>(
             }
         }
     }
+}
+
+fn put_together<I>(parts: Vec<Part<I>>) -> EpochItems<I> {
+    let mut parts = parts.into_iter();
+    let Part { epoch, now, mut items } = parts.next().expect("an epoch has a part of each worker");
+    parts.for_each(|part| items.extend(part.items));
+    items.sort_by_key(|item| (item.at, item.stage));
+    EpochItems { epoch, now, items }
 }
 
 struct Stage<I> {

@@ -38,7 +38,9 @@ impl<O: Operator> Driver<O> {
         self.last = epoch;
         let mut active = !input.is_empty();
         // Stable: messages of one At keep the order in which one operator emitted them.
-        input.sort_by_key(|message| message.at);
+        if !input.is_sorted_by_key(|message| message.at) {
+            input.sort_by_key(|message| message.at);
+        }
         for message in input.drain(..) {
             let time = message.at.time();
             active |= self.fire_upto(epoch, time.min(now), out);

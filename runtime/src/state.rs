@@ -11,19 +11,11 @@
 //! newer snapshots win over older ones. Timers and indexes are never stored: they follow from state.
 
 use crate::cells::{Cells, Place};
+use crate::entries::{Entries, StateEntry};
 use hashbrown::Equivalent;
 use rustc_hash::FxBuildHasher;
 use serde::{Serialize, de::DeserializeOwned};
 use std::hash::{BuildHasher, Hash};
-
-/// One changed key of one state: what a snapshot file holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub struct StateEntry {
-    pub slot: u8,
-    pub key: Vec<u8>,
-    /// Absent where the key was removed.
-    pub value: Option<Vec<u8>>,
-}
 
 /// What the runtime needs of any state.
 pub trait State {
@@ -39,7 +31,7 @@ pub trait State {
     fn freeze(&mut self);
 
     /// Writes at most about `budget` more entries of the frozen snapshot; true when it is complete.
-    fn write_slice(&mut self, budget: usize, out: &mut Vec<StateEntry>) -> bool;
+    fn write_slice(&mut self, budget: usize, out: &mut Entries) -> bool;
 
     /// Takes an entry of a snapshot, newest snapshot last.
     ///
@@ -79,7 +71,7 @@ pub struct KeyedState<K, V> {
     dirty: Vec<Place>,
     frozen: Vec<Place>,
     /// Old values of frozen keys that were changed before they were written.
-    copied: Vec<StateEntry>,
+    copied: Entries,
 }
 
 struct Cell<K, V> {
@@ -106,7 +98,7 @@ where
             round: 1,
             dirty: Vec::new(),
             frozen: Vec::new(),
-            copied: Vec::new(),
+            copied: Entries::default(),
         }
     }
 
@@ -177,7 +169,7 @@ where
         let cell = self.cells.at_mut(place);
         if cell.changed != self.round {
             if cell.changed == frozen_round && frozen_round != 0 {
-                self.copied.push(encode(self.slot, &cell.key, cell.value.as_ref()));
+                self.copied.add((self.slot)(&cell.key), &cell.key, cell.value.as_ref());
             }
             cell.changed = self.round;
             self.dirty.push(place);
@@ -191,14 +183,14 @@ where
     }
 
     /// Writes one frozen key that is still as it was at the freeze, and forgets it if it was removed.
-    fn write_one(&mut self, place: Place, out: &mut Vec<StateEntry>) {
+    fn write_one(&mut self, place: Place, out: &mut Entries) {
         let frozen_round = self.round - 1;
         let cell = self.cells.at_mut(place);
         if cell.changed != frozen_round {
             return; // changed since: its old value is among the copied
         }
         cell.changed = 0;
-        out.push(encode(self.slot, &cell.key, cell.value.as_ref()));
+        out.add((self.slot)(&cell.key), &cell.key, cell.value.as_ref());
         if cell.value.is_none() {
             let hash = hash(&cell.key);
             self.cells.give_up(hash, place);
@@ -208,15 +200,6 @@ where
 
 fn hash<Q: Hash + ?Sized>(key: &Q) -> u64 {
     FxBuildHasher.hash_one(key)
-}
-
-fn encode<K: Serialize, V: Serialize>(slot: fn(&K) -> u8, key: &K, value: Option<&V>) -> StateEntry {
-    let bytes = |r: Result<Vec<u8>, postcard::Error>| r.expect("plain data always encodes into memory");
-    StateEntry {
-        slot: slot(key),
-        key: bytes(postcard::to_stdvec(key)),
-        value: value.map(|v| bytes(postcard::to_stdvec(v))),
-    }
 }
 
 impl<K, V> State for KeyedState<K, V>
@@ -238,7 +221,7 @@ where
         self.round += 1;
     }
 
-    fn write_slice(&mut self, budget: usize, out: &mut Vec<StateEntry>) -> bool {
+    fn write_slice(&mut self, budget: usize, out: &mut Entries) -> bool {
         out.append(&mut self.copied);
         for _ in 0..budget {
             let Some(place) = self.frozen.pop() else { return true };

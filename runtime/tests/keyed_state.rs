@@ -2,7 +2,7 @@
 //! as of the last freeze, and what it answers is what a plain map answers.
 
 use proptest::prelude::*;
-use runtime::{KeyedState, State, StateEntry};
+use runtime::{Entries, KeyedState, State};
 use std::collections::BTreeMap;
 
 /// Few keys, so that they are removed, put back and changed while a snapshot is being written.
@@ -32,7 +32,7 @@ struct Trial {
     state: KeyedState<u16, u32>,
     plain: Plain,
     /// What snapshots hold, oldest first, and what the last one must come to.
-    written: Vec<StateEntry>,
+    written: Entries,
     frozen: Option<Plain>,
 }
 
@@ -72,7 +72,9 @@ impl Trial {
     fn write(&mut self, budget: usize) {
         if self.frozen.is_some() && self.state.write_slice(budget, &mut self.written) {
             let mut restored = empty();
-            self.written.iter().for_each(|entry| restored.load(entry).expect("it was written so"));
+            self.written
+                .iter()
+                .for_each(|entry| restored.load(&entry.expect("packed")).expect("it was written so"));
             assert_eq!(Some(contents(&restored)), self.frozen.take());
             assert_eq!(restored.len(), restored.iter().count());
         }
@@ -82,7 +84,7 @@ impl Trial {
 proptest! {
     #[test]
     fn snapshots_hold_the_state_as_of_their_freeze(steps in prop::collection::vec(step(), 1..300)) {
-        let mut trial = Trial { state: empty(), plain: Plain::new(), written: Vec::new(), frozen: None };
+        let mut trial = Trial { state: empty(), plain: Plain::new(), written: Entries::default(), frozen: None };
         steps.iter().for_each(|step| trial.take(step));
         trial.write(usize::MAX);
     }

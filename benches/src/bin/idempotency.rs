@@ -11,7 +11,7 @@
 
 use operators::dedup::entry::KeyHash;
 use operators::dedup::store::{Seen, Store};
-use runtime::{Millis, State, StateEntry, slot_of, stable_hash2};
+use runtime::{Entries, Millis, State, StateEntry, slot_of, stable_hash2};
 use rustix::time::{ClockId, clock_gettime};
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use xxhash_rust::xxh3::xxh3_128;
@@ -135,10 +135,10 @@ impl Bench {
         self.freeze_ms_max = self.freeze_ms_max.max(cpu_ms() - begun);
         let mut done = false;
         while !done {
-            let (begun, mut out) = (cpu_ms(), Vec::new());
+            let (begun, mut out) = (cpu_ms(), Entries::default());
             done = self.store.write_slice(1_000, &mut out);
             self.slice_ms_max = self.slice_ms_max.max(cpu_ms() - begun);
-            out.iter().try_for_each(|entry| self.write(entry))?;
+            out.unpack().map_err(std::io::Error::other)?.iter().try_for_each(|entry| self.write(entry))?;
         }
         Ok(())
     }

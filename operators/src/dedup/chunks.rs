@@ -11,7 +11,7 @@
 //! what no snapshot has taken yet. `freeze` copies nothing: it notes how far the open chunks go.
 
 use super::entry::{ENTRY_BYTES, Entry};
-use runtime::StateEntry;
+use runtime::Entries;
 use std::ops::Range;
 
 /// Entries of a chunk.
@@ -30,8 +30,11 @@ pub struct Chunk {
 
 impl Chunk {
     /// Its snapshot key within the slot.
-    fn key(hour: i64, sequence: u32) -> Vec<u8> {
-        [&hour.to_be_bytes()[..], &sequence.to_be_bytes()].concat()
+    fn key(hour: i64, sequence: u32) -> [u8; 12] {
+        let mut key = [0; 12];
+        key[..8].copy_from_slice(&hour.to_be_bytes());
+        key[8..].copy_from_slice(&sequence.to_be_bytes());
+        key
     }
 
     /// Reads an (hour, sequence) back.
@@ -45,10 +48,10 @@ impl Chunk {
         value.chunks(ENTRY_BYTES).map(Entry::from_bytes).collect()
     }
 
-    /// As a snapshot holds it, up to `len` entries.
-    fn encode(&self, len: usize) -> StateEntry {
-        let value = self.entries[..len].iter().flat_map(|entry| entry.to_bytes()).collect();
-        StateEntry { slot: self.slot, key: Self::key(self.hour, self.sequence), value: Some(value) }
+    /// Writes it as a snapshot holds it, up to `len` entries.
+    fn write(&self, len: usize, out: &mut Entries) {
+        let value: Vec<u8> = self.entries[..len].iter().flat_map(|entry| entry.to_bytes()).collect();
+        out.add_bytes(self.slot, &Self::key(self.hour, self.sequence), Some(&value));
     }
 }
 
@@ -149,37 +152,39 @@ impl Chunks {
     }
 
     /// Writes about `budget` entries' worth; true when nothing is left.
-    pub fn write_slice(&mut self, budget: usize, out: &mut Vec<StateEntry>) -> bool {
+    pub fn write_slice(&mut self, budget: usize, out: &mut Entries) -> bool {
         let mut spent = 0;
         while spent < budget.max(1) {
-            let Some(entry) = self.next_frozen() else { return true };
-            spent += 1 + entry.value.as_ref().map_or(0, Vec::len) / (ENTRIES_PER_BUDGET * ENTRY_BYTES);
-            out.push(entry);
+            let Some(written) = self.write_next(out) else { return true };
+            spent += 1 + written / ENTRIES_PER_BUDGET;
         }
         self.frozen.is_empty() && self.frozen_open.is_empty() && self.frozen_gone.is_empty()
     }
 
-    fn next_frozen(&mut self) -> Option<StateEntry> {
+    /// The number of entries written; absent where nothing was left.
+    fn write_next(&mut self, out: &mut Entries) -> Option<usize> {
         if let Some(chunk) = self.frozen.pop() {
-            return Some(chunk.encode(chunk.entries.len()));
+            chunk.write(chunk.entries.len(), out);
+            return Some(chunk.entries.len());
         }
         while let Some(slot) = self.frozen_open.pop() {
             // Absent where it was closed since: then its part was among the frozen ones.
             let open = self.open[usize::from(slot)].as_mut();
             if let Some((open, len)) = open.and_then(|open| open.frozen.take().map(|len| (open, len))) {
-                return Some(open.chunk.encode(len));
+                open.chunk.write(len, out);
+                return Some(len);
             }
         }
-        self.pop_gone()
+        self.write_gone(out).then_some(0)
     }
 
-    fn pop_gone(&mut self) -> Option<StateEntry> {
-        let gone = self.frozen_gone.last_mut()?;
+    fn write_gone(&mut self, out: &mut Entries) -> bool {
+        let Some(gone) = self.frozen_gone.last_mut() else { return false };
         let sequence = gone.sequences.next_back().expect("ranges are kept only while not empty");
-        let tombstone = StateEntry { slot: gone.slot, key: Chunk::key(gone.hour, sequence), value: None };
+        out.add_bytes(gone.slot, &Chunk::key(gone.hour, sequence), None);
         if gone.sequences.is_empty() {
             self.frozen_gone.pop();
         }
-        Some(tombstone)
+        true
     }
 }

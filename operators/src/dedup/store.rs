@@ -20,7 +20,7 @@ use super::chunks::{Chunk, Chunks, Gone};
 use super::entry::{Entry, KeyHash};
 use super::table::{Place, Table};
 use runtime::state::DecodeError;
-use runtime::{Millis, SLOTS, State, StateEntry};
+use runtime::{Entries, Millis, SLOTS, State, StateEntry};
 use std::collections::BTreeMap;
 
 const HOUR_MS: Millis = 3_600_000;
@@ -260,7 +260,7 @@ impl State for Store {
         self.chunks.freeze();
     }
 
-    fn write_slice(&mut self, budget: usize, out: &mut Vec<StateEntry>) -> bool {
+    fn write_slice(&mut self, budget: usize, out: &mut Entries) -> bool {
         self.chunks.write_slice(budget, out)
     }
 

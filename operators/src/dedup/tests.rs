@@ -9,7 +9,7 @@ use crate::harness::Course;
 use crate::messages::{CommandMsg, DedupOut, Output};
 use crate::settings::Settings;
 use proptest::prelude::*;
-use runtime::{Class, Millis, State};
+use runtime::{Class, Entries, Millis, State};
 use schemas::Fact;
 use std::collections::HashMap;
 
@@ -100,7 +100,7 @@ struct Run {
     /// Newest value of every key, as a snapshot store holds it.
     saved: HashMap<(u8, Vec<u8>), Option<Vec<u8>>>,
     /// Entries of the snapshot being written, and everything seen after a freeze: replayed after a crash.
-    writing: Option<Vec<runtime::StateEntry>>,
+    writing: Option<Entries>,
     since_freeze: Vec<(u64, u64, Millis)>,
     since_saved: Vec<(u64, u64, Millis)>,
     horizon_ms: Millis,
@@ -121,7 +121,7 @@ impl Run {
     fn freeze(&mut self) {
         if self.writing.is_none() {
             self.store.freeze();
-            self.writing = Some(Vec::new());
+            self.writing = Some(Entries::default());
             self.since_freeze.clear();
         }
     }
@@ -129,7 +129,7 @@ impl Run {
     fn write(&mut self, budget: usize) {
         let Some(writing) = &mut self.writing else { return };
         if self.store.write_slice(budget, writing) {
-            let complete = self.writing.take().unwrap();
+            let complete = self.writing.take().unwrap().unpack().unwrap();
             self.saved.extend(complete.into_iter().map(|entry| ((entry.slot, entry.key), entry.value)));
             self.since_saved = self.since_freeze.clone();
         }
@@ -236,9 +236,10 @@ fn a_producer_whose_records_lag_by_days_is_remembered_as_long_as_the_others() {
 fn each_entry_is_written_once_and_a_forgotten_hour_costs_a_tombstone_a_chunk() {
     let mut store = Store::new(HOUR_MS);
     let count = |store: &mut Store| {
-        let mut out = Vec::new();
+        let mut out = Entries::default();
         store.freeze();
         while !store.write_slice(20, &mut out) {}
+        let out = out.unpack().unwrap();
         let gone = out.iter().filter(|entry| entry.value.is_none()).count();
         (out.len() - gone, gone)
     };

@@ -14,7 +14,7 @@
 use super::series::{Event, Series};
 use super::store::{Kept, SeriesKey, SeriesStore};
 use runtime::state::DecodeError;
-use runtime::{Millis, State, StateEntry, slot_of};
+use runtime::{Entries, Millis, State, StateEntry, slot_of};
 use schemas::velocity::VelocityMetric;
 use serde::{Deserialize, Serialize};
 
@@ -40,16 +40,16 @@ pub fn minute_of(time: Millis) -> i64 {
 }
 
 /// Writes what changed of a series since the last snapshot.
-pub fn encode(key: SeriesKey, kept: &mut Kept, out: &mut Vec<StateEntry>) {
+pub fn encode(key: SeriesKey, kept: &mut Kept, out: &mut Entries) {
     let Kept { ref series, owner, touched_ms, due_ms, changed_from_ms, .. } = *kept;
     let Series { floor_ms, known_from_ms, newest_ms, .. } = *series;
     let head = Head { owner, floor_ms, known_from_ms, newest_ms, touched_ms, due_ms };
-    out.push(entry((key, None), Some(bytes(&head))));
+    out.push(&entry((key, None), Some(bytes(&head))));
     if changed_from_ms < Millis::MAX {
         let changed: Vec<Event> = series.events_from(minute_of(changed_from_ms) * MINUTE_MS).collect();
         for events in changed.chunk_by(|a, b| minute_of(a.time) == minute_of(b.time)) {
             let minute = minute_of(events[0].time);
-            out.push(entry((key, Some(minute)), Some(bytes(&pack(minute, events)))));
+            out.push(&entry((key, Some(minute)), Some(bytes(&pack(minute, events)))));
         }
     }
     kept.saved = true;
@@ -167,9 +167,9 @@ impl State for SeriesStore {
         self.round += 1;
     }
 
-    fn write_slice(&mut self, budget: usize, out: &mut Vec<StateEntry>) -> bool {
+    fn write_slice(&mut self, budget: usize, out: &mut Entries) -> bool {
         let tombstones = self.frozen_gone.len().min(budget);
-        out.extend(self.frozen_gone.drain(..tombstones).map(|place| entry(place, None)));
+        self.frozen_gone.drain(..tombstones).for_each(|place| out.push(&entry(place, None)));
         if !self.frozen_gone.is_empty() {
             return false;
         }

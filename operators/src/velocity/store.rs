@@ -14,7 +14,7 @@
 use super::saved::{Place, encode, minute_of};
 use super::series::{Event, Series};
 use hashbrown::HashMap;
-use runtime::{Millis, StateEntry, Timers};
+use runtime::{Entries, Millis, Timers};
 use rustc_hash::FxBuildHasher;
 use schemas::velocity::VelocityMetric;
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ pub struct SeriesStore {
     pub(super) frozen: Vec<SeriesKey>,
     pub(super) frozen_gone: Vec<Place>,
     /// Old values of frozen series that were changed before they were written.
-    pub(super) copied: Vec<StateEntry>,
+    pub(super) copied: Entries,
     /// What was loaded, until all of it has been.
     pub(super) loaded: BTreeMap<Place, Vec<u8>>,
 }
@@ -90,7 +90,7 @@ impl Default for SeriesStore {
             gone: Vec::new(),
             frozen: Vec::new(),
             frozen_gone: Vec::new(),
-            copied: Vec::new(),
+            copied: Entries::default(),
             loaded: BTreeMap::new(),
         }
     }
@@ -180,13 +180,7 @@ impl SeriesStore {
 }
 
 /// Marks a series as changed; what a snapshot in progress has yet to write of it is copied first.
-fn touch(
-    key: SeriesKey,
-    kept: &mut Kept,
-    round: u32,
-    dirty: &mut Vec<SeriesKey>,
-    copied: &mut Vec<StateEntry>,
-) {
+fn touch(key: SeriesKey, kept: &mut Kept, round: u32, dirty: &mut Vec<SeriesKey>, copied: &mut Entries) {
     if kept.changed == round {
         return;
     }

@@ -9,10 +9,10 @@
 use super::snapshot_op::Chunk;
 use super::stateful::{self, StatefulPlan};
 use super::{Messages, Tick};
+use crate::entries::Entries;
 use crate::operator::Operator;
 use crate::shared::Shared;
 use crate::sink::Item;
-use crate::state::StateEntry;
 use crate::types::{Envelope, Epoch, EpochTs, Millis};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use timely::dataflow::operators::vec::{Branch, Map, ToStream};
 use timely::dataflow::{Scope, StreamVec};
 
 /// State entries of a snapshot, by operator: (state, entries) oldest first.
-pub type Restored = HashMap<String, Vec<(String, Vec<StateEntry>)>>;
+pub type Restored = HashMap<String, Vec<(String, Entries)>>;
 
 /// What a job builds on. One per worker; every worker makes the same calls in the same order.
 pub struct Flow<'s, I: 'static> {

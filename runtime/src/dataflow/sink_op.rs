@@ -48,11 +48,14 @@ pub fn sink<'s, I: Clone + Send + 'static>(
     builder.build(move |capabilities| {
         drop(capabilities);
         let mut staged: BTreeMap<Epoch, Vec<Item<I>>> = BTreeMap::new();
+        // The size of the last epoch that had items: the next one's, about.
+        let mut usual = 0;
         let mut begun: BTreeMap<Epoch, (Tick, Capability<EpochTs>)> = BTreeMap::new();
         let mut held: BTreeMap<Epoch, Capability<EpochTs>> = BTreeMap::new();
         move |frontiers| {
             items.for_each(|capability, data| {
-                staged.entry(Epoch(*capability.time())).or_default().append(data);
+                let fresh = || Vec::with_capacity(usual);
+                staged.entry(Epoch(*capability.time())).or_insert_with(fresh).append(data);
             });
             ticks.for_each(|capability, data| {
                 for tick in data.drain(..) {
@@ -68,6 +71,9 @@ pub fn sink<'s, I: Clone + Send + 'static>(
             {
                 let (epoch, (tick, capability)) = entry.remove_entry();
                 let items = staged.remove(&epoch).unwrap_or_default();
+                if !items.is_empty() {
+                    usual = items.len();
+                }
                 // The committer ends early only after a failure it has reported.
                 let _ = committer.send(Part { epoch, now: tick.now, items });
                 held.insert(epoch, capability);

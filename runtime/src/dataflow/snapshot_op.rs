@@ -5,9 +5,9 @@
 //! files are.
 
 use super::{Tick, passed};
+use crate::entries::Entries;
 use crate::snapshot::FileRef;
 use crate::snapshot::writer::{Job, Snapshots};
-use crate::state::StateEntry;
 use crate::types::{Epoch, EpochTs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub struct Chunk {
     pub epoch: Epoch,
     pub operator: String,
     pub state: String,
-    pub entries: Vec<StateEntry>,
+    pub entries: Entries,
 }
 
 /// A worker's file of a snapshot, durable.

@@ -105,8 +105,7 @@ pub fn source<'s, R: Clone + Send + 'static>(
             while let Some(front) = pending.front() {
                 let Some(report) = source.take(&front.tick, &mut taken_records) else { break };
                 let front = pending.pop_front().expect("front was seen");
-                records.activate().session(&front.records).give_container(&mut taken_records);
-                taken_records.clear();
+                records.activate().session(&front.records).give_iterator(taken_records.drain(..));
                 tick_out.activate().session(&front.ticks).give(front.tick);
                 report_out.activate().session(&front.report).give(report);
             }

@@ -13,9 +13,10 @@
 use super::snapshot_op::Chunk;
 use super::{Messages, Tick, passed};
 use crate::driver::Driver;
+use crate::entries::Entries;
 use crate::operator::{Operator, Route};
 use crate::shared::Shared;
-use crate::state::StateEntry;
+use crate::state::DecodeError;
 use crate::types::{At, Envelope, Epoch, EpochTs, Position, SLOTS, slot_of};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,7 +96,7 @@ where
         move |frontiers| {
             if let Some(capability) = restored.take() {
                 shell.restore(capability, &mut produced, |capability, produced| {
-                    out.activate().session(&capability).give_container(produced);
+                    out.activate().session(&capability).give_iterator(produced.drain(..));
                 });
             }
             input.for_each(|capability, data| shell.gather(Epoch(*capability.time()), data));
@@ -110,8 +111,8 @@ where
                     shell.write(usize::MAX, &mut changelog, &mut changes);
                 }
                 shell.run(&tick, &mut produced);
-                out.activate().session(&capability).give_container(&mut produced);
-                produced.clear();
+                // Piece by piece: the buffer stays, and need not find its size anew in every epoch.
+                out.activate().session(&capability).give_iterator(produced.drain(..));
                 if tick.snapshot {
                     shell.freeze(tick.epoch);
                 }
@@ -134,6 +135,8 @@ struct Shell<O: Operator> {
     driver: Driver<O>,
     plan: StatefulPlan,
     gathered: BTreeMap<Epoch, Vec<Envelope<O::In>>>,
+    /// Emptied buffers of earlier epochs.
+    spare: Vec<Vec<Envelope<O::In>>>,
     begun: BTreeMap<Epoch, (Tick, Capability<EpochTs>)>,
     last: Epoch,
     /// The snapshot being written, and the next of its states to write.
@@ -147,6 +150,7 @@ impl<O: Operator> Shell<O> {
             last: plan.resume,
             plan,
             gathered: BTreeMap::new(),
+            spare: Vec::new(),
             begun: BTreeMap::new(),
             writing: None,
         }
@@ -176,7 +180,8 @@ impl<O: Operator> Shell<O> {
         if epoch <= self.plan.resume {
             return data.clear();
         }
-        self.gathered.entry(epoch).or_default().append(data);
+        let spare = &mut self.spare;
+        self.gathered.entry(epoch).or_insert_with(|| spare.pop().unwrap_or_default()).append(data);
     }
 
     fn begin(&mut self, tick: Tick, capability: Capability<EpochTs>) {
@@ -198,6 +203,7 @@ impl<O: Operator> Shell<O> {
             assert!(*earlier > tick.epoch, "{}: messages of epoch {earlier} came without a tick", O::NAME);
         }
         self.driver.run_epoch(tick.epoch, tick.now, &mut input, out);
+        self.spare.push(input);
         self.last = tick.epoch;
     }
 
@@ -230,7 +236,7 @@ impl<O: Operator> Shell<O> {
         let mut states = self.driver.operator.states();
         while next < states.len() && left > 0 {
             let state = &mut states[next];
-            let mut entries = Vec::new();
+            let mut entries = Entries::default();
             let slice = left.min(SLICE_ENTRIES);
             let done = state.write_slice(slice, &mut entries);
             left = left.saturating_sub(slice);
@@ -268,7 +274,7 @@ impl<O: Operator> Shell<O> {
 /// When an entry can't be decoded, or names a state the operator doesn't have.
 pub fn load<O: Operator>(
     operator: &mut O,
-    chunks: Vec<(String, Vec<StateEntry>)>,
+    chunks: Vec<(String, Entries)>,
     worker: usize,
     peers: usize,
 ) -> Result<(), String> {
@@ -278,7 +284,8 @@ pub fn load<O: Operator>(
         let state = states.iter_mut().find(|s| s.name() == name).ok_or_else(|| {
             format!("the snapshot holds state {name}, which operator {} doesn't have: it was written by another version", O::NAME)
         })?;
-        for entry in entries {
+        for entry in entries.iter() {
+            let entry = entry.map_err(|source| DecodeError { state: state.name(), source }.to_string())?;
             if state.replicated() || owner(entry.slot, peers) == worker {
                 state.load(&entry).map_err(|error| error.to_string())?;
             }

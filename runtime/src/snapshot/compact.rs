@@ -3,7 +3,7 @@
 use super::file::Block;
 use super::store::SnapshotStore;
 use super::{FileRef, SnapshotError};
-use crate::state::StateEntry;
+use crate::entries::StateEntry;
 use crate::types::Epoch;
 use std::collections::BTreeMap;
 
@@ -29,7 +29,8 @@ pub fn compact(store: &SnapshotStore, files: &[FileRef], epoch: Epoch) -> Result
     for file in files {
         for block in store.read(file)? {
             let state = merged.entry((block.operator, block.state)).or_default();
-            for entry in block.entries {
+            for entry in block.entries.iter() {
+                let entry = entry.map_err(|error| damaged(file, &error))?;
                 let place = (entry.slot, entry.key.clone());
                 if entry.value.is_some() {
                     state.insert(place, entry);
@@ -51,6 +52,10 @@ pub fn compact(store: &SnapshotStore, files: &[FileRef], epoch: Epoch) -> Result
     store.finish(file)
 }
 
+fn damaged(file: &FileRef, error: &postcard::Error) -> SnapshotError {
+    SnapshotError::Damaged { path: file.path.clone(), problem: error.to_string() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,7 +66,12 @@ mod tests {
 
     fn delta(store: &SnapshotStore, name: &str, entries: Vec<StateEntry>) -> FileRef {
         let mut file = store.create(name).unwrap();
-        store.write(&mut file, &Block { operator: "o".into(), state: "s".into(), entries }).unwrap();
+        store
+            .write(
+                &mut file,
+                &Block { operator: "o".into(), state: "s".into(), entries: entries.into_iter().collect() },
+            )
+            .unwrap();
         store.finish(file).unwrap()
     }
 
@@ -73,8 +83,12 @@ mod tests {
         let new = vec![entry(1, "a", Some("new")), entry(3, "b", None)];
         let files = [delta(&store, "1.snap", old), delta(&store, "2.snap", new)];
         let base = compact(&store, &files, Epoch(7)).unwrap();
-        let entries: Vec<StateEntry> =
-            store.read(&base).unwrap().into_iter().flat_map(|block| block.entries).collect();
+        let entries: Vec<StateEntry> = store
+            .read(&base)
+            .unwrap()
+            .into_iter()
+            .flat_map(|block| block.entries.unpack().unwrap())
+            .collect();
         assert_eq!(entries, [entry(1, "a", Some("new")), entry(2, "a", Some("two"))]);
     }
 }

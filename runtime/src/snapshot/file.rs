@@ -3,18 +3,26 @@
 //! The SHA-256 of the whole file stands in the manifest, so a truncated or altered file is never loaded.
 
 use super::{FORMAT, FileRef, SnapshotError};
-use crate::state::StateEntry;
+use crate::entries::Entries;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 const MAGIC: &[u8; 8] = b"TOMBSNAP";
 
 /// Entries of one state of one operator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     pub operator: String,
     pub state: String,
-    pub entries: Vec<StateEntry>,
+    pub entries: Entries,
+}
+
+/// What stands before a block's packed entries.
+#[derive(Serialize, Deserialize)]
+struct Head<'a> {
+    operator: &'a str,
+    state: &'a str,
+    count: usize,
 }
 
 /// Counts and hashes what goes into a file.
@@ -42,7 +50,9 @@ impl FileHash {
     /// The bytes of one block.
     pub fn block(&mut self, block: &Block) -> Vec<u8> {
         let mut bytes = vec![0; 4];
-        bytes = postcard::to_extend(block, bytes).expect("plain data always encodes into memory");
+        let head = Head { operator: &block.operator, state: &block.state, count: block.entries.len() };
+        bytes = postcard::to_extend(&head, bytes).expect("plain data always encodes into memory");
+        bytes.extend_from_slice(block.entries.bytes());
         let length = u32::try_from(bytes.len() - 4).expect("a block is a slice of a few thousand entries");
         bytes[..4].copy_from_slice(&length.to_le_bytes());
         self.count(&bytes, block.entries.len() as u64);
@@ -86,7 +96,10 @@ pub fn decode(file: &FileRef, bytes: &[u8]) -> Result<Vec<Block>, SnapshotError>
     while let Some((length, after)) = rest.split_first_chunk::<4>() {
         let length = u32::from_le_bytes(*length) as usize;
         let block = after.get(..length).ok_or_else(|| damaged("a block is cut off".into()))?;
-        blocks.push(postcard::from_bytes(block).map_err(|error| damaged(error.to_string()))?);
+        let (head, packed): (Head<'_>, _) =
+            postcard::take_from_bytes(block).map_err(|error| damaged(error.to_string()))?;
+        let entries = Entries::from_packed(packed.to_vec(), head.count);
+        blocks.push(Block { operator: head.operator.into(), state: head.state.into(), entries });
         rest = &after[length..];
     }
     Ok(blocks)

@@ -114,38 +114,45 @@ struct TableRows<'a> {
     rows: Vec<Written<'a>>,
 }
 
+/// A row found by its key: its key's hash, the number of its table, its place in it.
+struct Found {
+    hash: u64,
+    table: u32,
+    at: u32,
+}
+
 /// The last row of the run for each key, by table; within one, in the order in which keys first came, so
 /// that ids that grow are written side by side.
 fn newest_rows<I>(run: &[EpochItems<I>], row_of: fn(&I) -> Option<&Row>) -> Vec<TableRows<'_>> {
     let items = run.iter().flat_map(|e| e.items.iter().map(|item| (&item.body, e.epoch)));
     let mut tables: Vec<TableRows<'_>> = Vec::new();
-    let mut seen: HashTable<(u32, u32)> = HashTable::new();
+    // About every other item is a row. Growing would mean looking at all of them again.
+    let mut seen: HashTable<Found> =
+        HashTable::with_capacity(run.iter().map(|epoch| epoch.items.len()).sum::<usize>() / 2);
     for (row, epoch) in items.filter_map(|(body, epoch)| Some((row_of(body)?, epoch))) {
-        let (key, table) = (row.key(), table_of(&mut tables, row.table()));
-        let same = |at: &(u32, u32)| at.0 == table as u32 && written(&tables, *at).0.key() == key;
-        let rehash = |at: &(u32, u32)| hash(written(&tables, *at).0);
-        match seen.entry(hash(row), same, rehash) {
+        let (key, table) = (row.key(), table_of(&mut tables, row.table()) as u32);
+        let hash = hash(&key);
+        let rows = &tables[table as usize].rows;
+        let same = |known: &Found| {
+            known.hash == hash && known.table == table && rows[known.at as usize].0.key() == key
+        };
+        match seen.entry(hash, same, |known| known.hash) {
             Entry::Occupied(known) => {
-                let (_, at) = *known.get();
-                tables[table].rows[at as usize] = (row, epoch);
+                let at = known.get().at as usize;
+                tables[table as usize].rows[at] = (row, epoch);
             }
             Entry::Vacant(free) => {
-                free.insert((table as u32, tables[table].rows.len() as u32));
-                tables[table].rows.push((row, epoch));
+                free.insert(Found { hash, table, at: rows.len() as u32 });
+                tables[table as usize].rows.push((row, epoch));
             }
         }
     }
     tables
 }
 
-fn written<'a>(tables: &[TableRows<'a>], (table, at): (u32, u32)) -> Written<'a> {
-    tables[table as usize].rows[at as usize]
-}
-
 /// For this run only: it needn't be stable, but fast.
-fn hash(row: &Row) -> u64 {
-    let RowKey { parts, .. } = row.key();
-    FxBuildHasher.hash_one(parts)
+fn hash(key: &RowKey<'_>) -> u64 {
+    FxBuildHasher.hash_one(key.parts)
 }
 
 /// The number of a table: there are a handful.
