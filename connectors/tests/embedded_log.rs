@@ -279,22 +279,40 @@ fn pipelines_share_a_log_each_with_its_own_progress_and_topics() {
     let dir = tempfile::tempdir().unwrap();
     let open = |pipeline: &str| LogEpochs::open(dir.path(), pipeline).unwrap();
     let (mut sales, mut fraud) = (open("sales"), open("fraud"));
-    sales.claim(["facts.orders", "facts.stock"]).unwrap();
-    sales.claim(["facts.orders"]).unwrap();
-    fraud.claim(["facts.fraud"]).unwrap();
-    let refused = fraud.claim(["facts.other", "facts.stock"]).unwrap_err().to_string();
+    let (idle, running) = (|_: &str| true, |_: &str| false);
+    sales.claim(["facts.orders", "facts.stock", "t"], idle).unwrap();
+    sales.claim(["facts.orders"], idle).unwrap();
+    fraud.claim(["facts.fraud"], idle).unwrap();
+    let refused = fraud.claim(["facts.other", "facts.stock"], running).unwrap_err().to_string();
     assert!(
         refused.contains("facts.stock is written by the pipeline `sales`, so `fraud` may not"),
         "{refused}"
     );
-    open("third").claim(["facts.other"]).expect("all or none: nothing was taken by the one refused");
+    open("third").claim(["facts.other"], running).expect("all or none: nothing was taken by the one refused");
     sales.fence(Generation(5)).unwrap();
     fraud.fence(Generation(1)).unwrap();
     sales.append(&[fact(1), fact(2)], Epoch(9), 0).unwrap();
-    fraud.append(&[fact(1)], Epoch(2), 0).unwrap();
+    fraud.append(&[OutRecord { topic: "facts.fraud", ..fact(1) }], Epoch(2), 0).unwrap();
     assert_eq!((sales.committed().unwrap(), fraud.committed().unwrap()), (Epoch(9), Epoch(2)));
     let epochs =
         |log: &LogEpochs| log.digests(Epoch(0), 9).unwrap().into_iter().map(|(epoch, _)| epoch.0).collect();
     let both: [Vec<u64>; 2] = [epochs(&sales), epochs(&fraud)];
     assert_eq!(both, [vec![1, 2], vec![1]]);
+}
+
+#[test]
+fn a_topic_is_a_pipelines_for_good_once_it_holds_a_fact() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |pipeline: &str| LogEpochs::open(dir.path(), pipeline).unwrap();
+    let (mut sales, mut fraud) = (open("sales"), open("fraud"));
+    let topic = fact(1).topic;
+    sales.claim([topic], |_| true).unwrap();
+    fraud.claim([topic], |owner| owner == "sales").expect("sales is idle, and has said nothing there");
+    sales.fence(Generation(1)).unwrap();
+    let refused = sales.append(&[fact(1)], Epoch(1), 0).unwrap_err().to_string();
+    assert!(refused.contains("is written by the pipeline `fraud`"), "{refused}");
+    fraud.fence(Generation(1)).unwrap();
+    fraud.append(&[fact(1)], Epoch(1), 0).unwrap();
+    let refused = sales.claim([topic], |_| true).unwrap_err().to_string();
+    assert!(refused.contains("is written by the pipeline `fraud`"), "{refused}");
 }

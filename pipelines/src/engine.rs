@@ -90,7 +90,8 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let _lock = PipelineLock::take(&state)?;
     let settings = pipeline.settings(&options.config, dir)?;
     settings.check()?;
-    LogEpochs::open(dir, &pipeline.name())?.claim(pipeline.outputs(&settings))?;
+    let idle = |owner: &str| PipelineLock::holder(&crate::pipeline::state_dir(dir, owner)).is_none();
+    LogEpochs::open(dir, &pipeline.name())?.claim(pipeline.outputs(&settings), idle)?;
     let mut bindings = BindingsDb::open(&state)?;
     check_ticket_key(&mut bindings, &settings)?;
     let ids = Registry::open(dir)?.register_own()?;

@@ -61,7 +61,7 @@ impl Pipeline {
 
     /// Where its state lies.
     pub fn state_dir(&self, data_dir: &Path) -> PathBuf {
-        if self.sells() { data_dir.to_owned() } else { data_dir.join(APART).join(self.name()) }
+        state_dir(data_dir, &self.name())
     }
 
     /// Names of topics by `TopicId`.
@@ -108,6 +108,11 @@ impl Pipeline {
     pub fn job(&self, settings: Settings) -> Jobs {
         if self.sells() { Jobs::Sales(Sales { settings }) } else { Jobs::Apart(Apart { settings }) }
     }
+}
+
+/// Where the state of the pipeline of this name lies.
+pub fn state_dir(data_dir: &Path, name: &str) -> PathBuf {
+    if name == SALES { data_dir.to_owned() } else { data_dir.join(APART).join(name) }
 }
 
 /// What runs in one dataflow.

@@ -21,7 +21,8 @@ use schemas::debezium::Op;
 use schemas::facts::{CauseKind, Fact};
 use schemas::reference::{Partner, Standing};
 use schemas::rows::TableSpec;
-use schemas::velocity::{FraudAction, RuleStatus, VelocityKey, VelocityMetric, VelocityRule};
+use schemas::screening::ScreeningEvent;
+use schemas::velocity::{FraudAction, FraudEvent, RuleStatus, VelocityKey, VelocityMetric, VelocityRule};
 use schemas::{ALL_TABLES, Command, Reference, Text};
 use sinks::embedded::Reader;
 use std::collections::BTreeMap;
@@ -206,8 +207,21 @@ fn state(dir: &Path) -> std::path::PathBuf {
     dir.join("jobs").join("fraud+commissions")
 }
 
-fn events(said: &Said) -> usize {
-    said.fraud.len()
+/// What makes order through a topic hard is in there: turns that aren't their records' own, payments declined
+/// before their orders, orders that come late.
+fn assert_hard(dir: &Path) {
+    let (mut turns, mut declines, mut late) = (0, 0, 0);
+    for fact in books::facts(dir) {
+        match fact {
+            Fact::Screening(fact) => {
+                turns += usize::from(fact.turn.is_some());
+                declines += usize::from(fact.event == ScreeningEvent::PaymentDeclined);
+            }
+            Fact::Fraud(fact) => late += usize::from(fact.event == FraudEvent::LateOrder),
+            _ => {}
+        }
+    }
+    assert!(turns > 10 && declines > 10 && late > 3, "{turns} turns, {declines} declines, {late} late");
 }
 
 #[test]
@@ -215,7 +229,7 @@ fn together_or_apart_the_digests_are_equal() {
     for (seed, workers, partitions) in [(1, 1, 1), (2, 3, 3)] {
         let records = records(seed, &[FraudAction::Flag]);
         let wanted = together(&records, 1 + seed);
-        assert!(events(&wanted) > 300, "rules fire: {}", events(&wanted));
+        assert!(wanted.fraud.len() > 300, "rules fire: {}", wanted.fraud.len());
         assert!(wanted.causes.keys().any(|what| what.contains("plan_move")), "plans move");
         let dir = sales_alone(&records, workers, partitions);
         for again in 1..=2 {
@@ -223,5 +237,83 @@ fn together_or_apart_the_digests_are_equal() {
             let found = said(dir.path(), &state(dir.path()));
             assert_eq!(found, wanted, "seed {seed}, run {again}");
         }
+        assert_hard(dir.path());
     }
+}
+
+#[test]
+fn alerts_are_equal_whatever_their_rules_do_to_orders() {
+    let records = records(3, &[FraudAction::Flag, FraudAction::Review, FraudAction::Block]);
+    let wanted = together(&records, 2);
+    let dir = sales_alone(&records, 2, 2);
+    run(dir.path(), "fraud", 3).assert(0, &[]);
+    let state = dir.path().join("jobs").join("fraud");
+    assert_eq!(books::outcome(dir.path()).facts[&("facts.fraud".to_owned(), 0)], wanted.fraud);
+    assert_eq!(table(&state, "fraud_alerts"), wanted.alerts);
+    run(dir.path(), "commissions", 1).assert(0, &[]);
+    let apart = table(&dir.path().join("jobs").join("commissions"), "commission_statements");
+    assert_ne!(apart, wanted.statements, "alone, rules that block and hold only say so: more is sold");
+}
+
+#[test]
+fn killed_on_its_way_it_ends_the_same_and_a_replay_agrees() {
+    let records = records(4, &[FraudAction::Flag]);
+    let wanted = together(&records, 1);
+    let dir = sales_alone(&records, 2, 3);
+    let mut kills = 0;
+    let points =
+        ["bindings.after_append", "facts.before_commit", "facts.after_commit", "serving.before_commit"];
+    for (n, point) in points.iter().cycle().take(8).enumerate() {
+        let workers = (1 + n % 3).to_string();
+        let arguments = ["run", "--until-drained", "--jobs", APART, "--workers", &workers];
+        let mut command = tombola(dir.path(), &arguments);
+        command.env("TOMBOLA_KILL_AT", format!("{point}:{}", 1 + n % 4));
+        kills += usize::from(end_of(command).was_killed());
+    }
+    assert!(kills >= 4, "{kills} kills hit");
+    run(dir.path(), APART, 2).assert(0, &[]);
+    assert_eq!(said(dir.path(), &state(dir.path())), wanted);
+    for jobs in [APART, "sales"] {
+        for how in [&[][..], &["--from-snapshot"]] {
+            end_of(tombola(dir.path(), &[&["verify", "--workers", "2", "--jobs", jobs], how].concat()))
+                .assert(0, &[]);
+        }
+    }
+}
+
+#[test]
+fn the_commands_take_the_pipeline_by_its_jobs() {
+    let records = records(5, &[FraudAction::Flag]);
+    let dir = sales_alone(&records, 1, 1);
+    let ask = |arguments: &[&str]| end_of(tombola(dir.path(), arguments));
+    ask(&["digest", "--jobs", APART]).assert(2, &["no pipeline has run there", "other --jobs"]);
+    run(dir.path(), APART, 1).assert(0, &[]);
+    let says = |arguments: &[&str], wanted: &str| {
+        let ended = ask(arguments).assert(0, &[]);
+        assert!(ended.stdout.contains(wanted), "{arguments:?} doesn't say {wanted:?}: {}", ended.stdout);
+    };
+    says(&["status", "--jobs", APART], "jobs/fraud+commissions");
+    says(&["digest", "--jobs", "commissions,fraud"], "fraud_alerts");
+    says(&["query", "--jobs", APART, "SELECT count(*) > 0 AS some FROM fraud_alerts"], "1");
+    says(&["query", "SELECT count(*) AS alerts FROM fraud_alerts"], "0");
+    says(&["explain", "commission", "good", "2023-11", "--jobs", APART], "because");
+    says(&["status", "--jobs", APART, "--metrics"], "facts.fraud");
+}
+
+#[test]
+fn no_two_pipelines_tell_the_same_facts() {
+    let records = records(6, &[FraudAction::Flag]);
+    let dir = sales_alone(&records, 1, 1);
+    run(dir.path(), "fraud", 1).assert(0, &[]);
+    let remedy = "leave that job to `fraud`";
+    run(dir.path(), "sales,fraud", 1).assert(2, &["facts.fraud is written by the pipeline `fraud`", remedy]);
+    run(dir.path(), APART, 1).assert(2, &["facts.fraud is written by the pipeline `fraud`", remedy]);
+    run(dir.path(), "commissions", 1).assert(0, &[]);
+    let refused = ["facts.commissions is written by the pipeline `commissions`"];
+    run(dir.path(), "sales,commissions", 1).assert(2, &refused);
+    let inside = directory(&records, Pace { epoch_records_max: 500, epochs_in_flight_max: 4 }, 1);
+    run(inside.path(), "sales,commissions", 1).assert(0, &[]);
+    let refused = ["facts.commissions is written by the pipeline `sales`", "leave that job to `sales`"];
+    run(inside.path(), "commissions", 1).assert(2, &refused);
+    run(dir.path(), "fraud,commission", 1).assert(2, &["[possible values: sales, fraud, commissions]"]);
 }

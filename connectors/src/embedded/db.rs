@@ -54,7 +54,7 @@ CREATE TABLE epoch_digests (             -- running digest of a pipeline's facts
   digest   BLOB NOT NULL,
   PRIMARY KEY (pipeline, epoch)
 ) WITHOUT ROWID;
-CREATE TABLE writers (                   -- a topic of facts is one pipeline's, for good
+CREATE TABLE writers (                   -- whose a topic of facts is
   topic    TEXT PRIMARY KEY,
   pipeline TEXT NOT NULL
 );

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Several pipelines may write into one log, each with a fence, progress and digests of its own, and each to
-//! topics of its own: a topic belongs to the pipeline that claimed it first.
+//! topics of its own: a topic belongs to the pipeline that claimed it, and for good once it holds a fact.
 //!
 //! Invariants: the records of an epoch and the progress past it change together; only the generation that
 //! last fenced the log can append. A crash before the commit leaves the epoch to be appended again; after
@@ -31,6 +31,8 @@ const NAME: &str = "facts";
 pub struct LogEpochs {
     pub(super) db: Db,
     pipeline: String,
+    /// Topics this process has written to: nobody can take them any more.
+    owned: Vec<&'static str>,
     topics: Topics,
     packer: Packer,
     generation: Option<Generation>,
@@ -56,6 +58,7 @@ impl LogEpochs {
         Ok(LogEpochs {
             db,
             pipeline: pipeline.to_owned(),
+            owned: Vec::new(),
             topics: Topics::default(),
             packer: Packer::default(),
             generation: None,
@@ -63,25 +66,56 @@ impl LogEpochs {
         })
     }
 
-    /// Takes topics for this pipeline, all or none: from now on no other may write to them.
+    /// Takes topics for this pipeline, all or none. One that another has taken can be had only while it holds
+    /// nothing and its pipeline is `idle`; that one finds out before it writes its first fact.
     ///
     /// # Errors
-    /// [`EmbeddedError::Claimed`] where one of them is another pipeline's.
-    pub fn claim<'a>(&mut self, topics: impl IntoIterator<Item = &'a str>) -> Result<(), EmbeddedError> {
+    /// [`EmbeddedError::Claimed`] where one of them stays another pipeline's.
+    pub fn claim<'a>(
+        &mut self,
+        topics: impl IntoIterator<Item = &'a str>,
+        idle: impl Fn(&str) -> bool,
+    ) -> Result<(), EmbeddedError> {
         let file = self.db.file.clone();
         let failed = |e| classify(&file, "claim topics", e);
         let tx = self.db.write()?;
         for topic in topics {
-            let claim = "INSERT INTO writers VALUES (?1, ?2) ON CONFLICT DO UPDATE SET topic = topic
-                         RETURNING pipeline";
-            let owner: String =
-                tx.query_row(claim, [topic, &self.pipeline], |row| row.get(0)).map_err(failed)?;
-            if owner != self.pipeline {
-                let (topic, ours) = (topic.to_owned(), self.pipeline.clone());
-                return Err(EmbeddedError::Claimed { file: file.clone(), topic, owner, ours });
+            let owner = writer(&tx, topic).map_err(failed)?.filter(|owner| *owner != self.pipeline);
+            if let Some(owner) = owner
+                && (holds_facts(&tx, topic).map_err(failed)? || !idle(&owner))
+            {
+                return Err(self.claimed(topic, owner));
             }
+            let claim = "INSERT OR REPLACE INTO writers (topic, pipeline) VALUES (?1, ?2)";
+            tx.execute(claim, [topic, &self.pipeline]).map_err(failed)?;
         }
         tx.commit().map_err(failed)
+    }
+
+    fn claimed(&self, topic: &str, owner: String) -> EmbeddedError {
+        let (file, topic, ours) = (self.db.file.clone(), topic.to_owned(), self.pipeline.clone());
+        EmbeddedError::Claimed { file, topic, owner, ours }
+    }
+
+    /// Whether the topics of these records are still this pipeline's: asked before the first fact of each.
+    fn check_owned(
+        &self,
+        tx: &Transaction<'_>,
+        records: &[OutRecord],
+    ) -> Result<Vec<&'static str>, SinkError> {
+        let mut fresh: Vec<&'static str> = Vec::new();
+        for of_topic in records.chunk_by(|a, b| std::ptr::eq(a.topic, b.topic)) {
+            let topic = of_topic[0].topic;
+            if self.owned.contains(&topic) || fresh.contains(&topic) {
+                continue;
+            }
+            let owner = writer(tx, topic).map_err(|e| self.db.failed("read writers", e).into_sink(NAME))?;
+            if let Some(owner) = owner.filter(|owner| *owner != self.pipeline) {
+                return Err(self.claimed(topic, owner).into_sink(NAME));
+            }
+            fresh.push(topic);
+        }
+        Ok(fresh)
     }
 
     /// Running digests of the epochs after `after` that have facts, at most `max`.
@@ -184,10 +218,12 @@ impl EpochLog for LogEpochs {
             return Err(SinkError::Fenced { sink: NAME, ours, theirs });
         }
         assert_in_order(records, done, through);
+        let fresh = self.check_owned(&tx, records)?;
         pack(&tx, &self.topics, &mut self.packer, records).map_err(failed)?;
         record_progress(&tx, &self.pipeline, records, (through, now)).map_err(failed)?;
         killpoint::reach("facts.before_commit");
         tx.commit().map_err(failed)?;
+        self.owned.extend(fresh);
         killpoint::reach("facts.after_commit");
         Ok(())
     }
@@ -200,6 +236,18 @@ fn assert_in_order(records: &[OutRecord], done: Epoch, through: Epoch) {
     let (first, last) = (records.first(), records.last());
     assert!(first.is_none_or(|r| r.epoch > done), "a fact of an epoch that is in the log, up to {done}");
     assert!(last.is_none_or(|r| r.epoch <= through), "a fact of an epoch beyond {through}");
+}
+
+/// The pipeline that has claimed a topic.
+fn writer(conn: &Connection, topic: &str) -> rusqlite::Result<Option<String>> {
+    let mut select = conn.prepare_cached("SELECT pipeline FROM writers WHERE topic = ?1")?;
+    select.query_row([topic], |row| row.get(0)).optional()
+}
+
+fn holds_facts(conn: &Connection, topic: &str) -> rusqlite::Result<bool> {
+    let mut select =
+        conn.prepare_cached("SELECT count(*) FROM partitions WHERE topic = ?1 AND end_offset > 0")?;
+    select.query_row([topic], |row| Ok(row.get::<_, i64>(0)? > 0))
 }
 
 fn progress(conn: &Connection, pipeline: &str) -> rusqlite::Result<(Generation, Epoch)> {

@@ -86,7 +86,8 @@ fn what_the_one_pipeline_of_an_older_log_had_is_that_of_sales() {
     assert_eq!(sales.committed().unwrap(), Epoch(20));
     assert_eq!(sales.digests(Epoch(0), 9).unwrap(), [(Epoch(19), [0; 32])]);
     assert!(matches!(sales.fence(Generation(6)), Err(SinkError::Fenced { .. })));
-    let refused = LogEpochs::open(dir.path(), "other").unwrap().claim(["facts.orders"]).unwrap_err();
+    let refused =
+        LogEpochs::open(dir.path(), "other").unwrap().claim(["facts.orders"], |_| true).unwrap_err();
     assert!(refused.to_string().contains("is written by the pipeline `sales`"), "{refused}");
 }
 
