@@ -87,7 +87,7 @@ fn fetch(dir: &Path, count: usize) {
 }
 
 fn facts(dir: &Path, records: &[NewRecord]) {
-    let mut log = LogEpochs::open(dir).unwrap();
+    let mut log = LogEpochs::open(dir, "sales").unwrap();
     log.fence(Generation(1)).unwrap();
     let out = |n: usize, r: &NewRecord| OutRecord {
         topic: if n.is_multiple_of(2) { "facts.orders" } else { "facts.stock" },
@@ -99,7 +99,7 @@ fn facts(dir: &Path, records: &[NewRecord]) {
     let out: Vec<OutRecord> = records.iter().enumerate().map(|(n, r)| out(n, r)).collect();
     let start = Instant::now();
     for run in out.chunks(20_000) {
-        log.append(run, run.last().unwrap().epoch).unwrap();
+        log.append(run, run.last().unwrap().epoch, 0).unwrap();
     }
     report("facts, 20 epochs of 1000 a time", out.len(), start.elapsed());
 }
@@ -171,7 +171,7 @@ fn side_by_side(dir: &Path, records: &[NewRecord]) {
         }
         report("producer beside the pipeline, 2000 a time", 20 * records.len(), start.elapsed());
     });
-    let mut log = LogEpochs::open(dir).unwrap();
+    let mut log = LogEpochs::open(dir, "sales").unwrap();
     log.fence(Generation(2)).unwrap();
     let (mut took, mut epoch) = (Vec::new(), log.committed().unwrap());
     while !producer.is_finished() {
@@ -185,7 +185,7 @@ fn side_by_side(dir: &Path, records: &[NewRecord]) {
         };
         let facts: Vec<OutRecord> = (0..100).map(fact).collect();
         let start = Instant::now();
-        log.append(&facts, epoch).unwrap();
+        log.append(&facts, epoch, 0).unwrap();
         took.push(start.elapsed());
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -3,13 +3,15 @@
 //! ```text
 //!   commands.*   Avro, by the writer's schema ─> Command   claims its record timestamp
 //!   oltp.public.* Debezium, JSON or Avro      ─> Changes   claims source.ts_ms; a snapshot read, before everything
+//!   facts.*      Avro, of another pipeline     ─> Fact      claims when it happened there
 //!   anything that can't be decoded            ─> Bad       claims nothing: it comes where it stands
 //! ```
 //!
 //! Invariant: the same bytes under the same registry give the same input, on every worker and in every
 //! replay. An id that isn't known is looked up again each time it comes, so that a schema registered
 //! while the pipeline runs takes effect without a restart; a replay reads the registry as it is then, so
-//! register a schema before the first record that uses it.
+//! register a schema before the first record that uses it. A fact that can't be decoded stops the run: a
+//! pipeline wrote it, so the log is damaged or this program too old, and going on would miscount.
 
 use crate::embedded::{Decode, Decoded, RawRecord};
 use runtime::Class;
@@ -18,7 +20,7 @@ use schemas::avro::{DecodeError, split_header};
 use schemas::debezium::ChangeDecoder;
 use schemas::facts::DeadLetter;
 use schemas::reference::{Change, ReferenceTable};
-use schemas::{Command, Decoder, Text};
+use schemas::{Command, Decoder, Fact, Text};
 
 /// Where writers' schemas are looked up.
 pub trait SchemaSource: Send + 'static {
@@ -42,15 +44,21 @@ pub enum Input {
     },
     /// Never empty; [`Change::Nothing`] where the message says nothing about a row.
     Changes(Vec<Change>),
+    Fact(Box<Fact>),
     /// Goes to `dead-letters`. Its `record_time_ms` is the record's own timestamp.
     Bad(Box<DeadLetter>),
 }
+
+/// Topics of facts that can be read.
+const FACTS: [&str; 2] = ["facts.orders", "facts.screening"];
 
 /// What a topic carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicKind {
     Commands,
     Changes(ReferenceTable),
+    /// Of orders, or of what fraud screening counts.
+    Facts,
 }
 
 impl TopicKind {
@@ -58,6 +66,9 @@ impl TopicKind {
     pub fn of(topic: &str) -> Option<TopicKind> {
         if topic.starts_with("commands.") {
             return Some(TopicKind::Commands);
+        }
+        if FACTS.contains(&topic) {
+            return Some(TopicKind::Facts);
         }
         topic.starts_with("oltp.").then(|| ReferenceTable::of_topic(topic).map(TopicKind::Changes))?
     }
@@ -85,9 +96,12 @@ impl<S: SchemaSource> RecordDecoder<S> {
         }
         let kind = TopicKind::of(topic).ok_or_else(|| LogError::Stop {
             place: format!("topic {topic}"),
-            problem: "it carries neither commands nor a reference table that this program knows".to_owned(),
-            remedy: "take it off the inputs: `commands.*` and `oltp.public.{offers,partners,customers}` can be read"
+            problem: "it carries neither commands nor facts nor a reference table that this program reads"
                 .to_owned(),
+            remedy: format!(
+                "take it off the inputs: `commands.*`, `oltp.public.{{offers,partners,customers}}` and {} can be read",
+                FACTS.join(", ")
+            ),
         })?;
         self.kinds.push((topic.to_owned(), kind));
         Ok(kind)
@@ -109,6 +123,30 @@ impl<S: SchemaSource> RecordDecoder<S> {
                 command,
             }
         }))
+    }
+
+    fn fact(
+        &mut self,
+        place: impl Fn() -> String,
+        record: &RawRecord<'_>,
+    ) -> Result<(Input, Claim), LogError> {
+        let bytes = record.value.unwrap_or_default();
+        if let Some(id) = unknown(bytes, |id| self.commands.knows(id))
+            && let Some(schema) = self.source.schema(id)?
+        {
+            self.commands.add(id, &schema);
+        }
+        let fact = self.commands.decode_fact(bytes).map_err(|error| LogError::Stop {
+            place: place(),
+            problem: error.to_string(),
+            remedy: "restore log.db if it is damaged, or run the version of Tombola that wrote it".to_owned(),
+        })?;
+        let claim = match &fact {
+            Fact::Order(fact) => Claim::At(fact.at_ms),
+            Fact::Screening(fact) => Claim::At(fact.at_ms),
+            other => Claim::At(other.record_time_ms()),
+        };
+        Ok((Input::Fact(Box::new(fact)), claim))
     }
 
     fn change(
@@ -152,6 +190,10 @@ impl<S: SchemaSource> Decode for RecordDecoder<S> {
                 (Class::Command, self.command(&record)?.map(|input| (input, claim)))
             }
             TopicKind::Changes(table) => (Class::Reference, self.change(table, &record)?),
+            TopicKind::Facts => {
+                let place = || format!("topic {topic}, partition {partition}, offset {offset}");
+                (Class::Command, Ok(self.fact(place, &record)?))
+            }
         };
         let (body, claim) = decoded.unwrap_or_else(|error| {
             (Input::Bad(Box::new(dead_letter(topic, partition, offset, &record, &error))), Claim::Nothing)

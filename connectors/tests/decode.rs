@@ -182,9 +182,9 @@ fn schemas_are_registered_once_and_a_changed_one_is_a_new_version() {
 #[test]
 fn a_topic_that_is_no_input_stops_the_run() {
     let dir = tempfile::tempdir().unwrap();
-    Log::appender(dir.path()).unwrap().append("facts.orders", &[record(None)]).unwrap();
+    Log::appender(dir.path()).unwrap().append("facts.stock", &[record(None)]).unwrap();
     let decoder = RecordDecoder::new(Registry::open(dir.path()).unwrap());
-    let mut reader = EmbeddedReader::open(dir.path(), &["facts.orders"], decoder).unwrap();
+    let mut reader = EmbeddedReader::open(dir.path(), &["facts.stock"], decoder).unwrap();
     let refused = reader.fetch(PartitionId { topic: TopicId(0), partition: 0 }, Offset(0), 1).unwrap_err();
     assert!(refused.to_string().contains("take it off the inputs"), "{refused}");
 }

@@ -190,21 +190,22 @@ fn fact(epoch: u64) -> OutRecord {
 #[test]
 fn facts_come_with_their_epoch_and_a_zombie_appends_none() {
     let dir = tempfile::tempdir().unwrap();
-    let mut zombie = LogEpochs::open(dir.path()).unwrap();
+    let mut zombie = LogEpochs::open(dir.path(), "sales").unwrap();
     zombie.fence(Generation(1)).unwrap();
-    zombie.append(&[fact(1), fact(2)], Epoch(3)).unwrap();
-    let mut log = LogEpochs::open(dir.path()).unwrap();
+    zombie.append(&[fact(1), fact(2)], Epoch(3), 0).unwrap();
+    let mut log = LogEpochs::open(dir.path(), "sales").unwrap();
     log.fence(Generation(2)).unwrap();
-    let refused = zombie.append(&[fact(4)], Epoch(4)).unwrap_err();
+    let refused = zombie.append(&[fact(4)], Epoch(4), 0).unwrap_err();
     assert!(matches!(refused, SinkError::Fenced { .. }), "{refused}");
     let refused = zombie.fence(Generation(1)).unwrap_err();
     assert!(matches!(refused, SinkError::Fenced { .. }), "{refused}");
     assert_eq!(log.committed().unwrap(), Epoch(3));
-    log.append(&[fact(5)], Epoch(5)).unwrap();
+    log.append(&[fact(5)], Epoch(5), 0).unwrap();
     let stored = Log::open(dir.path()).unwrap().read("facts.orders", 0, 0, 10).unwrap();
     let epochs: Vec<_> = stored.iter().map(|r| r.headers.clone()).collect();
     assert_eq!(epochs, ["1", "2", "5"].map(|e| vec![("epoch".to_owned(), e.into())]));
-    let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| log.append(&[fact(5)], Epoch(6))));
+    let again =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| log.append(&[fact(5)], Epoch(6), 0)));
     assert!(again.is_err(), "an epoch in the log is not appended again");
     assert_eq!(Log::open(dir.path()).unwrap().end("facts.orders", 0).unwrap(), 3);
 }
@@ -219,10 +220,10 @@ fn producers_and_the_pipeline_append_side_by_side() {
             appender.append("t", &records("p", 5)).unwrap();
         }
     });
-    let mut log = LogEpochs::open(dir.path()).unwrap();
+    let mut log = LogEpochs::open(dir.path(), "sales").unwrap();
     log.fence(Generation(1)).unwrap();
     for epoch in 1..=100 {
-        log.append(&[fact(epoch)], Epoch(epoch)).unwrap();
+        log.append(&[fact(epoch)], Epoch(epoch), 0).unwrap();
     }
     producer.join().unwrap();
     let log = Log::open(dir.path()).unwrap();
@@ -271,4 +272,47 @@ fn a_truncated_file_stops_the_run_and_is_named() {
         });
     let message = read.unwrap_err();
     assert!(message.contains("log.db") && message.contains("from a backup"), "{message}");
+}
+
+#[test]
+fn pipelines_share_a_log_each_with_its_own_progress_and_topics() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |pipeline: &str| LogEpochs::open(dir.path(), pipeline).unwrap();
+    let (mut sales, mut fraud) = (open("sales"), open("fraud"));
+    let (idle, running) = (|_: &str| true, |_: &str| false);
+    sales.claim(["facts.orders", "facts.stock", "t"], idle).unwrap();
+    sales.claim(["facts.orders"], idle).unwrap();
+    fraud.claim(["facts.fraud"], idle).unwrap();
+    let refused = fraud.claim(["facts.other", "facts.stock"], running).unwrap_err().to_string();
+    assert!(
+        refused.contains("facts.stock is written by the pipeline `sales`, so `fraud` may not"),
+        "{refused}"
+    );
+    open("third").claim(["facts.other"], running).expect("all or none: nothing was taken by the one refused");
+    sales.fence(Generation(5)).unwrap();
+    fraud.fence(Generation(1)).unwrap();
+    sales.append(&[fact(1), fact(2)], Epoch(9), 0).unwrap();
+    fraud.append(&[OutRecord { topic: "facts.fraud", ..fact(1) }], Epoch(2), 0).unwrap();
+    assert_eq!((sales.committed().unwrap(), fraud.committed().unwrap()), (Epoch(9), Epoch(2)));
+    let epochs =
+        |log: &LogEpochs| log.digests(Epoch(0), 9).unwrap().into_iter().map(|(epoch, _)| epoch.0).collect();
+    let both: [Vec<u64>; 2] = [epochs(&sales), epochs(&fraud)];
+    assert_eq!(both, [vec![1, 2], vec![1]]);
+}
+
+#[test]
+fn a_topic_is_a_pipelines_for_good_once_it_holds_a_fact() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |pipeline: &str| LogEpochs::open(dir.path(), pipeline).unwrap();
+    let (mut sales, mut fraud) = (open("sales"), open("fraud"));
+    let topic = fact(1).topic;
+    sales.claim([topic], |_| true).unwrap();
+    fraud.claim([topic], |owner| owner == "sales").expect("sales is idle, and has said nothing there");
+    sales.fence(Generation(1)).unwrap();
+    let refused = sales.append(&[fact(1)], Epoch(1), 0).unwrap_err().to_string();
+    assert!(refused.contains("is written by the pipeline `fraud`"), "{refused}");
+    fraud.fence(Generation(1)).unwrap();
+    fraud.append(&[fact(1)], Epoch(1), 0).unwrap();
+    let refused = sales.claim([topic], |_| true).unwrap_err().to_string();
+    assert!(refused.contains("is written by the pipeline `fraud`"), "{refused}");
 }

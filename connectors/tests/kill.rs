@@ -25,11 +25,11 @@ fn facts(epoch: u64) -> Vec<OutRecord> {
 
 /// What the pipeline does after a start: fences the log, and appends what isn't there yet.
 fn append_facts(dir: &Path) {
-    let mut log = LogEpochs::open(dir).unwrap();
+    let mut log = LogEpochs::open(dir, "sales").unwrap();
     let generation = log.committed().unwrap().0 + 1;
     log.fence(Generation(generation)).unwrap();
     for epoch in log.committed().unwrap().0 + 1..=EPOCHS {
-        log.append(&facts(epoch), Epoch(epoch)).unwrap();
+        log.append(&facts(epoch), Epoch(epoch), 0).unwrap();
     }
 }
 
@@ -83,7 +83,7 @@ fn facts_are_in_the_log_once_wherever_the_writer_was_killed() {
         for name in ["facts.orders", "facts.stock"] {
             assert_eq!(topic(dir.path(), name), topic(undisturbed.path(), name), "{name} after {point}");
         }
-        let digests = |dir| LogEpochs::open(dir).unwrap().digests(Epoch(0), 100).unwrap();
+        let digests = |dir| LogEpochs::open(dir, "sales").unwrap().digests(Epoch(0), 100).unwrap();
         assert_eq!(digests(dir.path()), digests(undisturbed.path()));
         assert_eq!(digests(dir.path()).len() as u64, EPOCHS);
     }

@@ -3,7 +3,7 @@
 use crate::messages::{CommandMsg, TableChange};
 use crate::settings::Settings;
 use runtime::{At, Class, Envelope, Millis, Offset, PartitionId, Position, TopicId};
-use schemas::commands::{CancelOrder, PaymentCaptured, PlaceOrder};
+use schemas::commands::{CancelOrder, PaymentCaptured, PaymentDeclined, PlaceOrder};
 use schemas::reference::{Customer, Offer, OfferKind, OfferStatus, Partner, Standing};
 use schemas::{Command, Reference, ReferenceKey, Text};
 
@@ -78,6 +78,17 @@ pub fn pay(tenant: &str, order_id: &str) -> CommandMsg {
         amount_minor: 100,
         currency: "EUR".into(),
         captured_at_ms: 1,
+    })))
+}
+
+pub fn decline(tenant: &str, order_id: &str) -> CommandMsg {
+    settlement(Command::PaymentDeclined(Box::new(PaymentDeclined {
+        command_id: format!("decline-{order_id}").into(),
+        tenant: tenant.into(),
+        order_id: order_id.into(),
+        payment_id: "p".into(),
+        reason: None,
+        declined_at_ms: 1,
     })))
 }
 

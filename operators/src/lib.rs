@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod messages;
 pub mod probe;
 pub mod screen;
+pub mod screening;
 pub mod settings;
 pub mod table;
 pub mod ticket;

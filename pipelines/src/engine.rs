@@ -1,14 +1,15 @@
 //! Puts a job on its stores and runs it: the one place that knows both.
 //!
 //! ```text
-//!   lock ─> generation ─> log.db (inputs, facts) + tombola.db (bindings, rows) + snapshots/ ─> runtime::run
+//!   lock ─> topics claimed ─> generation ─> log.db (inputs, facts) + tombola.db (bindings, rows) + snapshots/
+//!        ─> runtime::run
 //! ```
 //!
 //! After a crash the lock is free, the generation is the next one, and the runtime recovers.
 
 use crate::config::{Config, ConfigError};
-use crate::jobs::sales::{self, Sales};
 use crate::metrics::{Counted, Metrics, Reporter};
+use crate::pipeline::Pipeline;
 use connectors::decode::RecordDecoder;
 use connectors::embedded::{EmbeddedReader, LogEpochs, Registry};
 use operators::messages::Output;
@@ -75,7 +76,7 @@ pub enum EngineError {
     Run(#[from] RunError),
 }
 
-/// Reader of the sales job's inputs.
+/// Reader of a pipeline's inputs.
 pub type Reader = EmbeddedReader<RecordDecoder<Registry>>;
 
 /// Runs the configured jobs on the embedded stores until stopped, drained or failed.
@@ -84,30 +85,35 @@ pub type Reader = EmbeddedReader<RecordDecoder<Registry>>;
 /// See [`EngineError`]. Whatever was decided stays; the next run goes on from there.
 pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let dir = options.data_dir.as_path();
-    let _lock = PipelineLock::take(dir)?;
-    let settings = options.config.settings(&sales::TOPICS, &options.config.ticket_key(dir)?);
+    let pipeline = Pipeline::of(&options.config);
+    let state = pipeline.state_dir(dir);
+    let _lock = PipelineLock::take(&state)?;
+    let settings = pipeline.settings(&options.config, dir)?;
     settings.check()?;
-    let mut bindings = BindingsDb::open(dir)?;
+    let idle = |owner: &str| PipelineLock::holder(&crate::pipeline::state_dir(dir, owner)).is_none();
+    LogEpochs::open(dir, &pipeline.name())?.claim(pipeline.outputs(&settings), idle)?;
+    let mut bindings = BindingsDb::open(&state)?;
     check_ticket_key(&mut bindings, &settings)?;
     let ids = Registry::open(dir)?.register_own()?;
     let recorded = settings.to_recorded();
     let generation =
         bindings.begin_generation(CODE_VERSION, &recorded, options.workers, crate::clock_ms())?;
     let metrics = Metrics::default();
-    let sinks = counted(sinks(dir, generation.generation, ids)?, &metrics);
+    let sinks = counted(sinks((dir, &state), &pipeline, generation.generation, ids)?, &metrics);
     let _reporter =
-        Reporter::start(metrics, Arc::clone(&options.shared), dir.to_owned()).map_err(no_thread)?;
+        Reporter::start(metrics, Arc::clone(&options.shared), state.clone()).map_err(no_thread)?;
     let stores = Stores {
-        readers: readers(dir, options.workers)?,
+        readers: readers(dir, &pipeline, options.workers)?,
         bindings: Box::new(bindings),
         sinks,
-        snapshots: Some(SnapshotStore::local(&dir.join("snapshots"))?),
+        snapshots: Some(SnapshotStore::local(&state.join("snapshots"))?),
     };
     let wakers = Arc::new(Wakers::default());
     if let Some(progress) = options.progress.clone() {
-        wakers.listen(Box::new(move |decided, ends| tell(&progress, decided, ends)));
+        let topics = pipeline.topics();
+        wakers.listen(Box::new(move |decided, ends| tell(&progress, topics, decided, ends)));
     }
-    let job = Arc::new(Sales { settings });
+    let job = Arc::new(pipeline.job(settings));
     let run_options = run_options(&options.config, options.workers, options.until_drained);
     Ok(runtime::run::run(job, &run_options, Mode::Live { generation }, stores, &options.shared, &wakers)?)
 }
@@ -116,9 +122,11 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
 ///
 /// # Errors
 /// Where the log can't be opened.
-pub fn readers(dir: &Path, workers: usize) -> Result<Vec<Reader>, EngineError> {
+pub fn readers(dir: &Path, pipeline: &Pipeline, workers: usize) -> Result<Vec<Reader>, EngineError> {
     let reader = || -> Result<Reader, EngineError> {
-        Ok(EmbeddedReader::open(dir, &sales::TOPICS, RecordDecoder::new(Registry::open(dir)?))?)
+        let decoder = RecordDecoder::new(Registry::open(dir)?);
+        let reads = |topic: &str| pipeline.reads(topic);
+        Ok(EmbeddedReader::open_some(dir, pipeline.topics(), reads, decoder)?)
     };
     (0..workers).map(|_| reader()).collect()
 }
@@ -146,18 +154,19 @@ fn check_ticket_key(bindings: &mut BindingsDb, settings: &Settings) -> Result<()
     Ok(())
 }
 
-/// The sinks of a data directory, in the order in which they commit.
+/// The sinks of a pipeline, in the order in which they commit: into the log of one folder, the tables of another.
 ///
 /// # Errors
 /// Where one can't be opened, or a newer generation has it.
 pub fn sinks(
-    dir: &Path,
+    (log_dir, state_dir): (&Path, &Path),
+    pipeline: &Pipeline,
     generation: Generation,
     ids: SchemaIds,
 ) -> Result<Vec<Box<dyn Sink<Output>>>, EngineError> {
-    let log = Box::new(LogEpochs::open(dir)?);
+    let log = Box::new(LogEpochs::open(log_dir, &pipeline.name())?);
     let facts = FactsSink::new(log, generation, fact_encoder(ids))?;
-    let serving = ServingSink::open(dir, generation, row_of as fn(&Output) -> Option<&Row>)?;
+    let serving = ServingSink::open(state_dir, generation, row_of as fn(&Output) -> Option<&Row>)?;
     Ok(vec![Box::new(facts), Box::new(serving)])
 }
 
@@ -192,9 +201,14 @@ pub fn row_of(output: &Output) -> Option<&Row> {
     }
 }
 
-fn tell(progress: &Sender<Progress>, decided: Epoch, ends: Vec<runtime::bindings::PartitionEnd>) {
+fn tell(
+    progress: &Sender<Progress>,
+    topics: &[&'static str],
+    decided: Epoch,
+    ends: Vec<runtime::bindings::PartitionEnd>,
+) {
     let name = |end: &runtime::bindings::PartitionEnd| {
-        (sales::TOPICS[usize::from(end.partition.topic.0)], end.partition.partition, end.end.0)
+        (topics[usize::from(end.partition.topic.0)], end.partition.partition, end.end.0)
     };
     let ends = ends.iter().map(name).collect();
     // A listener that has left misses nothing it wants.

@@ -13,6 +13,7 @@ pub mod intake;
 pub mod jobs;
 pub mod logging;
 pub mod metrics;
+pub mod pipeline;
 pub mod retry;
 pub mod verify;
 

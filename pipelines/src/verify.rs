@@ -11,7 +11,7 @@
 
 use crate::config::Config;
 use crate::engine::{self, EngineError};
-use crate::jobs::sales::{self, Sales};
+use crate::pipeline::Pipeline;
 use connectors::embedded::{Log, LogEpochs, StoredRecord};
 use operators::settings::Settings;
 use runtime::bindings::BindingStore;
@@ -21,9 +21,8 @@ use runtime::shared::Shared;
 use runtime::snapshot::Manifest;
 use runtime::snapshot::store::SnapshotStore;
 use runtime::{BEFORE_EVERYTHING, Epoch};
-use schemas::Fact;
 use sinks::embedded::{BindingsDb, RowDifference, compare, hex, seed_digest};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How to verify.
@@ -62,74 +61,104 @@ pub struct Difference {
 /// # Errors
 /// Where the replay can't be done at all.
 pub fn verify(options: &Options<'_>) -> Result<Report, EngineError> {
-    let tables = sinks::embedded::Reader::open(options.data_dir)?;
+    let subject = Subject::of(options)?;
+    let tables = sinks::embedded::Reader::open(&subject.state)?;
     let through = tables.progress()?.decided;
-    let from = start(options, through)?;
+    let from = start(options, &subject, through)?;
     let began = from.as_ref().map_or(Epoch(0), |manifest| manifest.epoch);
-    prepare(options, &tables, began)?;
-    replay(options, from, through)?;
+    prepare(options, &subject, &tables, began)?;
+    replay(options, &subject, from, through)?;
     let mut differences = Vec::new();
-    let facts = compare_facts(options, began, through, &mut differences)?;
-    compare_digests(options, &tables, began, through, &mut differences)?;
-    let rows = compare(options.scratch, options.data_dir, through, began == Epoch(0))?;
+    let facts = compare_facts(options, &subject, began, through, &mut differences)?;
+    compare_digests(options, &subject, &tables, (began, through), &mut differences)?;
+    let rows = compare(options.scratch, &subject.state, through, began == Epoch(0))?;
     differences.extend(rows.into_iter().map(Difference::from));
     differences.sort_by_key(|difference| difference.epoch);
     Ok(Report { from: began, through, facts, differences })
+}
+
+/// The pipeline that is verified.
+struct Subject {
+    pipeline: Pipeline,
+    state: PathBuf,
+    /// As recorded: the jobs that ran then, not those configured now.
+    settings: Settings,
+}
+
+impl Subject {
+    fn of(options: &Options<'_>) -> Result<Self, EngineError> {
+        let pipeline = Pipeline::of(options.config);
+        let state = pipeline.state_dir(options.data_dir);
+        let mut settings = pipeline.settings(options.config, options.data_dir)?;
+        if let Some(last) = BindingsDb::open_read_only(&state)?.generations()?.last() {
+            settings = Settings::from_recorded(&last.settings)?.with_ticket_key(settings.ticket_key)?;
+        }
+        Ok(Subject { pipeline, state, settings })
+    }
+
+    fn writes(&self, topic: &str) -> bool {
+        self.pipeline.writes(topic, &self.settings)
+    }
+
+    fn facts(&self, dir: &Path) -> Result<LogEpochs, EngineError> {
+        Ok(LogEpochs::open(dir, &self.pipeline.name())?)
+    }
 }
 
 fn snapshots(dir: &Path) -> Result<SnapshotStore, EngineError> {
     Ok(SnapshotStore::local(&dir.join("snapshots"))?)
 }
 
-fn start(options: &Options<'_>, through: Epoch) -> Result<Option<Manifest>, EngineError> {
+fn start(options: &Options<'_>, subject: &Subject, through: Epoch) -> Result<Option<Manifest>, EngineError> {
     if !options.from_snapshot {
         return Ok(None);
     }
-    let manifests = snapshots(options.data_dir)?.manifests()?;
+    let manifests = snapshots(&subject.state)?.manifests()?;
     Ok(manifests.into_iter().find(|manifest| manifest.epoch <= through))
 }
 
 /// Gives the scratch directory the topics, schema ids and running digests that the replay takes up.
-fn prepare(options: &Options<'_>, tables: &sinks::embedded::Reader, began: Epoch) -> Result<(), EngineError> {
+fn prepare(
+    options: &Options<'_>,
+    subject: &Subject,
+    tables: &sinks::embedded::Reader,
+    began: Epoch,
+) -> Result<(), EngineError> {
     let committed = Log::open_read_only(options.data_dir)?;
     let mut scratch = Log::open(options.scratch)?;
     for topic in committed.topics()? {
-        if is_output(&topic.topic) {
+        if subject.writes(&topic.topic) {
             scratch.ensure_topic(&topic.topic, topic.ends.len() as u32)?;
         }
     }
     if began > Epoch(0) {
-        let digest = LogEpochs::open(options.data_dir)?.digest_at(began)?;
-        LogEpochs::open(options.scratch)?.seed_digest(began, digest)?;
+        let digest = subject.facts(options.data_dir)?.digest_at(began)?;
+        subject.facts(options.scratch)?.seed_digest(began, digest)?;
         seed_digest(options.scratch, began, tables.epoch_digest_at(began)?)?;
     }
     Ok(())
 }
 
-fn is_output(topic: &str) -> bool {
-    Fact::TOPICS.contains(&topic)
-}
-
-fn replay(options: &Options<'_>, from: Option<Manifest>, through: Epoch) -> Result<(), EngineError> {
-    let dir = options.data_dir;
-    let mut bindings = BindingsDb::open_read_only(dir)?;
-    let mut settings = options.config.settings(&sales::TOPICS, &options.config.ticket_key(dir)?);
-    if let Some(last) = bindings.generations()?.last() {
-        // The jobs that ran then, not those configured now.
-        settings = Settings::from_recorded(&last.settings)?.with_ticket_key(settings.ticket_key.clone())?;
-    }
-    let generation = BindingsDb::open(options.scratch)?
+fn replay(
+    options: &Options<'_>,
+    subject: &Subject,
+    from: Option<Manifest>,
+    through: Epoch,
+) -> Result<(), EngineError> {
+    let (dir, scratch) = (options.data_dir, options.scratch);
+    let Subject { pipeline, state, settings } = subject;
+    let generation = BindingsDb::open(scratch)?
         .begin_generation(engine::CODE_VERSION, &settings.to_recorded(), options.workers, BEFORE_EVERYTHING)?
         .generation;
     let ids = connectors::embedded::Registry::open(dir)?.register_own()?;
     let stores = Stores {
-        readers: engine::readers(dir, options.workers)?,
-        bindings: Box::new(bindings),
-        sinks: engine::sinks(options.scratch, generation, ids)?,
-        snapshots: Some(snapshots(dir)?),
+        readers: engine::readers(dir, pipeline, options.workers)?,
+        bindings: Box::new(BindingsDb::open_read_only(state)?),
+        sinks: engine::sinks((scratch, scratch), pipeline, generation, ids)?,
+        snapshots: Some(snapshots(state)?),
     };
     let run_options = engine::run_options(options.config, options.workers, true);
-    let job = Arc::new(Sales { settings });
+    let job = Arc::new(pipeline.job(settings.clone()));
     let (shared, wakers) = (Arc::new(Shared::default()), Arc::new(Wakers::default()));
     Ok(runtime::run::run(job, &run_options, Mode::Replay { through, from }, stores, &shared, &wakers)?)
 }
@@ -174,6 +203,7 @@ fn epoch_of(record: &StoredRecord) -> Epoch {
 
 fn compare_facts(
     options: &Options<'_>,
+    subject: &Subject,
     from: Epoch,
     through: Epoch,
     differences: &mut Vec<Difference>,
@@ -181,7 +211,7 @@ fn compare_facts(
     let committed = Log::open_read_only(options.data_dir)?;
     let replayed = Log::open_read_only(options.scratch)?;
     let mut compared = 0;
-    for topic in replayed.topics()?.iter().filter(|topic| is_output(&topic.topic)) {
+    for topic in replayed.topics()?.iter().filter(|topic| subject.writes(&topic.topic)) {
         for partition in 0..topic.ends.len() as u32 {
             let side = |log| -> Result<Facts<'_>, EngineError> {
                 let (topic, next, ready) = (topic.topic.as_str(), 0, Vec::new().into_iter());
@@ -235,12 +265,12 @@ fn show(side: Option<(Epoch, StoredRecord)>) -> String {
 
 fn compare_digests(
     options: &Options<'_>,
+    subject: &Subject,
     tables: &sinks::embedded::Reader,
-    from: Epoch,
-    through: Epoch,
+    (from, through): (Epoch, Epoch),
     differences: &mut Vec<Difference>,
 ) -> Result<(), EngineError> {
-    let (ours, theirs) = (LogEpochs::open(options.data_dir)?, LogEpochs::open(options.scratch)?);
+    let (ours, theirs) = (subject.facts(options.data_dir)?, subject.facts(options.scratch)?);
     let pair = (ours.digests(from, usize::MAX >> 1)?, theirs.digests(from, usize::MAX >> 1)?);
     differences.extend(first_digest("digest of facts", pair, through));
     let theirs = sinks::embedded::Reader::open(options.scratch)?;

@@ -56,7 +56,8 @@ fn files_below(dir: &Path, found: &mut Vec<PathBuf>) {
         let hidden = name.starts_with('.') && name != ".ci";
         if path.is_dir() && !hidden && name != "target" && !path.join("tombola.db").exists() {
             files_below(&path, found);
-        } else if path.is_file() {
+        } else if path.is_file() && name != ".git" {
+            // A checkout of its own has `.git` as a file.
             found.push(path);
         }
     }

@@ -31,8 +31,9 @@ pub trait EpochLog: Send {
     fn fence(&mut self, generation: Generation) -> Result<(), SinkError>;
 
     /// Appends the records of the epochs up to and including `through`, with that progress, in one transaction.
+    /// `now` is the pipeline's at `through`: whatever happened in it by then has been said.
     ///
     /// # Errors
     /// [`SinkError::Fenced`] where a newer generation has fenced this one off.
-    fn append(&mut self, records: &[OutRecord], through: Epoch) -> Result<(), SinkError>;
+    fn append(&mut self, records: &[OutRecord], through: Epoch, now: Millis) -> Result<(), SinkError>;
 }

@@ -107,7 +107,12 @@ impl Position {
         }
     }
 
-    /// The offset, where this is a record's position.
+    /// The operator, where this is a timer's position.
+    pub fn operator(&self) -> Option<u16> {
+        (self.place >> 48 == 0).then_some((self.place >> 32) as u16)
+    }
+
+    /// The offset, where this is a record's position; the hash of the key, where it is a timer's.
     pub fn offset(&self) -> Offset {
         Offset(self.offset)
     }

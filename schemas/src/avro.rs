@@ -87,6 +87,7 @@ pub fn encode_fact(fact: &Fact, id_of: impl Fn(Record) -> u32, out: &mut Vec<u8>
         Fact::DeadLetter(f) => put_body(&**f, record, out),
         Fact::Commission(f) => put_body(&**f, record, out),
         Fact::Fraud(f) => put_body(&**f, record, out),
+        Fact::Screening(f) => put_body(&**f, record, out),
     }
 }
 
@@ -184,6 +185,7 @@ impl Decoder {
             Record::DeadLetter => Fact::DeadLetter(read_body(writer, body)?),
             Record::CommissionFact => Fact::Commission(read_body(writer, body)?),
             Record::FraudFact => Fact::Fraud(read_body(writer, body)?),
+            Record::ScreeningFact => Fact::Screening(read_body(writer, body)?),
             _ => return Err(writer.other_than("a fact")),
         })
     }

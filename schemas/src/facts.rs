@@ -3,6 +3,7 @@
 use crate::Text;
 use crate::names::words;
 use crate::reference::{OfferKind, PeriodStatus};
+use crate::screening::ScreeningFact;
 pub use crate::velocity::FraudFact;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,7 @@ pub enum Fact {
     DeadLetter(Box<DeadLetter>),
     Commission(Box<CommissionFact>),
     Fraud(Box<FraudFact>),
+    Screening(Box<ScreeningFact>),
 }
 
 /// What happened to an order.
@@ -306,8 +308,15 @@ impl Reason {
 
 impl Fact {
     /// The topics facts go to, in the order of the variants.
-    pub const TOPICS: [&'static str; 6] =
-        ["facts.orders", "facts.stock", "facts.tickets", "dead-letters", "facts.commissions", "facts.fraud"];
+    pub const TOPICS: [&'static str; 7] = [
+        "facts.orders",
+        "facts.stock",
+        "facts.tickets",
+        "dead-letters",
+        "facts.commissions",
+        "facts.fraud",
+        "facts.screening",
+    ];
 
     /// The topic it belongs to.
     pub fn topic(&self) -> &'static str {
@@ -318,6 +327,7 @@ impl Fact {
             Fact::DeadLetter(_) => Fact::TOPICS[3],
             Fact::Commission(_) => Fact::TOPICS[4],
             Fact::Fraud(_) => Fact::TOPICS[5],
+            Fact::Screening(_) => Fact::TOPICS[6],
         }
     }
 
@@ -330,6 +340,7 @@ impl Fact {
             Fact::DeadLetter(_) => "dead_letter",
             Fact::Commission(_) => "commission_fact",
             Fact::Fraud(_) => "fraud_fact",
+            Fact::Screening(_) => "screening_fact",
         }
     }
 
@@ -342,6 +353,7 @@ impl Fact {
             Fact::DeadLetter(letter) => letter.id.as_bytes().to_vec(),
             Fact::Commission(fact) => tenant_and_id(&fact.tenant, &fact.partner_id),
             Fact::Fraud(fact) => tenant_and_id(&fact.tenant, &fact.order_id),
+            Fact::Screening(fact) => tenant_and_id(&fact.tenant, &fact.order_id),
         }
     }
 
@@ -354,6 +366,7 @@ impl Fact {
             Fact::DeadLetter(letter) => letter.record_time_ms,
             Fact::Commission(fact) => fact.cause.record_time_ms,
             Fact::Fraud(fact) => fact.cause.record_time_ms,
+            Fact::Screening(fact) => fact.cause.record_time_ms,
         }
     }
 }

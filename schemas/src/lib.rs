@@ -20,6 +20,7 @@ pub mod ndjson;
 pub mod reference;
 pub mod registry;
 pub mod rows;
+pub mod screening;
 pub mod tables;
 pub mod velocity;
 

@@ -35,6 +35,7 @@ pub enum Record {
     VelocityRule,
     FraudFact,
     ReviewDecision,
+    ScreeningFact,
 }
 
 words!(Record {
@@ -56,6 +57,7 @@ words!(Record {
     VelocityRule => "velocity_rules",
     FraudFact => "fraud_fact",
     ReviewDecision => "review_decision",
+    ScreeningFact => "screening_fact",
 });
 
 /// How many contracts there are.
@@ -98,6 +100,7 @@ impl Record {
             Record::VelocityRule => include_str!("../avro/velocity_rules.avsc"),
             Record::FraudFact => include_str!("../avro/fraud_fact.avsc"),
             Record::ReviewDecision => include_str!("../avro/review_decision.avsc"),
+            Record::ScreeningFact => include_str!("../avro/screening_fact.avsc"),
         }
     }
 
@@ -122,6 +125,7 @@ impl Record {
             Record::VelocityRule => "tombola.reference.VelocityRule",
             Record::FraudFact => "tombola.facts.FraudFact",
             Record::ReviewDecision => "tombola.commands.ReviewDecision",
+            Record::ScreeningFact => "tombola.facts.ScreeningFact",
         }
     }
 
@@ -144,6 +148,7 @@ impl Record {
             Record::CommissionFact => Fact::TOPICS[4],
             Record::VelocityRule => "oltp.public.velocity_rules",
             Record::FraudFact => Fact::TOPICS[5],
+            Record::ScreeningFact => Fact::TOPICS[6],
         }
     }
 
@@ -199,6 +204,7 @@ impl Fact {
             Fact::DeadLetter(_) => Record::DeadLetter,
             Fact::Commission(_) => Record::CommissionFact,
             Fact::Fraud(_) => Record::FraudFact,
+            Fact::Screening(_) => Record::ScreeningFact,
         }
     }
 }
@@ -264,7 +270,8 @@ mod tests {
                 let duration = matches!(name, "window_ms" | "late_by_ms");
                 assert_eq!(
                     name.ends_with("_ms") && !duration,
-                    field["type"].to_string().contains("timestamp-millis") && !name.starts_with("cause"),
+                    field["type"].to_string().contains("timestamp-millis")
+                        && !matches!(name, "cause" | "causes" | "turn"),
                     "{place}: times are timestamp-millis and named _ms, as durations are"
                 );
             }

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Raise it together with a step in [`migrate`].
-const LAYOUT: i64 = 2;
+const LAYOUT: i64 = 3;
 
-/// Layout 1 lacked `raw_length`.
+/// Layout 1 lacked `raw_length`; layout 2 knew one pipeline.
 const TABLES: &str = "
 CREATE TABLE partitions (
   id         INTEGER PRIMARY KEY,
@@ -38,16 +38,36 @@ CREATE TABLE schemas (                   -- the embedded schema registry
   schema  TEXT NOT NULL,
   UNIQUE (subject, version)
 );
-CREATE TABLE epoch_progress (            -- the pipeline's facts: fence and progress
-  one        INTEGER PRIMARY KEY CHECK (one = 1),
+";
+
+/// What pipelines that write facts keep here.
+const PIPELINES: &str = "
+CREATE TABLE epoch_progress (            -- a pipeline's facts: fence and progress
+  pipeline   TEXT PRIMARY KEY,
   generation INTEGER NOT NULL,
-  through    INTEGER NOT NULL
+  through    INTEGER NOT NULL,
+  now_ms     INTEGER NOT NULL            -- the pipeline's now at `through`
 );
-INSERT INTO epoch_progress VALUES (1, 0, 0);
-CREATE TABLE epoch_digests (             -- running digest of the facts, for epochs that have any
-  epoch  INTEGER PRIMARY KEY,
-  digest BLOB NOT NULL
+CREATE TABLE epoch_digests (             -- running digest of a pipeline's facts, for epochs that have any
+  pipeline TEXT NOT NULL,
+  epoch    INTEGER NOT NULL,
+  digest   BLOB NOT NULL,
+  PRIMARY KEY (pipeline, epoch)
+) WITHOUT ROWID;
+CREATE TABLE writers (                   -- whose a topic of facts is
+  topic    TEXT PRIMARY KEY,
+  pipeline TEXT NOT NULL
 );
+";
+
+/// The one pipeline there was.
+const FROM_LAYOUT_2: &str = "
+INSERT INTO epoch_progress SELECT 'sales', generation, through, 0 FROM epoch_progress_2;
+INSERT INTO epoch_digests SELECT 'sales', epoch, digest FROM epoch_digests_2;
+INSERT INTO writers SELECT DISTINCT topic, 'sales' FROM partitions
+  WHERE (topic LIKE 'facts.%' OR topic = 'dead-letters') AND end_offset > 0;
+DROP TABLE epoch_progress_2;
+DROP TABLE epoch_digests_2;
 ";
 
 /// How long a writer waits for the others before it gives up: many times the longest commit.
@@ -164,10 +184,21 @@ fn migrate(db: &Db) -> Result<()> {
 }
 
 fn bring_up(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    match layout(tx)? {
-        0 => tx.execute_batch(TABLES)?,
-        1 => tx.execute_batch("ALTER TABLE batches ADD COLUMN raw_length INTEGER")?,
-        _ => {}
+    let theirs = layout(tx)?;
+    if theirs == 0 {
+        tx.execute_batch(TABLES)?;
+        tx.execute_batch(PIPELINES)?;
+    }
+    if theirs == 1 {
+        tx.execute_batch("ALTER TABLE batches ADD COLUMN raw_length INTEGER")?;
+    }
+    if theirs == 1 || theirs == 2 {
+        tx.execute_batch(
+            "ALTER TABLE epoch_progress RENAME TO epoch_progress_2;
+             ALTER TABLE epoch_digests RENAME TO epoch_digests_2;",
+        )?;
+        tx.execute_batch(PIPELINES)?;
+        tx.execute_batch(FROM_LAYOUT_2)?;
     }
     tx.pragma_update(None, "user_version", LAYOUT)
 }

@@ -34,6 +34,11 @@ pub enum EmbeddedError {
         problem: String,
         remedy: &'static str,
     },
+    /// Two pipelines must not tell the same facts twice.
+    #[error(
+        "{file}: topic {topic} is written by the pipeline `{owner}`, so `{ours}` may not write to it; leave that job to `{owner}` (say with --jobs or pipeline.jobs which jobs run here)"
+    )]
+    Claimed { file: String, topic: String, owner: String, ours: String },
     #[error("{file}: there is no topic {topic}; `tombola status` lists the topics there are")]
     UnknownTopic { file: String, topic: String },
     #[error("{file}: topic {topic} has {partitions} partitions, there is no partition {partition}")]

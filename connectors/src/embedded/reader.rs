@@ -43,6 +43,8 @@ pub trait Decode: Send + 'static {
 pub struct EmbeddedReader<D> {
     db: Db,
     topics: Vec<String>,
+    /// Which of the topics are read.
+    wanted: Vec<bool>,
     decode: D,
     known: BTreeMap<PartitionId, Known>,
     data_version: i64,
@@ -62,12 +64,27 @@ impl<D: Decode> EmbeddedReader<D> {
     /// # Errors
     /// As [`super::Log::open`].
     pub fn open(dir: &Path, topics: &[&str], decode: D) -> Result<Self, EmbeddedError> {
+        EmbeddedReader::open_some(dir, topics, |_| true, decode)
+    }
+
+    /// A reader of those of `topics` that are `wanted`: each has its [`TopicId`] among all of them, so that
+    /// two jobs that read different topics agree on their order.
+    ///
+    /// # Errors
+    /// As [`super::Log::open`].
+    pub fn open_some(
+        dir: &Path,
+        topics: &[&str],
+        wanted: impl Fn(&str) -> bool,
+        decode: D,
+    ) -> Result<Self, EmbeddedError> {
         let db = Db::open(dir)?;
-        for topic in topics {
+        for topic in topics.iter().filter(|topic| wanted(topic)) {
             super::append::ensure_topic(&db, topic, 1)?;
         }
         Ok(EmbeddedReader {
             db,
+            wanted: topics.iter().map(|topic| wanted(topic)).collect(),
             topics: topics.iter().map(|t| (*t).to_owned()).collect(),
             decode,
             known: BTreeMap::new(),
@@ -80,7 +97,7 @@ impl<D: Decode> EmbeddedReader<D> {
         let sql = "SELECT id, partition FROM partitions WHERE topic = ?1 ORDER BY partition";
         let mut select = self.db.conn.prepare_cached(sql)?;
         let mut all = Vec::new();
-        for (n, topic) in self.topics.iter().enumerate() {
+        for (n, topic) in self.topics.iter().enumerate().filter(|(n, _)| self.wanted[*n]) {
             let rows = select.query_map([topic], |row| Ok((row.get(0)?, row.get(1)?)))?;
             for row in rows {
                 let (id, partition) = row?;

@@ -41,7 +41,7 @@ fn an_append_to_a_full_disk_leaves_nothing_and_says_what_to_do() {
 #[test]
 fn facts_on_a_full_disk_stop_the_run_with_a_remedy_and_can_be_appended_later() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = LogEpochs::open(dir.path()).unwrap();
+    let mut log = LogEpochs::open(dir.path(), "sales").unwrap();
     log.fence(Generation(1)).unwrap();
     let fact = |epoch: u64| OutRecord {
         topic: "facts.orders",
@@ -50,18 +50,45 @@ fn facts_on_a_full_disk_stop_the_run_with_a_remedy_and_can_be_appended_later() {
         timestamp: 0,
         epoch: Epoch(epoch),
     };
-    log.append(&[fact(1)], Epoch(1)).unwrap();
+    log.append(&[fact(1)], Epoch(1), 0).unwrap();
     leave_room(&log.db.conn, 10);
     let many: Vec<OutRecord> = (2..500).map(fact).collect();
-    let refused = log.append(&many, Epoch(500)).unwrap_err();
+    let refused = log.append(&many, Epoch(500), 0).unwrap_err();
     let SinkError::Stop { problem, remedy, .. } = &refused else { panic!("{refused:?}") };
     assert!(problem.contains("log.db") && problem.contains("full"), "{problem}");
     assert!(remedy.contains("free space, then start again: nothing is lost"), "{remedy}");
     assert_eq!(log.committed().unwrap(), Epoch(1));
     assert_eq!(Log::open(dir.path()).unwrap().end("facts.orders", 0).unwrap(), 1);
     leave_room(&log.db.conn, 100_000);
-    log.append(&many, Epoch(500)).unwrap();
+    log.append(&many, Epoch(500), 0).unwrap();
     assert_eq!(Log::open(dir.path()).unwrap().end("facts.orders", 0).unwrap(), 499);
+}
+
+/// What layouts 1 and 2 had for the one pipeline there was.
+const ONE_PIPELINE: &str = "
+DROP TABLE epoch_progress; DROP TABLE epoch_digests; DROP TABLE writers;
+CREATE TABLE epoch_progress (one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER, through INTEGER);
+INSERT INTO epoch_progress VALUES (1, 7, 20);
+CREATE TABLE epoch_digests (epoch INTEGER PRIMARY KEY, digest BLOB NOT NULL);
+INSERT INTO epoch_digests VALUES (19, zeroblob(32));
+INSERT INTO partitions (topic, partition, end_offset) VALUES ('facts.orders', 0, 5);
+";
+
+#[test]
+fn what_the_one_pipeline_of_an_older_log_had_is_that_of_sales() {
+    let dir = tempfile::tempdir().unwrap();
+    Log::open(dir.path()).unwrap();
+    let conn = Connection::open(dir.path().join("log.db")).unwrap();
+    conn.execute_batch(ONE_PIPELINE).unwrap();
+    conn.execute_batch("PRAGMA user_version = 2").unwrap();
+    drop(conn);
+    let mut sales = LogEpochs::open(dir.path(), "sales").unwrap();
+    assert_eq!(sales.committed().unwrap(), Epoch(20));
+    assert_eq!(sales.digests(Epoch(0), 9).unwrap(), [(Epoch(19), [0; 32])]);
+    assert!(matches!(sales.fence(Generation(6)), Err(SinkError::Fenced { .. })));
+    let refused =
+        LogEpochs::open(dir.path(), "other").unwrap().claim(["facts.orders"], |_| true).unwrap_err();
+    assert!(refused.to_string().contains("is written by the pipeline `sales`"), "{refused}");
 }
 
 #[test]
@@ -69,6 +96,7 @@ fn a_log_of_the_first_layout_is_read_and_added_to() {
     let dir = tempfile::tempdir().unwrap();
     Log::appender(dir.path()).unwrap().append("t", &big()[..3]).unwrap();
     let conn = Connection::open(dir.path().join("log.db")).unwrap();
+    conn.execute_batch(ONE_PIPELINE).unwrap();
     conn.execute_batch("ALTER TABLE batches DROP COLUMN raw_length; PRAGMA user_version = 1").unwrap();
     drop(conn);
     Log::appender(dir.path()).unwrap().append("t", &vec![NewRecord::default(); 1_000]).unwrap();

@@ -7,7 +7,7 @@
 
 use super::place::Place;
 use super::{Failure, output};
-use crate::config::Config;
+use crate::config::{Config, JOBS};
 use crate::demo::generator::Options;
 use crate::demo::latency::{Appended, Latencies};
 use crate::demo::producer::{self, Control, Plan};
@@ -16,6 +16,8 @@ use crate::demo::view::{Standing, View};
 use crate::demo::world;
 use crate::engine::{self, EngineError, EngineOptions, Progress};
 use crate::intake;
+use crate::pipeline::Pipeline;
+use clap::builder::PossibleValuesParser;
 use connectors::embedded::{EmbeddedError, Log};
 use runtime::shared::Shared;
 use sinks::embedded::Reader;
@@ -68,6 +70,9 @@ pub struct Demo {
     /// Where to keep everything; must not hold a log yet [default: a new folder among the temporary ones, kept]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Jobs to run, separated by commas; sales must be among them [default: pipeline.jobs]
+    #[arg(long, value_name = "JOBS", value_delimiter = ',', value_parser = PossibleValuesParser::new(JOBS))]
+    jobs: Vec<String>,
     /// Orders per second [default: as fast as it goes with --orders, else 1000]
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: Option<u64>,
@@ -139,8 +144,11 @@ impl Demo {
                 "{dir} holds a log already; the demo starts with an empty folder: name another --data-dir"
             )));
         }
-        let place = Place { config: self.config.clone(), data_dir: Some(dir.to_owned()) };
-        let mut config = place.load()?;
+        let (config, data_dir, jobs) = (self.config.clone(), Some(dir.to_owned()), self.jobs.clone());
+        let mut config = Place { config, data_dir, jobs }.load()?;
+        if !Pipeline::of(&config).sells() {
+            return Err(Failure::Usage("the demo sells: name sales among the jobs".to_owned()));
+        }
         config.orders.hold_ttl_ms = if self.paced() { HOLD_TTL_MS } else { HOLD_TTL_UNPACED_MS };
         config.orders.grace_ms = 1_000;
         if self.config.is_none() {

@@ -44,7 +44,11 @@ impl From<ConfigError> for Failure {
 
 impl From<connectors::embedded::EmbeddedError> for Failure {
     fn from(error: connectors::embedded::EmbeddedError) -> Self {
-        Failure::Runtime(error.to_string())
+        use connectors::embedded::EmbeddedError as E;
+        match error {
+            E::Claimed { .. } => Failure::Usage(error.to_string()),
+            other => Failure::Runtime(other.to_string()),
+        }
     }
 }
 

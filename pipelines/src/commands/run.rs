@@ -20,6 +20,8 @@ Examples:
   tombola run                                      until Ctrl-C
   tombola run --workers 2 --data-dir /srv/tombola
   tombola run --until-drained                      decide on what the log holds now, then stop
+  tombola run --jobs sales                         orders only; the other jobs may run apart:
+  tombola run --jobs fraud,commissions             on the facts sales tells, with their own state in DATA_DIR/jobs/
 
 With --until-drained time is the log's own: holds whose time ran out after the last record are left held, so
 that a log has one answer, whenever it is run.

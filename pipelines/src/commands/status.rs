@@ -54,7 +54,7 @@ struct Topic {
 impl Status {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let dir = self.place.dir()?;
+        let dir = self.place.state_dir()?;
         if self.metrics {
             return metrics(&dir);
         }

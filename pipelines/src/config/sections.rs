@@ -14,9 +14,10 @@ component! {
         data_dir: PathBuf = PathBuf::from("tombola-data");
         /// Worker threads. May change from one run to the next: results don't depend on it. 1 to 64.
         workers: usize = 1;
-        /// Jobs to run. `sales` is order validation and inventory: the two share one dataflow. `fraud` screens its
-        /// valid orders by velocity rules; without it they pass unscreened. `commissions` keeps what partners earn
-        /// of its confirmed sales.
+        /// Jobs to run as one pipeline. `sales` is order validation and inventory. `fraud` screens its valid orders by
+        /// velocity rules; without it they pass unscreened. `commissions` keeps what partners earn of its confirmed
+        /// sales. Without `sales` the others run apart, on the facts it tells, with their state in data_dir/jobs/:
+        /// rules that block or hold an order then only say so. `--jobs` overrides it.
         jobs: Vec<String> = ["sales", "fraud", "commissions"].map(str::to_owned).into();
     }
 }

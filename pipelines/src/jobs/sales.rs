@@ -18,6 +18,7 @@ use operators::book::Book;
 use operators::dedup::Dedup;
 use operators::desk::Desk;
 use operators::messages::{BookIn, CommandMsg, DedupOut, DeskIn, DeskOut, Output, TableChange};
+use operators::screening;
 use operators::settings::Settings;
 use operators::table::Table;
 use runtime::run::Job;
@@ -44,6 +45,7 @@ mod stage {
     pub const INPUT: u8 = 0;
     pub const DEDUP: u8 = 1;
     pub const DESK: u8 = 2;
+    pub const SCREENING: u8 = 3;
     pub const BOOK: u8 = 4;
 }
 
@@ -79,6 +81,8 @@ impl Job for Sales {
 
         if self.settings.fraud_screening {
             judged = fraud::wire(flow, &self.settings, judged, rows.clone());
+        } else {
+            self.tell_screening(flow, judged.clone());
         }
 
         let book_in = flow.merge(vec![judged, for_book]);
@@ -102,26 +106,38 @@ impl Job for Sales {
     }
 }
 
+impl Sales {
+    /// What another pipeline's fraud job counts and judges, where this one has none.
+    fn tell_screening<'s>(&self, flow: &mut Flow<'s, Output>, judged: Messages<'s, BookIn>) {
+        let settings = self.settings.clone();
+        let told = flow.flat_map(judged, move |at, message| {
+            screening::fact_of(*at, &message, &settings).map(Output::Fact)
+        });
+        flow.deliver(stage::SCREENING, told);
+    }
+}
+
 fn command(input: Input) -> Option<CommandMsg> {
     match input {
         Input::Command { command, payload_hash, raw, retry_of } => {
             Some(CommandMsg { command, payload_hash, raw, retry_of })
         }
-        Input::Changes(_) | Input::Bad(_) => None,
+        _ => None,
     }
 }
 
-fn changes(input: Input) -> Vec<schemas::reference::Change> {
+/// The changes of reference rows a record carries.
+pub fn changes(input: Input) -> Vec<schemas::reference::Change> {
     match input {
         Input::Changes(changes) => changes,
-        Input::Command { .. } | Input::Bad(_) => Vec::new(),
+        _ => Vec::new(),
     }
 }
 
 fn dead_letter(input: Input) -> Option<Output> {
     match input {
         Input::Bad(letter) => Some(Output::DeadLetter(letter)),
-        Input::Command { .. } | Input::Changes(_) => None,
+        _ => None,
     }
 }
 

@@ -127,6 +127,19 @@ impl<'s, I: Clone + 'static> Flow<'s, I> {
         (through_stream, picked_stream)
     }
 
+    /// Gives every message the place it says it has. The caller answers for it that the place is one of the
+    /// epoch the message is in: that its time is the record's, and the same in all that tie with it.
+    pub fn put_in_turn<A: Clone + 'static, B: Clone + 'static>(
+        &self,
+        input: Messages<'s, A>,
+        turn: impl Fn(&crate::types::At, A) -> (crate::types::At, B) + 'static,
+    ) -> Messages<'s, B> {
+        input.map(move |Envelope { at, body }| {
+            let (at, body) = turn(&at, body);
+            Envelope { at, body }
+        })
+    }
+
     /// Joins streams; order within an epoch is restored by whoever handles them.
     pub fn merge<A: Clone + 'static>(&self, streams: Vec<Messages<'s, A>>) -> Messages<'s, A> {
         self.scope.concatenate(streams)

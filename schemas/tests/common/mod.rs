@@ -9,6 +9,7 @@ use proptest::sample::select;
 use schemas::commands::*;
 use schemas::facts::*;
 use schemas::reference::*;
+use schemas::screening::*;
 use schemas::velocity::*;
 use schemas::{Command, Fact, Reference, Text};
 
@@ -198,8 +199,31 @@ prop_compose! {
     }
 }
 
+fn turn() -> impl Strategy<Value = Turn> {
+    let place = || {
+        let place = (time(), id(), any::<i32>(), any::<i64>());
+        place.prop_map(|(time_ms, topic, partition, offset)| Place { time_ms, topic, partition, offset })
+    };
+    (place(), place()).prop_map(|(cause, origin)| Turn { cause, origin })
+}
+
+prop_compose! {
+    fn screening_fact()(
+        (event, tenant, order_id) in (select(ScreeningEvent::ALL), id(), id()),
+        (customer_id, partner_id, card, device, ip) in (of(id()), of(id()), of(id()), of(id()), of(id())),
+        (amount_minor, currency) in (any::<Option<i64>>(), of(currency())),
+        (event_at_ms, at_ms, turn, cause) in (time(), time(), of(turn()), cause()),
+    ) -> Fact {
+        Fact::Screening(Box::new(ScreeningFact {
+            event, tenant, order_id, customer_id, partner_id, card, device, ip, amount_minor, currency,
+            event_at_ms, at_ms, turn, cause,
+        }))
+    }
+}
+
 pub fn fact() -> impl Strategy<Value = Fact> {
-    prop_oneof![order_fact(), stock_fact(), ticket_fact(), dead_letter(), commission_fact(), fraud_fact()]
+    let of_sales = prop_oneof![order_fact(), stock_fact(), ticket_fact(), dead_letter(), screening_fact()];
+    prop_oneof![4 => of_sales, 1 => commission_fact(), 1 => fraud_fact()]
 }
 
 fn month() -> impl Strategy<Value = Text> {

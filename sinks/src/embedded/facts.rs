@@ -46,6 +46,6 @@ where
                 (self.encode)(&item.body, epoch.epoch, &mut self.records);
             }
         }
-        self.log.append(&self.records, last.epoch)
+        self.log.append(&self.records, last.epoch, last.now)
     }
 }

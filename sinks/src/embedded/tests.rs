@@ -113,7 +113,7 @@ impl EpochLog for MemoryLog {
         Ok(())
     }
 
-    fn append(&mut self, records: &[OutRecord], through: Epoch) -> Result<(), SinkError> {
+    fn append(&mut self, records: &[OutRecord], through: Epoch, _now: i64) -> Result<(), SinkError> {
         let mut state = self.state.lock().unwrap();
         let theirs = Generation(state.generation);
         if theirs != self.generation {
