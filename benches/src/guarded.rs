@@ -29,5 +29,7 @@ pub mod csv;
 pub mod engine;
 pub mod folder;
 pub mod outcome;
+pub mod parts;
 pub mod straight;
 pub mod tally;
+pub mod till;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use tombola_benches::guarded::engine::{self, Pace};
+use tombola_benches::guarded::engine::{self, Pace, Wiring};
 use tombola_benches::guarded::outcome::mix64;
 use tombola_benches::guarded::straight;
 
@@ -57,10 +57,10 @@ fn the_engine_decides_as_the_straight_loop_does_at_any_number_of_workers() {
     let expected = straight::decide(folder.path()).expect("just written");
     assert!(expected.decisions.counts.iter().all(|count| *count > 50), "every rule applies: {expected}");
     for workers in [1, 2, 4] {
-        for epoch_lines in [100, 3_000] {
+        for (wiring, epoch_lines) in [(Wiring::Whole, 1_000), (Wiring::Parts, 100), (Wiring::Parts, 3_000)] {
             let pace = Pace { workers, epoch_lines };
-            let (outcome, _) = engine::decide(folder.path(), pace).expect("just written");
-            assert_eq!(outcome, expected, "{pace:?}");
+            let (outcome, _) = engine::decide(folder.path(), wiring, pace).expect("just written");
+            assert_eq!(outcome, expected, "{wiring:?}, {pace:?}");
         }
     }
 }

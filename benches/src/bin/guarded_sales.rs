@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   cargo run --release -p tombola-benches --bin guarded_sales -- FOLDER
-//!       [--workers 1,2,4] [--rounds 3] [--epoch-lines N] [--expected FILE] [--straight]
+//!       [--wiring parts|whole] [--workers 1,2,4] [--rounds 3] [--epoch-lines N] [--expected FILE] [--straight]
 //! ```
 //!
 //! Each round runs the loop and then the engine at each number of workers, and prints a line `RESULT {json}`
@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
-use tombola_benches::guarded::engine::{self, Pace};
+use tombola_benches::guarded::engine::{self, Pace, Wiring};
 use tombola_benches::guarded::outcome::Outcome;
 use tombola_benches::guarded::straight;
 
@@ -24,6 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 struct Args {
     folder: PathBuf,
+    wiring: Wiring,
     workers: Vec<usize>,
     rounds: usize,
     epoch_lines: usize,
@@ -34,6 +35,7 @@ struct Args {
 fn args() -> Result<Args, String> {
     let mut args = Args {
         folder: PathBuf::new(),
+        wiring: Wiring::Parts,
         workers: vec![1],
         rounds: 1,
         epoch_lines: 10_000,
@@ -47,6 +49,13 @@ fn args() -> Result<Args, String> {
         match arg.as_str() {
             "--workers" => {
                 args.workers = value()?.split(',').map(|n| number(n.to_owned())).collect::<Result<_, _>>()?;
+            }
+            "--wiring" => {
+                args.wiring = match value()?.as_str() {
+                    "parts" => Wiring::Parts,
+                    "whole" => Wiring::Whole,
+                    other => return Err(format!("{other} is no wiring: parts or whole")),
+                };
             }
             "--rounds" => args.rounds = number(value()?)?,
             "--epoch-lines" => args.epoch_lines = number(value()?)?,
@@ -86,7 +95,7 @@ fn round(args: &Args) -> io::Result<bool> {
     }
     for &workers in &args.workers {
         let pace = Pace { workers, epoch_lines: args.epoch_lines };
-        let (outcome, took) = engine::decide(&args.folder, pace)?;
+        let (outcome, took) = engine::decide(&args.folder, args.wiring, pace)?;
         let engine_s = took.as_secs_f64();
         let what = format!("engine, {workers} worker(s)");
         let expected = args.expected.clone().unwrap_or_else(|| straight.json(0.0));

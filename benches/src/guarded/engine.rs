@@ -2,13 +2,16 @@
 
 use super::folder::{self, FolderReader, References};
 use super::outcome::Outcome;
+use super::parts::Parts;
 use super::tally::Tally;
+use connectors::decode::Input;
 use operators::settings::Settings;
 use pipelines::jobs::sales::Sales;
 use runtime::bindings::BindingStore;
 use runtime::memory::MemoryBindings;
-use runtime::run::{Mode, Options, Stores};
+use runtime::run::{Job, Mode, Options, Stores};
 use runtime::shared::Shared;
+use runtime::sink::Sink;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -54,6 +57,15 @@ fn options(pace: Pace) -> Options {
     }
 }
 
+/// Which wiring is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wiring {
+    /// The job `sales` with `fraud` and `commissions`, as the program runs it.
+    Whole,
+    /// Its operators, wired to what the workload asks: [`super::parts`].
+    Parts,
+}
+
 /// Decides on every line of a folder; and how long that took, from the start of the run to its last result.
 ///
 /// # Errors
@@ -61,8 +73,19 @@ fn options(pace: Pace) -> Options {
 ///
 /// # Panics
 /// Where the run fails.
-pub fn decide(folder: &Path, pace: Pace) -> io::Result<(Outcome, Duration)> {
+pub fn decide(folder: &Path, wiring: Wiring, pace: Pace) -> io::Result<(Outcome, Duration)> {
     let settings = settings();
+    match wiring {
+        Wiring::Whole => run(Sales { settings }, &self::settings(), folder, pace),
+        Wiring::Parts => run(Parts { settings }, &self::settings(), folder, pace),
+    }
+}
+
+fn run<J>(job: J, settings: &Settings, folder: &Path, pace: Pace) -> io::Result<(Outcome, Duration)>
+where
+    J: Job<Record = Input>,
+    Tally: Sink<J::Item>,
+{
     let references = Arc::new(References::read(folder)?);
     let mut bindings = MemoryBindings::default();
     let generation = bindings
@@ -78,7 +101,7 @@ pub fn decide(folder: &Path, pace: Pace) -> io::Result<(Outcome, Duration)> {
     };
     let (shared, mode) = (Arc::new(Shared::default()), Mode::Live { generation });
     let began = Instant::now();
-    runtime::run::run(Arc::new(Sales { settings }), &options(pace), mode, stores, &shared, &Arc::default())
+    runtime::run::run(Arc::new(job), &options(pace), mode, stores, &shared, &Arc::default())
         .unwrap_or_else(|error| panic!("a run in memory doesn't fail: {error}"));
     let took = began.elapsed();
     Ok((tally.outcome(&references.rates_bps), took))

@@ -3,9 +3,10 @@
 //! See [`super`] for how a line becomes a command. Lines are read once, front to back.
 
 use super::csv::{Line, Lines};
+use super::till::SALES_EVERY_MS;
 use connectors::decode::Input;
 use runtime::source::{Claim, Fetch, Fetched, LogError, LogReader};
-use runtime::{Class, Offset, PartitionId, TopicId};
+use runtime::{Class, Millis, Offset, PartitionId, TopicId};
 use schemas::commands::PlaceOrder;
 use schemas::reference::{Change, CommissionRate, Offer, OfferKind, OfferStatus, Partner, Standing};
 use schemas::velocity::{FraudAction, RuleStatus, VelocityKey, VelocityMetric, VelocityRule};
@@ -132,12 +133,21 @@ pub struct FolderReader {
     /// Opened by the worker whose partition it is.
     lines: Option<Lines<8>>,
     next: u64,
+    newest_ms: Millis,
+    ended: bool,
 }
 
 impl FolderReader {
     /// A reader that has read nothing yet.
     pub fn new(folder: &Path, references: Arc<References>) -> Self {
-        FolderReader { path: folder.join("orders.csv"), references, lines: None, next: 0 }
+        FolderReader {
+            path: folder.join("orders.csv"),
+            references,
+            lines: None,
+            next: 0,
+            newest_ms: 0,
+            ended: false,
+        }
     }
 
     fn fetch_rows(&self, from: Offset, max: usize) -> Fetch<Input> {
@@ -161,16 +171,34 @@ impl FolderReader {
         let lines = self.lines.as_mut().expect("opened above");
         let mut records = Vec::with_capacity(max);
         while records.len() < max {
-            let Some(line) = lines.next_line()? else {
-                return Ok(Fetch { records, end: Offset(self.next) });
+            let record = match lines.next_line()? {
+                Some(line) => {
+                    self.newest_ms = self.newest_ms.max(line.numbers.values[1] as i64);
+                    let body = command(&line, &self.references);
+                    Fetched {
+                        offset: Offset(self.next),
+                        claim: Claim::At(self.newest_ms),
+                        class: Class::Command,
+                        body,
+                    }
+                }
+                None if !self.ended => {
+                    self.ended = true;
+                    heartbeat(Offset(self.next), self.newest_ms + SALES_EVERY_MS)
+                }
+                None => return Ok(Fetch { records, end: Offset(self.next) }),
             };
-            let claim = Claim::At(line.numbers.values[1] as i64);
-            let body = command(&line, &self.references);
-            records.push(Fetched { offset: Offset(self.next), claim, class: Class::Command, body });
+            records.push(record);
             self.next += 1;
         }
         Ok(Fetch { records, end: Offset(self.next + 1) })
     }
+}
+
+/// Says nothing but that time has passed: the last hour's sales are told.
+fn heartbeat(offset: Offset, time: Millis) -> Fetched<Input> {
+    let body = Input::Changes(vec![Change::Nothing]);
+    Fetched { offset, claim: Claim::At(time), class: Class::Reference, body }
 }
 
 /// `order_id, ts_ms, customer, partner, offer, qty, unit_price_minor, card` as a command.

@@ -1,9 +1,10 @@
 //! What a run ends in: the workload's fields, as counted by whoever decided, printed and compared.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Decisions, by the workload's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Code {
     Accepted = 0,
     Duplicate = 1,

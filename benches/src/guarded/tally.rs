@@ -2,12 +2,13 @@
 
 use super::folder::KINDS;
 use super::outcome::{Code, Decisions, Outcome};
+use super::parts::{Told, number, refusal};
 use operators::commission::tiers;
 use operators::messages::Output;
 use runtime::Epoch;
 use runtime::sink::{EpochItems, Sink, SinkError};
 use rustc_hash::FxHashMap;
-use schemas::facts::{OrderEvent, OrderFact, Reason, Tier};
+use schemas::facts::{OrderEvent, OrderFact, Tier};
 use schemas::rows::CommissionRow;
 use schemas::{Fact, Row, Text};
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ struct Counted {
     committed: Epoch,
     decisions: Decisions,
     /// What is left, by offer.
-    stock: FxHashMap<Text, i64>,
+    stock: FxHashMap<u64, i64>,
     /// By partner, kind and month.
     statements: FxHashMap<(u64, usize, Text), CommissionRow>,
 }
@@ -52,21 +53,27 @@ fn assert_own_rounding(row: &CommissionRow, rate_bps: i64) {
 }
 
 impl Counted {
-    fn take(&mut self, output: &Output) {
+    fn output(&mut self, output: &Output) {
         match output {
             Output::Fact(Fact::Order(fact)) => self.decisions.add(number(&fact.order_id), code(fact)),
-            Output::Row(Row::Stock(row)) => match self.stock.get_mut(&row.offer_id) {
-                Some(left) => *left = row.available,
-                None => drop(self.stock.insert(row.offer_id.clone(), row.available)),
-            },
-            Output::Row(Row::Commission(row)) => {
-                let kind = KINDS.iter().position(|kind| *kind == (row.offer_kind, row.currency.as_str()));
-                let kind = kind.expect("all offers are of these kinds");
-                let key = (number(&row.partner_id), kind, row.month.clone());
-                self.statements.insert(key, (**row).clone());
-            }
+            Output::Row(Row::Stock(row)) => drop(self.stock.insert(number(&row.offer_id), row.available)),
+            Output::Row(Row::Commission(row)) => self.statement(row),
             _ => {}
         }
+    }
+
+    fn told(&mut self, told: &Told) {
+        match told {
+            Told::Decided { order_id, code } => self.decisions.add(*order_id, *code),
+            Told::Left { offer, left } => drop(self.stock.insert(*offer, *left)),
+            Told::Statement(row) => self.statement(row),
+        }
+    }
+
+    fn statement(&mut self, row: &CommissionRow) {
+        let kind = KINDS.iter().position(|kind| *kind == (row.offer_kind, row.currency.as_str()));
+        let kind = kind.expect("all offers are of these kinds");
+        self.statements.insert((number(&row.partner_id), kind, row.month.clone()), row.clone());
     }
 }
 
@@ -75,17 +82,23 @@ fn code(fact: &OrderFact) -> Code {
     match (fact.event, fact.reasons.first()) {
         (OrderEvent::Confirmed, _) => Code::Accepted,
         (OrderEvent::Duplicate, _) => Code::Duplicate,
-        (OrderEvent::Refused, Some(Reason::UnknownOffer)) => Code::UnknownOffer,
-        (OrderEvent::Refused, Some(Reason::PriceMismatch)) => Code::PriceMismatch,
-        (OrderEvent::Refused, Some(Reason::QuantityOutOfRange)) => Code::BadQuantity,
-        (OrderEvent::Refused, Some(Reason::FraudBlocked)) => Code::Velocity,
-        (OrderEvent::Refused, Some(Reason::SoldOut)) => Code::SoldOut,
+        (OrderEvent::Refused, Some(reason)) => refusal(*reason),
         other => panic!("the workload knows no {other:?}"),
     }
 }
 
-fn number(id: &Text) -> u64 {
-    id.bytes().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+impl Tally {
+    fn count<I>(&self, run: &[EpochItems<I>], each: impl Fn(&mut Counted, &I)) {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for epoch in run {
+            counted.committed = epoch.epoch;
+            epoch.items.iter().for_each(|item| each(&mut counted, &item.body));
+        }
+    }
+
+    fn committed(&self) -> Epoch {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).committed
+    }
 }
 
 impl Sink<Output> for Tally {
@@ -94,15 +107,26 @@ impl Sink<Output> for Tally {
     }
 
     fn committed(&mut self) -> Result<Epoch, SinkError> {
-        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).committed)
+        Ok(Tally::committed(self))
     }
 
     fn commit(&mut self, run: &[EpochItems<Output>]) -> Result<(), SinkError> {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for epoch in run {
-            counted.committed = epoch.epoch;
-            epoch.items.iter().for_each(|item| counted.take(&item.body));
-        }
+        self.count(run, Counted::output);
+        Ok(())
+    }
+}
+
+impl Sink<Told> for Tally {
+    fn name(&self) -> &'static str {
+        "tally"
+    }
+
+    fn committed(&mut self) -> Result<Epoch, SinkError> {
+        Ok(Tally::committed(self))
+    }
+
+    fn commit(&mut self, run: &[EpochItems<Told>]) -> Result<(), SinkError> {
+        self.count(run, Counted::told);
         Ok(())
     }
 }
