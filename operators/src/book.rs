@@ -7,6 +7,7 @@
 //!                       refused      refused (sold out)       │ timer ───────────> expired
 //!   offer's row ──> restock, shrink          a month after the end: forgotten
 //!
+//!   a tenant that bills later: confirmed where others are held
 //!   order to be reviewed ──> in review ──released──> limits and stock, as above
 //!                                └─ refused, timer ──> refused ; cancel ──> cancelled
 //! ```
@@ -21,6 +22,7 @@
 //! After a crash, orders, offers, counts and the ledger come back from the snapshot, timers from the orders'
 //! due times, and the replay does the rest. Rows of stock are told once per epoch; facts tell each movement.
 
+mod accept;
 mod directory;
 mod limits;
 mod order;

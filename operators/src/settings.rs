@@ -45,6 +45,8 @@ pub struct Settings {
     pub commission_statements: bool,
     /// Tenants whose orders need a row in `customers`. Default: none.
     pub tenants_requiring_customers: BTreeSet<Text>,
+    /// Tenants that bill afterwards: an order that is accepted there is confirmed at once. Default: none.
+    pub tenants_billing_later: BTreeSet<Text>,
     /// Names of the input topics, by `TopicId`. Facts and dead letters name their cause's topic by it.
     pub topics: Vec<String>,
     /// Signs tickets. Recorded as its fingerprint. Default: none, and no ticket can be issued without.
@@ -66,6 +68,7 @@ impl Default for Settings {
             fraud_decline_horizon_ms: 60 * 60 * 1000,
             commission_statements: true,
             tenants_requiring_customers: BTreeSet::new(),
+            tenants_billing_later: BTreeSet::new(),
             topics: Vec::new(),
             ticket_key: TicketKey::default(),
         }

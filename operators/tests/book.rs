@@ -1,147 +1,12 @@
-//! The book as text tables: what comes in, and the facts and rows that follow.
-//!
-//! ```text
-//!   TIME offer ID STOCK [max N] [keep] [ticket|seat]    the offer's row (keep: a refund doesn't restock)
-//!   TIME drop ID | customer ID LIMIT|none | forget ID   the offer's row goes; the customer's comes, goes
-//!   TIME order ID OFFER CUSTOMER UNITS [day N] [REASON] [flag|review|block]
-//!                                                       units cost 100 EUR; REASON: what the desk found
-//!   TIME pay ID SUM [PAYMENT] | decline ID | cancel ID | refund ID | release ID | refuse ID
-//!   TIME tick                                           time passes
-//!   LINE => FACT ; FACT                                 in order; nothing where none is given
-//!   row KEY: WORDS                                      at the end
-//! ```
-//!
-//! Holds last 1,000 ms, reviews 5,000 ms, an order is remembered 100,000 ms after its end.
+//! The book as text tables: what comes in, and the facts and rows that follow. See [`support::script`].
 #![allow(clippy::unwrap_used)] // a test may
 
 mod support;
 
 use operators::book::Book;
-use operators::harness::Harness;
-use operators::messages::BookIn;
-use runtime::Envelope;
-use schemas::commands::ReviewVerdict;
-use schemas::facts::Reason;
-use schemas::reference::OfferKind;
-use schemas::velocity::FraudAction;
-use std::collections::BTreeMap;
-use support::*;
-
-const T: &str = "acme";
-
-struct Line {
-    text: String,
-    time: i64,
-    input: Option<BookIn>,
-    expected: Vec<String>,
-}
-
-fn parse(text: &str) -> Line {
-    let (step, expected) = text.split_once("=>").unwrap_or((text, ""));
-    let words: Vec<&str> = step.split_whitespace().collect();
-    let time = words[0].parse().unwrap_or_else(|_| panic!("no time in `{text}`"));
-    let expected = expected.split(';').map(|fact| fact.trim().to_owned()).filter(|fact| !fact.is_empty());
-    Line { text: text.to_owned(), time, input: input(time, &words[1..]), expected: expected.collect() }
-}
-
-fn input(time: i64, words: &[&str]) -> Option<BookIn> {
-    let int = |word: &str| word.parse::<i64>().unwrap();
-    Some(match *words {
-        ["tick"] => return None,
-        ["offer", id, stock, ref more @ ..] => upsert_offer(offer_with(id, int(stock), more)),
-        ["drop", id] => delete_offer(T, id),
-        ["customer", id, limit] => upsert_customer(T, id, limit.parse().ok()),
-        ["forget", id] => delete_customer(T, id),
-        ["order", id, offer, customer, units, ref more @ ..] => {
-            let day = more.iter().position(|word| *word == "day").map_or(0, |at| int(more[at + 1]));
-            let order = place(T, id, offer, customer, int(units) as i32, time + day * 86_400_000);
-            let reasons: Vec<Reason> = more.iter().filter_map(|word| Reason::parse(word)).collect();
-            let screening = more.iter().find_map(|word| FraudAction::parse(word));
-            screened(order, &reasons, screening)
-        }
-        ["pay", id, sum] => BookIn::Settle(capture(T, id, "p1", int(sum), "EUR")),
-        ["pay", id, sum, payment] => BookIn::Settle(capture(T, id, payment, int(sum), "EUR")),
-        ["decline", id] => BookIn::Settle(decline(T, id)),
-        ["cancel", id] => BookIn::Settle(cancel(T, id)),
-        ["release", id] => BookIn::Settle(review(T, id, ReviewVerdict::Release)),
-        ["refuse", id] => BookIn::Settle(review(T, id, ReviewVerdict::Refuse)),
-        ["refund", id] => BookIn::Settle(refund(T, id)),
-        _ => panic!("what is {words:?}?"),
-    })
-}
-
-fn offer_with(id: &str, stock: i64, more: &[&str]) -> schemas::reference::Offer {
-    let mut row = offer(T, id, stock);
-    row.restock_on_refund = !more.contains(&"keep");
-    if let Some(at) = more.iter().position(|word| *word == "max") {
-        row.max_per_customer = Some(more[at + 1].parse().unwrap());
-    }
-    match more {
-        _ if more.contains(&"ticket") => row.kind = OfferKind::Ticket,
-        _ if more.contains(&"seat") => row.kind = OfferKind::Seat,
-        _ => (),
-    }
-    row
-}
-
-/// How a script is run; its answers must be the same.
-#[derive(Clone, Copy)]
-enum How {
-    /// An epoch per line.
-    Lines,
-    /// An epoch per line, and a crash after each, onto 1 to 4 workers.
-    Crashes,
-    /// All in one epoch.
-    Once,
-}
-
-/// The facts of each line (of all, where run at once), and the rows at the end.
-fn run(lines: &[Line], how: How) -> (Vec<Vec<String>>, BTreeMap<String, String>) {
-    let records: Vec<(i64, Option<Envelope<BookIn>>)> = (0u64..)
-        .zip(lines)
-        .map(|(offset, line)| (line.time, line.input.clone().map(|body| envelope(line.time, offset, body))))
-        .collect();
-    let end = records.last().unwrap().0;
-    let epochs: Vec<(i64, Vec<Envelope<BookIn>>)> = match how {
-        How::Once => vec![(end, records.into_iter().filter_map(|(_, record)| record).collect())],
-        _ => records.into_iter().map(|(time, record)| (time, record.into_iter().collect())).collect(),
-    };
-    let mut harness = Harness::new(1, book as fn() -> Book);
-    let (mut facts, mut rows) = (Vec::new(), BTreeMap::new());
-    for (index, (now, records)) in epochs.into_iter().enumerate() {
-        let out = harness.epoch(records, now);
-        rows.extend(out.iter().filter_map(|envelope| brief_row(&envelope.body)));
-        facts.push(out.iter().filter_map(|envelope| brief(&envelope.body)).collect());
-        if matches!(how, How::Crashes) {
-            harness.snapshot(1);
-            harness = harness.restored(index % 4 + 1);
-        }
-    }
-    (facts, rows)
-}
-
-/// Every line leads to its facts and no others, the rows at the end are as said, and neither depends on
-/// how epochs are cut or on crashes.
-fn check(script: &str) {
-    let all = script.lines().map(str::trim).filter(|line| !line.is_empty());
-    let (rows, steps): (Vec<&str>, Vec<&str>) = all.partition(|line| line.starts_with("row "));
-    let lines: Vec<Line> = steps.into_iter().map(parse).collect();
-    let (facts, told) = run(&lines, How::Lines);
-    for (line, facts) in lines.iter().zip(&facts) {
-        assert_eq!(facts, &line.expected, "`{}`", line.text);
-    }
-    for row in rows {
-        let (key, said) = row.trim_start_matches("row ").split_once(": ").unwrap();
-        let (kind, id) = key.split_once(' ').unwrap();
-        assert_eq!(told.get(&format!("{kind} {T}/{id}")).map(String::as_str), Some(said), "`{row}`");
-    }
-    let flat = |facts: Vec<Vec<String>>| facts.into_iter().flatten().collect::<Vec<_>>();
-    for how in [How::Crashes, How::Once] {
-        let (again, told_again) = run(&lines, how);
-        assert_eq!(flat(again), flat(facts.clone()), "facts depend on how the script is run");
-        assert_eq!(told_again, told, "rows depend on how the script is run");
-    }
-}
+use operators::settings::Settings;
+use support::script::{T, check, check_with};
+use support::settings;
 
 #[test]
 fn an_order_is_held_then_confirmed_then_refunded() {
@@ -152,6 +17,25 @@ fn an_order_is_held_then_confirmed_then_refunded() {
          4 refund o1              => refunded o1 ; sold>available 3 left 10+0+0=10 due 0
          row order o1: refunded
          row stock x: 10+0+0=10 due 0",
+    );
+}
+
+#[test]
+fn a_tenant_that_bills_later_sells_at_once_and_owes_back_what_is_paid_all_the_same() {
+    check_with(
+        || Book::new(Settings { tenants_billing_later: [T.into()].into(), ..settings() }),
+        "1 offer x 3 ticket       => issued>available 3 left 3+0+0=3 due 0
+         2 order o1 x ann 2       => confirmed o1 ; available>sold 2 left 1+0+2=3 due 0 ; ticket o1-1 ; ticket o1-2
+         3 order o2 x bob 2       => refused o2 sold_out
+         4 order o3 x bob 1 review => in_review o3
+         5 release o3             => confirmed o3 ; available>sold 1 left 0+0+3=3 due 0 ; ticket o3-1
+         6 pay o1 200             => refund_due o1 200EUR
+         7 refund o1              => refunded o1 ; sold>available 2 left 2+0+1=3 due 0
+         8 cancel o3              => dead cannot_cancel
+         row order o1: refunded
+         row order o2: refused sold_out
+         row order o3: confirmed
+         row stock x: 2+0+1=3 due 0",
     );
 }
 

@@ -138,6 +138,7 @@ impl Config {
             fraud_decline_horizon_ms: self.fraud.decline_horizon_ms,
             commission_statements: self.runs("commissions"),
             tenants_requiring_customers: orders.tenants_requiring_customers.iter().map(Into::into).collect(),
+            tenants_billing_later: orders.tenants_billing_later.iter().map(Into::into).collect(),
             topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
             ticket_key: TicketKey::new(ticket_key),
         }

@@ -40,7 +40,7 @@ impl Book {
         }
         self.judge(tenant, command, offer, &mut order);
         match offer {
-            Some(offer) if order.reasons.is_empty() => self.hold(tenant, offer, order, tell),
+            Some(offer) if order.reasons.is_empty() => self.sell(tenant, offer, order, tell),
             _ => self.refuse(tenant, order, tell),
         }
     }
@@ -56,20 +56,16 @@ impl Book {
         }
     }
 
-    fn hold(&mut self, tenant: Tenant, offer: Key, mut order: Order, tell: &mut Teller) {
-        order.number = self.numbers.draw(tenant.home, 1);
-        if self.stock.hold(offer, order.number, order.units()).is_err() {
-            order.number = 0;
+    fn sell(&mut self, tenant: Tenant, offer: Key, mut order: Order, tell: &mut Teller) {
+        let Ok(accepted) = self.take(tenant, offer, order.units(), tell.ctx.now()) else {
             order.reasons.add(Reason::SoldOut);
             return self.refuse(tenant, order, tell);
-        }
-        order.due_ms = later(tell.ctx.now(), self.settings.hold_ttl_ms);
+        };
+        accepted.mark(&mut order);
         let draw = || self.numbers.draw(tenant.home, 1);
         self.limits.count(tenant, &order, self.stock.offers.at(offer), draw);
-        tell.order(OrderEvent::Held, &order);
-        self.stock.tell_held(offer, &order, tell);
-        tell.order_row(&order);
-        self.keep(tenant, order);
+        let key = self.keep(tenant, order);
+        self.tell_accepted(key, offer, tell);
     }
 
     fn refuse(&mut self, tenant: Tenant, mut order: Order, tell: &mut Teller) {
@@ -80,10 +76,11 @@ impl Book {
         self.keep(tenant, order);
     }
 
-    pub(super) fn keep(&mut self, tenant: Tenant, order: Order) {
+    pub(super) fn keep(&mut self, tenant: Tenant, order: Order) -> Key {
         let due = order.due_ms;
         let key = self.orders.insert(tenant, order);
         self.timers.set(due, key);
+        key
     }
 }
 

@@ -16,6 +16,8 @@ use super::order::Order;
 use super::place::impossible;
 use super::tell::Teller;
 use super::{Book, later};
+use runtime::Millis;
+use schemas::Text;
 use schemas::commands::PlaceOrder;
 use schemas::facts::{OrderEvent, Reason};
 use schemas::rows::OrderStatus;
@@ -37,33 +39,29 @@ impl Book {
 
     /// A released order is judged as if it came now, by what only the book knows.
     pub(super) fn release(&mut self, key: Key, tell: &mut Teller) {
-        let offer = match self.reserve(key) {
+        let offer = match self.reserve(key, tell.ctx.now()) {
             Ok(offer) => offer,
             Err(reason) => return self.end_review(key, OrderStatus::Refused, reason, tell),
         };
-        let due = later(tell.ctx.now(), self.settings.hold_ttl_ms);
-        let order = self.orders.at_mut(key);
-        (order.status, order.due_ms) = (OrderStatus::Held, due);
-        self.timers.set(due, key);
         let order = self.orders.at(key);
+        self.timers.set(order.due_ms, key);
         let draw = || self.numbers.draw(key.home, 1);
         self.limits.count(order.tenant_at(key), order, self.stock.offers.at(offer), draw);
-        tell.order(OrderEvent::Held, order);
-        self.stock.tell_held(offer, order, tell);
-        tell.order_row(order);
+        self.tell_accepted(key, offer, tell);
     }
 
-    /// Holds a released order's units, unless a limit or the stock speaks against it.
-    fn reserve(&mut self, key: Key) -> Result<Key, Reason> {
+    /// Takes a released order's units, unless a limit or the stock speaks against it.
+    fn reserve(&mut self, key: Key, now: Millis) -> Result<Key, Reason> {
         let order = self.orders.at(key);
         let tenant = order.tenant_at(key);
         let offer = self.stock.find_listed(tenant, order.offer_id()).ok_or(Reason::UnknownOffer)?;
         if self.limits.exceeded(tenant, order, Some(self.stock.offers.at(offer))) {
             return Err(Reason::CustomerLimitExceeded);
         }
-        let number = self.numbers.draw(key.home, 1);
-        self.stock.hold(offer, number, order.units()).map_err(|_| Reason::SoldOut)?;
-        self.orders.at_mut(key).number = number;
+        let (units, name) = (order.units(), Text::from(tenant.name));
+        let tenant = Tenant { home: key.home, name: &name };
+        let accepted = self.take(tenant, offer, units, now).map_err(|_| Reason::SoldOut)?;
+        accepted.mark(self.orders.at_mut(key));
         Ok(offer)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   issued ──restock──> available ··hold··> sold        held = available's pending debits
-//!          <──shrink──            ──sell──>
+//!          <──shrink──            ──sell──>            (buy: at once, without a hold)
 //!                                 <─return─
 //! ```
 //!
@@ -21,6 +21,7 @@ use crate::messages::Output;
 use runtime::{At, Ctx};
 use rustc_hash::FxHashMap;
 use schemas::facts::StockAccount::{self, Available, Held, Issued, Sold};
+use schemas::rows::OrderStatus;
 use schemas::{Text, reference};
 use serde::{Deserialize, Serialize};
 
@@ -195,9 +196,23 @@ impl Stock {
         }
     }
 
-    /// Tells of a hold just made.
-    pub fn tell_held(&mut self, key: Key, order: &Order, tell: &mut Teller) {
-        self.tell(key, Movement::of(order, Available, Held), tell);
+    /// Sells units at once. The caller tells it, after the order it is for.
+    ///
+    /// # Errors
+    /// [`SoldOut`], with nothing changed.
+    pub fn buy(&mut self, key: Key, units: u64) -> Result<(), SoldOut> {
+        let (debit, credit) = (self.account(key, Available), self.account(key, Sold));
+        match self.ledger.apply(&Transfer::Move { debit, credit, amount: units }) {
+            Ok(()) => Ok(()),
+            Err(Refusal::ExceedsCredits { .. }) => Err(SoldOut),
+            Err(other) => panic!("stock and ledger have parted: {other}"),
+        }
+    }
+
+    /// Tells of units just held, or sold, for an order.
+    pub fn tell_taken(&mut self, key: Key, order: &Order, tell: &mut Teller) {
+        let to = if order.status == OrderStatus::Confirmed { Sold } else { Held };
+        self.tell(key, Movement::of(order, Available, to), tell);
     }
 
     /// A paid order's hold becomes a sale.

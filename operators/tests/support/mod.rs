@@ -1,6 +1,8 @@
 //! What the book's tests share: commands and rows from a few words, and outputs in a few words.
 #![allow(dead_code, unreachable_patterns, clippy::unwrap_used)] // each test uses its part; a test may unwrap
 
+pub mod script;
+
 use operators::book::Book;
 use operators::messages::{BookIn, CommandMsg, Output, TableChange};
 use operators::settings::{Settings, TicketKey};

@@ -68,6 +68,9 @@ component! {
         review_timeout_ms: i64 = 86_400_000;
         /// Tenants whose customers must be registered: an order by an unknown customer is refused there.
         tenants_requiring_customers: Vec<String> = Vec::new();
+        /// Tenants that bill their customers afterwards: an order that is accepted there is confirmed at once,
+        /// without a hold. A payment that is captured all the same is due back.
+        tenants_billing_later: Vec<String> = Vec::new();
     }
 }
 

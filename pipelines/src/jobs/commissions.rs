@@ -31,6 +31,17 @@ pub fn wire<'s>(
     sales: Messages<'s, Box<Sale>>,
     changes: Messages<'s, TableChange>,
 ) {
+    let told = statements(flow, settings, sales, changes);
+    flow.deliver(STAGE, told);
+}
+
+/// Its operators alone: what they tell, whatever a dataflow delivers.
+pub fn statements<'s, I: Clone + 'static>(
+    flow: &mut Flow<'s, I>,
+    settings: &Settings,
+    sales: Messages<'s, Box<Sale>>,
+    changes: Messages<'s, TableChange>,
+) -> Messages<'s, Output> {
     let marks = flow.flat_map(changes.clone(), |_, change| mark(&change).map(StatementsIn::Mark));
     let changes = flow.flat_map(changes, |_, change| table(change));
     let sales = flow.flat_map(sales, |_, sale| Some(IntakeIn::Sale(sale)));
@@ -50,8 +61,7 @@ pub fn wire<'s>(
     let computed = flow.flat_map(computed, |_, figure| Some(StatementsIn::Figure(Box::new(figure))));
 
     let statements_in = flow.merge(vec![marks, traded, computed]);
-    let told = flow.stateful(Statements::new(settings.clone()), statements_in);
-    flow.deliver(STAGE, told);
+    flow.stateful(Statements::new(settings.clone()), statements_in)
 }
 
 /// What an output of the sales job says of commission.

@@ -1,0 +1,204 @@
+//! The same operators wired to no more than the workload asks: a job without order lives, limits, tickets and rows.
+//!
+//! ```text
+//!   lines ── dedup ── fresh ──> desk ── judged ─┬──────────────────────────> till ──> decisions, what is left
+//!              └ repeated        ↑              └─ valid ──> velocity ──────↗  └─ sales ──> commissions
+//!   rows ──── table ─────────────┴───────────────────────────┴───────────────↗──────────────────┘
+//! ```
+//!
+//! Dedup, table, desk, velocity, ledger and commissions are the operators of the program; `till` puts an order
+//! together with its verdict, as `screen` does, and books it on the ledger, as `book` does.
+
+use super::folder::TENANT;
+use super::outcome::Code;
+use super::till::{Order, Till, TillIn, TillOut};
+use connectors::decode::Input;
+use operators::commission::Sale;
+use operators::dedup::Dedup;
+use operators::desk::Desk;
+use operators::messages::{BookIn, CommandMsg, DedupOut, DeskIn, DeskOut, Output, TableChange};
+use operators::settings::Settings;
+use operators::table::Table;
+use operators::velocity::Velocity;
+use operators::velocity::messages::{KeyHash, Probe, ProbeEvent, VelocityIn, Verdict, currency_code, member};
+use pipelines::jobs::commissions;
+use runtime::run::Job;
+use runtime::{Flow, Messages};
+use schemas::commands::PlaceOrder;
+use schemas::facts::Reason;
+use schemas::reference::ReferenceTable;
+use schemas::rows::CommissionRow;
+use schemas::velocity::{FraudAction, VelocityKey};
+use schemas::{Fact, Reference, Row, Text};
+
+/// What the sink counts.
+#[derive(Clone, Debug)]
+pub enum Told {
+    Decided { order_id: u64, code: Code },
+    Left { offer: u64, left: i64 },
+    Statement(Box<CommissionRow>),
+}
+
+/// The job.
+pub struct Parts {
+    pub settings: Settings,
+}
+
+impl Job for Parts {
+    type Record = Input;
+    type Item = Told;
+
+    fn build<'s>(&self, flow: &mut Flow<'s, Told>, source: Messages<'s, Input>) {
+        let settings = &self.settings;
+        let (source, changes) = flow.tap(source, |input| match input {
+            Input::Changes(changes) => changes.first().cloned(),
+            _ => None,
+        });
+        let rows = flow.stateful(Table::default(), changes);
+        let commands = flow.flat_map(source, |_, input| command(input));
+        let seen = flow.stateful(Dedup::new(settings.clone()), commands);
+        let (seen, repeated) = flow.tap(seen, repeated);
+        let fresh = flow.flat_map(seen, |_, out| match out {
+            DedupOut::Fresh(command) => Some(DeskIn::Command(command)),
+            DedupOut::Out(_) => None,
+        });
+        let for_desk = flow.flat_map(rows.clone(), |_, change| to_desk(change));
+        let desk_in = flow.merge(vec![fresh, for_desk]);
+        let judged = flow.stateful(Desk::new(settings.clone()), desk_in);
+
+        let (judged, probes) = flow.tap(judged, probe);
+        let rules = flow.flat_map(rows.clone(), |_, change| rule(change));
+        let velocity_in = flow.merge(vec![probes, rules]);
+        let verdicts = flow.stateful(Velocity::new(settings), velocity_in);
+
+        let orders = flow.flat_map(judged, |_, out| to_till(out));
+        let verdicts = flow.flat_map(verdicts, |_, verdict| Some(TillIn::Blocked(blocks(&verdict))));
+        let offers = flow.flat_map(rows.clone(), |_, change| offer(change));
+        let till_in = flow.merge(vec![orders, verdicts, offers]);
+        let booked = flow.stateful(Till::new(TENANT), till_in);
+        let (booked, sales) = flow.tap(booked, sale);
+
+        let statements = commissions::statements(flow, settings, sales, rows);
+        let statements = flow.flat_map(statements, |_, output| statement(output));
+        let booked = flow.flat_map(booked, |_, out| tell(out));
+        for told in [repeated, booked, statements] {
+            flow.deliver(0, told);
+        }
+    }
+}
+
+fn command(input: Input) -> Option<CommandMsg> {
+    match input {
+        Input::Command { command, payload_hash, raw, retry_of } => {
+            Some(CommandMsg { command, payload_hash, raw, retry_of })
+        }
+        Input::Changes(_) | Input::Bad(_) => None,
+    }
+}
+
+fn repeated(out: &DedupOut) -> Option<Told> {
+    match out {
+        DedupOut::Out(Output::Fact(Fact::Order(fact))) => {
+            Some(Told::Decided { order_id: number(&fact.order_id), code: Code::Duplicate })
+        }
+        _ => None,
+    }
+}
+
+fn to_desk(change: TableChange) -> Option<DeskIn> {
+    use ReferenceTable::{Offers, Partners};
+    matches!(change.key.table(), Offers | Partners).then_some(DeskIn::Change(change))
+}
+
+fn rule(change: TableChange) -> Option<VelocityIn> {
+    (change.key.table() == ReferenceTable::VelocityRules).then_some(VelocityIn::Rule(change))
+}
+
+/// A valid order's customer, as `operators::probe` asks about it.
+fn probe(out: &DeskOut) -> Option<VelocityIn> {
+    let DeskOut::ToBook(BookIn::Order { order, reasons, .. }) = out else { return None };
+    reasons.is_empty().then(|| {
+        let kind = VelocityKey::Customer;
+        VelocityIn::Probe(Probe {
+            tenant: order.tenant.clone(),
+            kind,
+            key: KeyHash::new(&order.tenant, kind, &order.customer_id),
+            time: order.placed_at_ms,
+            event: event(order),
+        })
+    })
+}
+
+fn event(order: &PlaceOrder) -> ProbeEvent {
+    ProbeEvent::Order {
+        order: KeyHash::order_route(&order.tenant, &order.order_id),
+        amount_minor: i64::from(order.quantity) * order.price_minor,
+        currency: currency_code(&order.currency),
+        card: order.card.as_deref().map_or(0, member),
+        customer: member(&order.customer_id),
+    }
+}
+
+fn to_till(out: DeskOut) -> Option<TillIn> {
+    let DeskOut::ToBook(BookIn::Order { order, reasons, .. }) = out else {
+        panic!("every command is an order of its own: {out:?}")
+    };
+    Some(TillIn::Order(Order {
+        order_id: number(&order.order_id),
+        offer: number(&order.offer_id),
+        partner: order.partner_id.as_ref().map_or(0, number) as u32,
+        quantity: order.quantity.unsigned_abs(),
+        price_minor: order.price_minor,
+        placed_at_ms: order.placed_at_ms,
+        refused: reasons.first().map(|reason| refusal(*reason)),
+    }))
+}
+
+/// The workload's rule behind an order's first reason.
+pub fn refusal(reason: Reason) -> Code {
+    match reason {
+        Reason::UnknownOffer => Code::UnknownOffer,
+        Reason::PriceMismatch => Code::PriceMismatch,
+        Reason::QuantityOutOfRange => Code::BadQuantity,
+        Reason::FraudBlocked => Code::Velocity,
+        Reason::SoldOut => Code::SoldOut,
+        other => panic!("the workload knows no {other}"),
+    }
+}
+
+fn blocks(verdict: &Verdict) -> bool {
+    verdict.fired.iter().any(|fired| fired.action == FraudAction::Block)
+}
+
+fn offer(change: TableChange) -> Option<TillIn> {
+    let Some(Reference::Offer(row)) = change.row else { return None };
+    let (offer, stock) = (number(&row.offer_id), row.stock_total.unsigned_abs());
+    Some(TillIn::Offer { offer, kind: row.kind, currency: row.currency, stock })
+}
+
+fn sale(out: &TillOut) -> Option<Box<Sale>> {
+    match out {
+        TillOut::Sale(sale) => Some(sale.clone()),
+        _ => None,
+    }
+}
+
+fn tell(out: TillOut) -> Option<Told> {
+    match out {
+        TillOut::Decided { order_id, code } => Some(Told::Decided { order_id, code }),
+        TillOut::Left { offer, left } => Some(Told::Left { offer, left }),
+        TillOut::Sale(_) => None,
+    }
+}
+
+fn statement(output: Output) -> Option<Told> {
+    match output {
+        Output::Row(Row::Commission(row)) => Some(Told::Statement(row)),
+        _ => None,
+    }
+}
+
+/// An id of the workload: all of them are numbers.
+pub fn number(id: &Text) -> u64 {
+    id.bytes().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+}
