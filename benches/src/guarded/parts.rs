@@ -92,7 +92,7 @@ fn command(input: Input) -> Option<CommandMsg> {
         Input::Command { command, payload_hash, raw, retry_of } => {
             Some(CommandMsg { command, payload_hash, raw, retry_of })
         }
-        Input::Changes(_) | Input::Bad(_) => None,
+        Input::Changes(_) | Input::Fact(_) | Input::Bad(_) => None,
     }
 }
 
