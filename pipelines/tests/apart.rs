@@ -23,11 +23,11 @@ use schemas::reference::{Partner, Standing};
 use schemas::rows::TableSpec;
 use schemas::screening::ScreeningEvent;
 use schemas::velocity::{FraudAction, FraudEvent, RuleStatus, VelocityKey, VelocityMetric, VelocityRule};
-use schemas::{ALL_TABLES, Command, Reference, Text};
+use schemas::{ALL_TABLES, Command, Reference, SchemaIds, Text};
 use sinks::embedded::Reader;
 use std::collections::BTreeMap;
 use std::path::Path;
-use support::process::{Ended, end_of, tombola};
+use support::process::{Ended, Running, end_of, tombola};
 use support::workload::{self, START_MS, Timed};
 use support::{Folder, Pace, RULES, books, configure};
 
@@ -316,4 +316,41 @@ fn no_two_pipelines_tell_the_same_facts() {
     let refused = ["facts.commissions is written by the pipeline `sales`", "leave that job to `sales`"];
     run(inside.path(), "commissions", 1).assert(2, &refused);
     run(dir.path(), "fraud,commission", 1).assert(2, &["[possible values: sales, fraud, commissions]"]);
+}
+
+/// Whether the pipeline apart has come as far as this.
+fn follows_upto(dir: &Path, time_ms: i64) -> bool {
+    let file = state(dir).join("tombola.db");
+    file.exists()
+        && Reader::open(&state(dir)).is_ok_and(|r| r.progress().is_ok_and(|p| p.decided_now >= time_ms))
+}
+
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !done() {
+        assert!(began.elapsed().as_secs() < 60, "stuck: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn changes_wait_for_a_sales_pipeline_that_is_stopped() {
+    let records = records(7, &[FraudAction::Flag]);
+    let wanted = together(&records, 1);
+    let parted = records.partition_point(|record| record.at_ms < records[records.len() / 2].at_ms);
+    let (early, late) = records.split_at(parted);
+    let dir = sales_alone(early, 2, 2);
+    let apart = tombola(dir.path(), &["run", "--jobs", APART, "--workers", "2"]);
+    let mut apart = Running::start(apart);
+    wait_until("it follows", || follows_upto(dir.path(), early[parted - 1].at_ms));
+    // Rules and rates of the second half are there long before sales says what happened by then.
+    workload::append(dir.path(), &SchemaIds::fresh(), late, 0);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(!follows_upto(dir.path(), late[0].at_ms), "it is ahead of sales");
+    run(dir.path(), "sales", 1).assert(0, &[]);
+    wait_until("it follows to the end", || follows_upto(dir.path(), late[late.len() - 1].at_ms));
+    apart.signal("TERM");
+    apart.wait().assert(0, &[]);
+    assert_eq!(said(dir.path(), &state(dir.path())), wanted);
+    end_of(tombola(dir.path(), &["verify", "--jobs", APART])).assert(0, &[]);
 }

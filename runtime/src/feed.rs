@@ -44,6 +44,8 @@ pub enum Arrival<R> {
         records: Vec<Fetched<R>>,
         clock: Millis,
         drained: bool,
+        /// See [`crate::source::Fetch::said_upto`].
+        said_upto: Option<Millis>,
     },
 }
 
@@ -224,7 +226,8 @@ impl<L: LogReader> Fetcher<L> {
         let news = brought > 0 || drained != cursor.drained_said || (drained && refresh);
         cursor.drained_said = drained;
         if news {
-            self.send(Arrival::Records { partition: id, records: fetch.records, clock, drained })?;
+            let (records, said_upto) = (fetch.records, fetch.said_upto);
+            self.send(Arrival::Records { partition: id, records, clock, drained, said_upto })?;
         }
         Ok(brought)
     }

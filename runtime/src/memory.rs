@@ -54,7 +54,7 @@ impl<R: Clone + Send + 'static> LogReader for MemoryLog<R> {
             body: body.clone(),
         };
         let records = all.get(from..to).unwrap_or_default().iter().enumerate().map(fetched).collect();
-        Ok(Fetch { records, end: Offset(all.len() as u64) })
+        Ok(Fetch { records, end: Offset(all.len() as u64), said_upto: None })
     }
 
     fn wait(&mut self, timeout_ms: u64) {

@@ -12,6 +12,8 @@
 //! back while it is not drained, because slow is not drained; once drained it counts with the clock as
 //! of which that was so. Horizons and as-of clocks only grow, so a stale status can only delay. Until
 //! drained, what is drained holds nothing back, and time is the log's own: no bound lies beyond its last record.
+//! A partition that another pipeline writes counts, drained, with how far that pipeline has come, and keeps the
+//! bound there: what happened earlier is still to be said.
 //!
 //! Invariant: bounds and `now` never go back. What a crash does: nothing here is stored; recovery replays
 //! recorded epochs and then starts this machine above the last one.
@@ -38,6 +40,8 @@ pub struct PartitionStatus {
     pub time_max: Millis,
     /// The clock as of which nothing more was in the log, if so.
     pub drained_as_of: Option<Millis>,
+    /// Another pipeline writes it, and `drained_as_of` is how far that one has come.
+    pub follows: bool,
     /// Records read and not yet taken.
     pub buffered: usize,
 }
@@ -226,9 +230,11 @@ impl Mint {
         self.statuses.values().flat_map(|s| s.partitions.iter())
     }
 
-    /// Drained, and what is buffered fits into one epoch.
+    /// Drained, and what is buffered fits into one epoch. What follows another pipeline is never ahead of it:
+    /// the bound stays where that one is.
     fn is_live(&self, p: &PartitionStatus) -> bool {
-        p.drained_as_of.is_some() && p.buffered <= self.pace.share_records
+        let open = self.pace.until_drained || !p.follows;
+        open && p.drained_as_of.is_some() && p.buffered <= self.pace.share_records
     }
 
     fn decide_live(&mut self, clock: Millis) -> Decision {
@@ -284,8 +290,20 @@ impl Mint {
             Some(bound) if bound > self.bound => self.behind(bound, clock),
             // All is drained, and the rest of it came too late for the bounds passed so far.
             Some(_) if self.pace.until_drained && all_taken => self.behind(self.bound, clock),
+            Some(_) if self.follows() => self.idle(clock),
             _ => Decision::WaitForReport,
         }
+    }
+
+    fn follows(&self) -> bool {
+        !self.pace.until_drained && self.partitions().any(|p| p.follows)
+    }
+
+    /// The pipeline that is followed hasn't come further: an epoch now and then takes what came late, and lets
+    /// progress be written and snapshots be taken.
+    fn idle(&self, clock: Millis) -> Decision {
+        let due = self.minted_at + self.pace.idle_epoch_ms;
+        if clock < due { Decision::WaitUntil(due) } else { self.behind(self.bound, clock) }
     }
 
     /// The latest record time read.

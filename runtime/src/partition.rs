@@ -41,6 +41,7 @@ pub struct Partition<R> {
     taken_max: Millis,
     next: Offset,
     drained_as_of: Option<Millis>,
+    follows: bool,
     live: bool,
 }
 
@@ -56,17 +57,26 @@ impl<R> Partition<R> {
             taken_max: start.time_max,
             next: start.end,
             drained_as_of: None,
+            follows: false,
             live,
         }
     }
 
-    /// Takes in what was fetched at `clock`; `drained` says that nothing followed it then.
-    pub fn arrived(&mut self, records: Vec<Fetched<R>>, clock: Millis, drained: bool) {
+    /// Takes in what was fetched at `clock`; `drained` says that nothing followed it then, and `said_upto` how
+    /// far another pipeline had come that writes it.
+    pub fn arrived(
+        &mut self,
+        records: Vec<Fetched<R>>,
+        clock: Millis,
+        drained: bool,
+        said_upto: Option<Millis>,
+    ) {
         self.buffer.reserve(records.len());
         for record in records {
             self.buffer.push_back(Buffered { record, time: 0, clock, clamped: false });
         }
-        self.drained_as_of = drained.then_some(clock);
+        self.drained_as_of = drained.then_some(said_upto.unwrap_or(clock));
+        self.follows = said_upto.is_some();
         if self.live {
             self.time_all();
         }
@@ -113,6 +123,7 @@ impl<R> Partition<R> {
             rungs,
             time_max: self.time_max,
             drained_as_of: self.drained_as_of,
+            follows: self.follows,
             buffered: self.buffer.len(),
         }
     }

@@ -32,6 +32,10 @@ pub struct Fetch<R> {
     pub records: Vec<Fetched<R>>,
     /// The log's end (exclusive) as asked for *after* the fetch began: at it, the partition is drained.
     pub end: Offset,
+    /// Of a topic that another pipeline writes: the time through which it had said everything *before* the
+    /// fetch began. Drained, the partition counts with this time instead of the clock, so that nothing from
+    /// elsewhere is handled before what that pipeline has yet to say.
+    pub said_upto: Option<Millis>,
 }
 
 /// A log that can't go on being read.

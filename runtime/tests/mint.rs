@@ -7,7 +7,8 @@ use runtime::{Epoch, Millis, PartitionId, TopicId};
 
 const CLOCK: Millis = 1_000_000;
 
-/// Partitions as `rungs time_max drained buffered`: `5,7 9 open 30` or `- 9 drained 3`.
+/// Partitions as `rungs time_max drained buffered`: `5,7 9 open 30` or `- 9 drained 3`; `follows` is drained as of
+/// where another pipeline is.
 fn statuses(partitions: &[&str]) -> Vec<PartitionStatus> {
     let parse = |(n, text): (usize, &&str)| {
         let words: Vec<&str> = text.split(' ').collect();
@@ -16,7 +17,12 @@ fn statuses(partitions: &[&str]) -> Vec<PartitionStatus> {
             partition: PartitionId { topic: TopicId(0), partition: n as u32 },
             rungs: rungs.collect(),
             time_max: words[1].parse().unwrap(),
-            drained_as_of: (words[2] == "drained").then_some(CLOCK - 1),
+            drained_as_of: match words[2] {
+                "drained" => Some(CLOCK - 1),
+                "follows" => Some(CLOCK - 500),
+                _ => None,
+            },
+            follows: words[2] == "follows",
             buffered: words[3].parse().unwrap(),
         }
     };
@@ -51,6 +57,9 @@ fn partitions_advance_together_and_a_drained_one_holds_nothing_back() {
         (false, ["- 9 drained 10", "- 3 drained 2"], mint(CLOCK, None)),
         // Live, more than a share of one last time goes up to where all was seen to be drained.
         (false, ["- 9 drained 11", "- 3 drained 2"], mint(CLOCK - 1, CLOCK - 1)),
+        // What another pipeline has yet to say holds everything back, unless the log is taken as it is.
+        (false, ["- 9 follows 2", "- 3 drained 2"], mint(CLOCK - 500, CLOCK - 500)),
+        (true, ["- 9 follows 2", "- 3 drained 2"], mint(9, None)),
         // Until drained, time never leaves the log's own.
         (true, ["- 9 drained 11", "- 3 drained 2"], mint(9, 9)),
         (true, ["5 9 drained 11", "- 3 drained 2"], mint(5, 5)),
@@ -60,6 +69,26 @@ fn partitions_advance_together_and_a_drained_one_holds_nothing_back() {
     ] {
         assert_eq!(decide(until_drained, &partitions), wanted, "{until_drained} {partitions:?}");
     }
+}
+
+#[test]
+fn while_the_pipeline_followed_stands_still_epochs_come_now_and_then_at_the_same_bound() {
+    let pace = Pace {
+        epoch_ms: 10,
+        idle_epoch_ms: 100,
+        epochs_in_flight_max: 4,
+        snapshot_every_ms: None,
+        until_drained: false,
+        share_records: 10,
+    };
+    let mut state = Mint::new(pace, 1, Epoch(0), 0, CLOCK);
+    let partitions = statuses(&["- 9 follows 2", "- 3 drained 2"]);
+    state.report(Status { worker: 0, seq: 1, taken: Epoch(0), ready: true, partitions });
+    let stands = mint(CLOCK - 500, CLOCK - 500);
+    assert_eq!(state.next(CLOCK), stands);
+    state.computed(Epoch(1));
+    assert_eq!(state.next(CLOCK + 1), Decision::WaitUntil(CLOCK + 100));
+    assert_eq!(state.next(CLOCK + 100), stands);
 }
 
 #[test]

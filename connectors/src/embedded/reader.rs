@@ -9,7 +9,8 @@ use super::db::Db;
 use super::error::EmbeddedError;
 use super::read::PartitionRow;
 use runtime::source::{Claim, Fetch, Fetched, LogError, LogReader};
-use runtime::{Class, Offset, PartitionId, TopicId};
+use runtime::{Class, Millis, Offset, PartitionId, TopicId};
+use rusqlite::OptionalExtension;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -118,6 +119,17 @@ impl<D: Decode> EmbeddedReader<D> {
         Ok(row)
     }
 
+    /// How far the pipeline has come that writes a topic of facts; nowhere where none has begun to.
+    fn said_upto(&self, topic: &str) -> Result<Option<Millis>, EmbeddedError> {
+        if !topic.starts_with("facts.") {
+            return Ok(None);
+        }
+        let sql = "SELECT now_ms FROM writers JOIN epoch_progress USING (pipeline) WHERE topic = ?1";
+        let read = self.db.conn.prepare_cached(sql);
+        let read = read.and_then(|mut select| select.query_row([topic], |row| row.get(0)).optional());
+        read.map(|now| Some(now.unwrap_or(0))).map_err(|e| self.db.failed("read progress", e))
+    }
+
     /// Whether anyone has committed anything since the last call.
     fn changed(&mut self) -> bool {
         let version = self.db.conn.prepare_cached("PRAGMA data_version");
@@ -159,6 +171,8 @@ impl<D: Decode> LogReader for EmbeddedReader<D> {
         max: usize,
     ) -> Result<Fetch<D::Record>, LogError> {
         let row = self.row(partition)?;
+        // Before the records are read: everything that was said by then is among them.
+        let said_upto = self.said_upto(&row.topic)?;
         let mut records = Vec::new();
         let decode = &mut self.decode;
         let end = row.read(&self.db, from.0, max, |offset, raw| -> Result<(), LogError> {
@@ -167,7 +181,7 @@ impl<D: Decode> LogReader for EmbeddedReader<D> {
             Ok(())
         })?;
         self.known.get_mut(&partition).expect("looked up above").end = end;
-        Ok(Fetch { records, end: Offset(end) })
+        Ok(Fetch { records, end: Offset(end), said_upto })
     }
 
     fn place(&self, partition: PartitionId) -> String {
