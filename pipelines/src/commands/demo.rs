@@ -76,8 +76,7 @@ pub struct Demo {
     /// Orders per second [default: as fast as it goes with --orders, else 1000]
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: Option<u64>,
-    /// Settings file; the demo sets its own hold TTL, grace, ticket key and tenants, and without
-    /// this file runs the sales job alone.
+    /// Settings file; the demo sets its own hold TTL, grace, ticket key and tenants.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print the summary as one JSON object.
@@ -151,10 +150,6 @@ impl Demo {
         }
         config.orders.hold_ttl_ms = if self.paced() { HOLD_TTL_MS } else { HOLD_TTL_UNPACED_MS };
         config.orders.grace_ms = 1_000;
-        if self.config.is_none() {
-            // Its stream has no velocity rules and no commission plans: those jobs would watch and say nothing.
-            config.pipeline.jobs = vec!["sales".to_owned()];
-        }
         config.orders.tenants_requiring_customers = world::tenants_requiring_customers();
         config.tickets.key = Some("tombola-demo-not-a-secret".to_owned());
         config.tickets.key_file = None;
