@@ -160,7 +160,7 @@ impl FolderReader {
         };
         let wanted = rows.get(from.0 as usize..).unwrap_or_default().iter().take(max);
         let records = wanted.zip(from.0..).map(record).collect();
-        Fetch { records, end: Offset(rows.len() as u64) }
+        Fetch { records, end: Offset(rows.len() as u64), said_upto: None }
     }
 
     fn fetch_orders(&mut self, from: Offset, max: usize) -> io::Result<Fetch<Input>> {
@@ -186,12 +186,12 @@ impl FolderReader {
                     self.ended = true;
                     heartbeat(Offset(self.next), self.newest_ms + SALES_EVERY_MS)
                 }
-                None => return Ok(Fetch { records, end: Offset(self.next) }),
+                None => return Ok(Fetch { records, end: Offset(self.next), said_upto: None }),
             };
             records.push(record);
             self.next += 1;
         }
-        Ok(Fetch { records, end: Offset(self.next + 1) })
+        Ok(Fetch { records, end: Offset(self.next + 1), said_upto: None })
     }
 }
 
