@@ -21,9 +21,10 @@ use crate::cause;
 use crate::messages::{CommandMsg, DedupOut, Output};
 use crate::settings::Settings;
 use entry::KeyHash;
-use runtime::{At, Ctx, Operator, Route, State, slot_of, stable_hash2};
+use runtime::{At, Ctx, Envelope, Operator, Route, State, slot_of, stable_hash2};
 use schemas::facts::{OrderEvent, OrderFact};
 use schemas::{Command, Fact, Text};
+use std::collections::VecDeque;
 use store::{Seen, Store};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -33,13 +34,19 @@ pub struct Dedup {
     store: Store,
     /// Reused from command to command.
     key: Vec<u8>,
+    /// Where the commands about to be handled belong.
+    coming: VecDeque<(u8, KeyHash)>,
 }
 
 impl Dedup {
     /// One that has seen nothing.
     pub fn new(settings: Settings) -> Self {
         let store = Store::new(settings.idempotency_horizon_ms);
-        Dedup { settings, store, key: Vec::new() }
+        Dedup { settings, store, key: Vec::new(), coming: VecDeque::new() }
+    }
+
+    fn place(&mut self, input: &CommandMsg) -> (u8, KeyHash) {
+        (slot_of(route(&input.command)), self.key_hash(&input.command, input.retry_of.as_ref()))
     }
 
     /// A command sent in again for a dead letter is another one than the original: it may be decided once more,
@@ -107,9 +114,22 @@ impl Operator for Dedup {
         Route::Key(route(&input.command))
     }
 
+    /// Most of a look-up is waiting for memory: the tables are large, and every command is somewhere else. Reads
+    /// that need nothing of each other wait together, so commands are read first, then hashed, then glanced at.
+    fn foresee(&mut self, coming: &[Envelope<CommandMsg>]) {
+        debug_assert!(self.coming.is_empty(), "what was foreseen was handled");
+        let commands = coming.iter().map(|message| &message.body);
+        std::hint::black_box(commands.clone().map(|input| input.command.command_id().len()).sum::<usize>());
+        for input in commands {
+            let place = self.place(input);
+            self.coming.push_back(place);
+        }
+        let glances = self.coming.iter().map(|(slot, key)| self.store.glance(*slot, *key));
+        std::hint::black_box(glances.fold(0, std::ops::BitXor::bitxor));
+    }
+
     fn on_record(&mut self, at: At, input: CommandMsg, ctx: &mut Ctx<DedupOut>) {
-        let key = self.key_hash(&input.command, input.retry_of.as_ref());
-        let slot = slot_of(route(&input.command));
+        let (slot, key) = self.coming.pop_front().unwrap_or_else(|| self.place(&input));
         let out = match self.store.see(slot, key, input.payload_hash, at.time()) {
             Seen::Fresh => DedupOut::Fresh(input),
             Seen::Duplicate => self.refused(OrderEvent::Duplicate, at, &input.command),

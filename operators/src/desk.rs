@@ -67,13 +67,16 @@ impl Desk {
 
     fn place(&mut self, at: At, order: Box<PlaceOrder>, ctx: &mut Ctx<DeskOut>) {
         let key = ScopedRef { tenant: &order.tenant, id: &order.order_id };
-        if self.judged.knows(OrderHash::new(key.tenant, key.id), ctx.now()) || self.waiting.has_order(key) {
+        let hash = OrderHash::new(key.tenant, key.id);
+        if self.judged.knows(hash, ctx.now()) || self.waiting.has_order(key) {
             return self.refuse_duplicate(at, &order, ctx);
         }
-        let missing = self.missing(&order);
+        let seen = self.tables.observe(&order, &self.settings.tenants_requiring_customers);
+        let missing = tables::missing(&order, seen);
         if missing.is_empty() {
+            let reasons = judge::judge(&order, seen, at.time());
             let early = self.waiting.take(key).unwrap_or_default();
-            return self.judge(at, order, early.followers, ctx);
+            return self.send(at, (hash, order), reasons, early.followers, ctx);
         }
         let deadline_ms = ctx.now() + self.settings.grace_ms;
         self.waiting.add_order(WaitingOrder { origin: at.origin, deadline_ms, order }, missing);
@@ -105,12 +108,25 @@ impl Desk {
         ctx.emit(at, DeskOut::Out(fact));
     }
 
-    /// Sends an order to the book with its reasons as of now, and what waited for it directly behind it.
+    /// Judges an order anew as of now.
     fn judge(&mut self, at: At, order: Box<PlaceOrder>, followers: Vec<Follower>, ctx: &mut Ctx<DeskOut>) {
         let reasons = self.reasons(&order, at.time());
+        let hash = OrderHash::new(&order.tenant, &order.order_id);
+        self.send(at, (hash, order), reasons, followers, ctx);
+    }
+
+    /// Sends an order to the book with its reasons, and what waited for it directly behind it.
+    fn send(
+        &mut self,
+        at: At,
+        (hash, order): (OrderHash, Box<PlaceOrder>),
+        reasons: Vec<Reason>,
+        followers: Vec<Follower>,
+        ctx: &mut Ctx<DeskOut>,
+    ) {
         let Settings { order_retention_ms, hold_ttl_ms, review_timeout_ms, grace_ms, .. } = self.settings;
         let kept_ms = order_retention_ms + hold_ttl_ms + review_timeout_ms + grace_ms;
-        self.judged.remember(OrderHash::new(&order.tenant, &order.order_id), ctx.now() + kept_ms);
+        self.judged.remember(hash, ctx.now() + kept_ms);
         ctx.emit(at, DeskOut::ToBook(BookIn::Order { order, reasons, screening: None }));
         for follower in followers {
             follow(at, follower, ctx);

@@ -12,6 +12,9 @@
 use crate::operator::{Ctx, Operator};
 use crate::types::{Envelope, Epoch, Millis};
 
+/// Messages an operator is shown before it handles the first of them: as many look-ups as a core does at once.
+const FORESEEN: usize = 16;
+
 /// An operator and how far time has come for it.
 pub struct Driver<O: Operator> {
     pub operator: O,
@@ -41,12 +44,20 @@ impl<O: Operator> Driver<O> {
         if !input.is_sorted_by_key(|message| message.at) {
             input.sort_by_key(|message| message.at);
         }
-        for message in input.drain(..) {
+        let (mut coming, mut foreseen) = (input.drain(..), 0);
+        loop {
+            if foreseen == 0 {
+                foreseen = coming.len().min(FORESEEN);
+                self.operator.foresee(&coming.as_slice()[..foreseen]);
+            }
+            let Some(message) = coming.next() else { break };
+            foreseen -= 1;
             let time = message.at.time();
             active |= self.fire_upto(epoch, time.min(now), out);
             let mut ctx = Ctx::new(epoch, self.now.max(time), out);
             self.operator.on_record(message.at, message.body, &mut ctx);
         }
+        drop(coming);
         active |= self.fire_upto(epoch, now, out);
         self.now = self.now.max(now);
         if active {

@@ -40,6 +40,10 @@ pub trait Operator: 'static {
     /// Where an input goes.
     fn route(input: &Self::In) -> Route;
 
+    /// What is about to be handled, in this order, so that memory can be fetched for all of it at once. Changes no
+    /// state, and may not be called.
+    fn foresee(&mut self, _coming: &[Envelope<Self::In>]) {}
+
     /// Handles one record.
     fn on_record(&mut self, at: At, input: Self::In, ctx: &mut Ctx<Self::Out>);
 

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A snapshot is the set of keys that changed since the one before, as of `freeze`; the values of
-//! newer snapshots win over older ones. Timers and indexes are never stored: they follow from state.
+//! newer snapshots win over older ones. A key that comes and goes between two of them leaves no trace. Timers
+//! and indexes are never stored: they follow from state.
 
 use crate::cells::{Cells, Place};
 use crate::entries::{Entries, StateEntry};
@@ -80,6 +81,8 @@ struct Cell<K, V> {
     value: Option<V>,
     /// Round in which it was last changed; 0 when the snapshot has it.
     changed: u32,
+    /// Whether a snapshot has, or is being given, anything of it.
+    saved: bool,
 }
 
 impl<K, V> KeyedState<K, V>
@@ -134,7 +137,7 @@ where
             Some(place) => drop(self.put(place, Some(value))),
             None => {
                 self.live += 1;
-                let cell = Cell { value: Some(value), changed: self.round, key };
+                let cell = Cell { value: Some(value), changed: self.round, saved: false, key };
                 let place = self.cells.insert(hash(&cell.key), cell);
                 self.dirty.push(place);
             }
@@ -153,7 +156,14 @@ where
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let place = self.find(key)?;
         self.cells.at(place).value.as_ref()?;
-        self.put(place, None)
+        let old = self.put(place, None);
+        let cell = self.cells.at_mut(place);
+        if !cell.saved {
+            // It came and went between two snapshots: none of them has to hear of it.
+            cell.changed = 0;
+            self.cells.give_up(hash(key), place);
+        }
+        old
     }
 
     fn put(&mut self, place: Place, value: Option<V>) -> Option<V> {
@@ -170,6 +180,7 @@ where
         if cell.changed != self.round {
             if cell.changed == frozen_round && frozen_round != 0 {
                 self.copied.add((self.slot)(&cell.key), &cell.key, cell.value.as_ref());
+                cell.saved = true;
             }
             cell.changed = self.round;
             self.dirty.push(place);
@@ -189,7 +200,7 @@ where
         if cell.changed != frozen_round {
             return; // changed since: its old value is among the copied
         }
-        cell.changed = 0;
+        (cell.changed, cell.saved) = (0, true);
         out.add((self.slot)(&cell.key), &cell.key, cell.value.as_ref());
         if cell.value.is_none() {
             let hash = hash(&cell.key);
@@ -242,7 +253,7 @@ where
                 self.live -= 1;
             }
             (None, Some(value)) => {
-                self.cells.insert(hash(&key), Cell { value: Some(value), changed: 0, key });
+                self.cells.insert(hash(&key), Cell { value: Some(value), changed: 0, saved: true, key });
                 self.live += 1;
             }
             (None, None) => {}

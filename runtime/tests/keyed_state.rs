@@ -97,3 +97,20 @@ fn thousands_of_keys_are_found_after_the_index_has_grown() {
     (0..20_000u64).step_by(2).for_each(|key| assert_eq!(state.remove(&(key << 32)), Some(key)));
     assert!((0..20_000u64).all(|key| state.get(&(key << 32)).copied() == (key % 2 == 1).then_some(key)));
 }
+
+#[test]
+fn a_key_that_comes_and_goes_between_two_snapshots_is_in_none() {
+    let (mut state, mut written) = (empty(), Vec::new());
+    for key in 0..1_000 {
+        state.insert(key, 7);
+        assert_eq!(state.remove(&key), Some(7));
+    }
+    state.insert(5, 8);
+    state.freeze();
+    while !state.write_slice(10, &mut written) {}
+    assert_eq!(written.len(), 1);
+    state.remove(&5);
+    state.freeze();
+    while !state.write_slice(10, &mut written) {}
+    assert!(written[1].value.is_none(), "a key that a snapshot has is unsaid");
+}

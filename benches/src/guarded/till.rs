@@ -66,8 +66,7 @@ pub enum TillOut {
 
 /// What the till knows of an offer besides its accounts.
 struct Shelf {
-    kind: OfferKind,
-    currency: Text,
+    wares: u8,
     touched: bool,
 }
 
@@ -78,8 +77,8 @@ struct Sold {
     order_id: u64,
 }
 
-/// A statement: partner, offer's kind and currency, month.
-type Statement = (u32, OfferKind, Text, Month);
+/// A statement: partner, wares, month.
+type Statement = (u32, u8, i32);
 
 /// The operator. See the module.
 pub struct Till {
@@ -87,6 +86,8 @@ pub struct Till {
     home: u64,
     ledger: Ledger,
     shelves: FxHashMap<u64, Shelf>,
+    /// Kinds of offers, with their currency, by number: there are few.
+    wares: Vec<(OfferKind, Text)>,
     touched: Vec<(u64, At)>,
     sold: FxHashMap<Statement, Sold>,
     due_ms: Option<Millis>,
@@ -104,6 +105,7 @@ impl Till {
             home: stable_hash(tenant.as_bytes()),
             ledger: Ledger::new(),
             shelves: FxHashMap::default(),
+            wares: Vec::new(),
             touched: Vec::new(),
             sold: FxHashMap::default(),
             due_ms: None,
@@ -126,7 +128,12 @@ impl Till {
         let (debit, credit) = (self.account(offer, 0), self.account(offer, 1));
         let issued = self.ledger.apply(&Transfer::Move { debit, credit, amount: stock });
         issued.expect("the accounts were just opened");
-        self.shelves.insert(offer, Shelf { kind, currency, touched: true });
+        let wares = (kind, currency);
+        let known = self.wares.iter().position(|known| *known == wares).unwrap_or_else(|| {
+            self.wares.push(wares);
+            self.wares.len() - 1
+        });
+        self.shelves.insert(offer, Shelf { wares: known as u8, touched: true });
         self.touched.push((offer, at));
     }
 
@@ -157,7 +164,8 @@ impl Till {
         if !std::mem::replace(&mut shelf.touched, true) {
             self.touched.push((order.offer, at));
         }
-        let statement = (order.partner, shelf.kind, shelf.currency.clone(), Month::of_ms(order.placed_at_ms));
+        let Month(month) = Month::of_ms(order.placed_at_ms);
+        let statement = (order.partner, shelf.wares, month);
         let first = || Sold { amount_minor: 0, last: at, order_id: 0 };
         let sold = self.sold.entry(statement).or_insert_with(first);
         sold.amount_minor += i64::from(order.quantity) * order.price_minor;
@@ -167,7 +175,9 @@ impl Till {
     }
 
     fn sale(&self, due: Millis, statement: Statement, sold: &Sold) -> (At, Sale) {
-        let (partner, kind, currency, month) = statement;
+        let (partner, wares, month) = statement;
+        let (kind, currency) = self.wares[usize::from(wares)].clone();
+        let month = Month(month);
         let Offset(offset) = sold.last.origin.offset();
         let cause = Cause {
             command_id: Text::from(sold.order_id.to_string()),

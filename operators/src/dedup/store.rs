@@ -81,6 +81,11 @@ impl Store {
         self.horizon_ms = horizon_ms;
     }
 
+    /// Reads where a command belongs, so that it is near when it is looked for. What it reads means nothing.
+    pub fn glance(&self, slot: u8, key: KeyHash) -> u64 {
+        self.slots[usize::from(slot)].tables[part_of(key)].glance(key)
+    }
+
     /// Whether a command was seen before; if not, it is now.
     pub fn see(&mut self, slot: u8, key: KeyHash, payload: u64, time: Millis) -> Seen {
         let hours = hours_of(self.horizon_ms);

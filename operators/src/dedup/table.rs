@@ -59,6 +59,11 @@ impl Table {
         ((u128::from(key.high) * self.homes as u128) >> 64) as usize
     }
 
+    /// Reads the first cell a search would look at.
+    pub fn glance(&self, key: KeyHash) -> u64 {
+        self.cells.get(self.home(key)).map_or(0, |cell| cell.key().high)
+    }
+
     /// Finds a key, or the cell it belongs into.
     pub fn find(&self, key: KeyHash) -> Place {
         let home = self.home(key);

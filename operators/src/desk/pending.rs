@@ -62,7 +62,12 @@ impl Default for WaitingRoom {
 impl WaitingRoom {
     /// Whether an order of this id waits.
     pub fn has_order(&self, key: ScopedRef<'_>) -> bool {
-        self.pending.get(&key).is_some_and(|pending| pending.order.is_some())
+        self.find(key).is_some_and(|pending| pending.order.is_some())
+    }
+
+    /// Mostly nothing waits: then nothing is looked for.
+    fn find(&self, key: ScopedRef<'_>) -> Option<&Pending> {
+        if self.pending.is_empty() { None } else { self.pending.get(&key) }
     }
 
     /// An order begins to wait for `rows`.
@@ -106,7 +111,7 @@ impl WaitingRoom {
 
     /// Takes everything that waits under an order id, followers in their original order.
     pub fn take(&mut self, key: ScopedRef<'_>) -> Option<Pending> {
-        self.pending.get(&key)?;
+        self.find(key)?;
         let mut pending = self.pending.remove(&key.to_owned())?;
         if let Some(waiting) = &pending.order {
             self.unindex(waiting, &key.to_owned());
