@@ -100,7 +100,7 @@ fn thousands_of_keys_are_found_after_the_index_has_grown() {
 
 #[test]
 fn a_key_that_comes_and_goes_between_two_snapshots_is_in_none() {
-    let (mut state, mut written) = (empty(), Vec::new());
+    let (mut state, mut written) = (empty(), Entries::default());
     for key in 0..1_000 {
         state.insert(key, 7);
         assert_eq!(state.remove(&key), Some(7));
@@ -112,5 +112,5 @@ fn a_key_that_comes_and_goes_between_two_snapshots_is_in_none() {
     state.remove(&5);
     state.freeze();
     while !state.write_slice(10, &mut written) {}
-    assert!(written[1].value.is_none(), "a key that a snapshot has is unsaid");
+    assert!(written.unpack().unwrap()[1].value.is_none(), "a key that a snapshot has is unsaid");
 }
