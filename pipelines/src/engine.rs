@@ -98,7 +98,7 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let recorded = settings.to_recorded();
     let generation =
         bindings.begin_generation(CODE_VERSION, &recorded, options.workers, crate::clock_ms())?;
-    let metrics = Metrics::default();
+    let metrics = Metrics::of(pipeline.name());
     let sinks = counted(sinks((dir, &state), &pipeline, generation.generation, ids)?, &metrics);
     let _reporter =
         Reporter::start(metrics, Arc::clone(&options.shared), state.clone()).map_err(no_thread)?;

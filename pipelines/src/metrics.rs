@@ -25,20 +25,20 @@ pub const FILE: &str = "metrics.prom";
 /// Of one job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct JobLabels {
-    pub job: &'static str,
+    pub job: String,
 }
 
 /// Of one job's topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TopicLabels {
-    pub job: &'static str,
+    pub job: String,
     pub topic: &'static str,
 }
 
 /// Of one reason of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabels {
-    pub job: &'static str,
+    pub job: String,
     pub reason: &'static str,
 }
 
@@ -54,6 +54,8 @@ pub type Seconds = Gauge<f64, AtomicU64>;
 /// Every family. Clones count into the same numbers; counting costs one atomic addition.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
+    /// The pipeline they are of: the label `job`.
+    job: String,
     pub records_in: Family<JobLabels, Counter>,
     pub records_out: Family<TopicLabels, Counter>,
     pub refusals: Family<ReasonLabels, Counter>,
@@ -70,6 +72,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Of one pipeline.
+    pub fn of(job: String) -> Self {
+        Metrics { job, ..Metrics::default() }
+    }
+
     /// All families under their names.
     pub fn registry(&self) -> Registry {
         let mut r = Registry::with_prefix("tombola");
@@ -145,7 +152,7 @@ mod tests {
     #[test]
     fn what_is_counted_can_be_read_as_prometheus_text() {
         let metrics = Metrics::default();
-        metrics.refusals.get_or_create(&ReasonLabels { job: "sales", reason: "sold_out" }).inc_by(3);
+        metrics.refusals.get_or_create(&ReasonLabels { job: "sales".into(), reason: "sold_out" }).inc_by(3);
         metrics.frontier_age.set(0.25);
         let text = metrics.text();
         for line in [

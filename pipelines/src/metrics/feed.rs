@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-const JOB: &str = "sales";
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// A sink that counts what it has committed.
@@ -94,10 +93,12 @@ impl Counts {
 
     fn tell(self, metrics: &Metrics) {
         for (topic, count) in self.topics.0 {
-            metrics.records_out.get_or_create(&TopicLabels { job: JOB, topic }).inc_by(count);
+            let labels = TopicLabels { job: metrics.job.clone(), topic };
+            metrics.records_out.get_or_create(&labels).inc_by(count);
         }
         for (reason, count) in self.reasons.0 {
-            metrics.refusals.get_or_create(&ReasonLabels { job: JOB, reason }).inc_by(count);
+            let labels = ReasonLabels { job: metrics.job.clone(), reason };
+            metrics.refusals.get_or_create(&labels).inc_by(count);
         }
         metrics.dead_letters.inc_by(self.dead_letters);
         for (action, count) in self.alerts.0 {
@@ -111,7 +112,7 @@ impl Metrics {
     /// Takes over what the run's threads share.
     pub fn observe(&self, shared: &Shared) {
         let load = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::SeqCst);
-        let records_in = self.records_in.get_or_create(&JobLabels { job: JOB });
+        let records_in = self.records_in.get_or_create(&JobLabels { job: self.job.clone() });
         records_in.inc_by(load(&shared.records_in).saturating_sub(records_in.get()));
         let decided = load(&shared.decided) as i64;
         self.epoch_minted.set(load(&shared.minted) as i64);
