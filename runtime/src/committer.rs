@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use timely::scheduling::activate::SyncActivator;
 
 /// Items of one run of epochs handed to a sink at once, about.
-const RUN_ITEMS_MAX: usize = 20_000;
+const RUN_ITEMS_MAX: usize = 60_000;
 /// How long progress over empty epochs may stay unwritten.
 const EMPTY_PROGRESS: Duration = Duration::from_secs(1);
 

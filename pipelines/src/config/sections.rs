@@ -41,7 +41,7 @@ component! {
         /// Most records of one epoch. Soft: records of one millisecond stay together.
         epoch_records_max: usize = 4_000;
         /// Most epochs that may be minted and not yet decided; beyond it minting waits (back-pressure).
-        epochs_in_flight_max: u64 = 8;
+        epochs_in_flight_max: u64 = 16;
         /// Time between snapshots, in milliseconds. Shorter: sooner live after a crash, more writing.
         snapshot_every_ms: i64 = 10_000;
         /// How far ahead of the clock a record may claim to be, in milliseconds; beyond it the claim is cut back
