@@ -28,7 +28,7 @@ pub const RUNGS_MAX: usize = 8;
 /// Epochs that the operators may be handling at once. Every operator handles whatever has reached it before the
 /// next one gets its turn: with many epochs at once the sinks would have nothing to do until the last
 /// operator is reached, and then the operators nothing while the sinks catch up.
-const COMPUTING_MAX: u64 = 2;
+const COMPUTING_MAX: u64 = 3;
 
 /// What is known of one partition, as its worker last said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,8 +31,8 @@ use timely::dataflow::operators::{Capability, Concat, Exchange};
 use timely::dataflow::{Scope, StreamVec};
 use timely::{ExchangeData, PartialOrder};
 
-/// Entries encoded in one slice of a snapshot: a millisecond or two of work.
-const SLICE_ENTRIES: usize = 2048;
+/// Entries encoded in one slice of a snapshot: well below a millisecond of work.
+const SLICE_ENTRIES: usize = 512;
 
 /// The worker that owns a slot.
 pub fn owner(slot: u8, peers: usize) -> usize {
