@@ -203,7 +203,9 @@ impl<O: Operator> Shell<O> {
             assert!(*earlier > tick.epoch, "{}: messages of epoch {earlier} came without a tick", O::NAME);
         }
         self.driver.run_epoch(tick.epoch, tick.now, &mut input, out);
-        self.spare.push(input);
+        if input.capacity() > 0 {
+            self.spare.push(input);
+        }
         self.last = tick.epoch;
     }
 
