@@ -144,7 +144,8 @@ impl Config {
         }
     }
 
-    fn runs(&self, job: &str) -> bool {
+    /// Whether a job is configured.
+    pub fn runs(&self, job: &str) -> bool {
         self.pipeline.jobs.iter().any(|name| name == job)
     }
 

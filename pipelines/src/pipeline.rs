@@ -40,8 +40,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// The one that the settings name.
     pub fn of(config: &Config) -> Self {
-        let named = |job: &&str| config.pipeline.jobs.iter().any(|name| name == job);
-        Pipeline { jobs: JOBS.iter().copied().filter(named).collect() }
+        Pipeline { jobs: JOBS.iter().copied().filter(|job| config.runs(job)).collect() }
     }
 
     /// Whether a job is one of its own.

@@ -16,17 +16,16 @@ use connectors::decode::Input;
 use operators::commission::Sale;
 use operators::dedup::Dedup;
 use operators::desk::Desk;
-use operators::messages::{BookIn, CommandMsg, DedupOut, DeskIn, DeskOut, Output, TableChange};
+use operators::messages::{BookIn, DedupOut, DeskOut, Output, TableChange};
 use operators::settings::Settings;
 use operators::table::Table;
 use operators::velocity::Velocity;
 use operators::velocity::messages::{KeyHash, Probe, ProbeEvent, VelocityIn, Verdict, currency_code, member};
-use pipelines::jobs::commissions;
+use pipelines::jobs::{commissions, fraud, sales};
 use runtime::run::Job;
 use runtime::{Flow, Messages};
 use schemas::commands::PlaceOrder;
 use schemas::facts::Reason;
-use schemas::reference::ReferenceTable;
 use schemas::rows::CommissionRow;
 use schemas::velocity::{FraudAction, VelocityKey};
 use schemas::{Fact, Reference, Row, Text};
@@ -55,19 +54,16 @@ impl Job for Parts {
             _ => None,
         });
         let rows = flow.stateful(Table::default(), changes);
-        let commands = flow.flat_map(source, |_, input| command(input));
+        let commands = flow.flat_map(source, |_, input| sales::command(input));
         let seen = flow.stateful(Dedup::new(settings.clone()), commands);
         let (seen, repeated) = flow.tap(seen, repeated);
-        let fresh = flow.flat_map(seen, |_, out| match out {
-            DedupOut::Fresh(command) => Some(DeskIn::Command(command)),
-            DedupOut::Out(_) => None,
-        });
-        let for_desk = flow.flat_map(rows.clone(), |_, change| to_desk(change));
+        let fresh = flow.flat_map(seen, |_, out| sales::to_desk(out));
+        let for_desk = flow.flat_map(rows.clone(), |_, change| sales::to_desk_table(change));
         let desk_in = flow.merge(vec![fresh, for_desk]);
         let judged = flow.stateful(Desk::new(settings.clone()), desk_in);
 
         let (judged, probes) = flow.tap(judged, probe);
-        let rules = flow.flat_map(rows.clone(), |_, change| rule(change));
+        let rules = flow.flat_map(rows.clone(), |_, change| fraud::rule(change).map(VelocityIn::Rule));
         let velocity_in = flow.merge(vec![probes, rules]);
         let verdicts = flow.stateful(Velocity::new(settings), velocity_in);
 
@@ -87,15 +83,6 @@ impl Job for Parts {
     }
 }
 
-fn command(input: Input) -> Option<CommandMsg> {
-    match input {
-        Input::Command { command, payload_hash, raw, retry_of } => {
-            Some(CommandMsg { command, payload_hash, raw, retry_of })
-        }
-        Input::Changes(_) | Input::Fact(_) | Input::Bad(_) => None,
-    }
-}
-
 fn repeated(out: &DedupOut) -> Option<Told> {
     match out {
         DedupOut::Out(Output::Fact(Fact::Order(fact))) => {
@@ -103,15 +90,6 @@ fn repeated(out: &DedupOut) -> Option<Told> {
         }
         _ => None,
     }
-}
-
-fn to_desk(change: TableChange) -> Option<DeskIn> {
-    use ReferenceTable::{Offers, Partners};
-    matches!(change.key.table(), Offers | Partners).then_some(DeskIn::Change(change))
-}
-
-fn rule(change: TableChange) -> Option<VelocityIn> {
-    (change.key.table() == ReferenceTable::VelocityRules).then_some(VelocityIn::Rule(change))
 }
 
 /// A valid order's customer, as `operators::probe` asks about it.

@@ -14,8 +14,9 @@ use schemas::{Fact, Row, Text};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// What was counted so far.
 #[derive(Default)]
-struct Counted {
+pub struct Counted {
     committed: Epoch,
     decisions: Decisions,
     /// What is left, by offer.
@@ -52,24 +53,38 @@ fn assert_own_rounding(row: &CommissionRow, rate_bps: i64) {
     assert_eq!(computed, row.commission_minor.into(), "what a statement says follows from its base: {row:?}");
 }
 
-impl Counted {
-    fn output(&mut self, output: &Output) {
-        match output {
-            Output::Fact(Fact::Order(fact)) => self.decisions.add(number(&fact.order_id), code(fact)),
-            Output::Row(Row::Stock(row)) => drop(self.stock.insert(number(&row.offer_id), row.available)),
-            Output::Row(Row::Commission(row)) => self.statement(row),
+/// What can be counted.
+pub trait Countable {
+    /// Adds it.
+    fn count(&self, counted: &mut Counted);
+}
+
+impl Countable for Output {
+    fn count(&self, counted: &mut Counted) {
+        match self {
+            Output::Fact(Fact::Order(fact)) => counted.decisions.add(number(&fact.order_id), code(fact)),
+            Output::Row(Row::Stock(row)) => {
+                counted.stock.insert(number(&row.offer_id), row.available);
+            }
+            Output::Row(Row::Commission(row)) => counted.statement(row),
             _ => {}
         }
     }
+}
 
-    fn told(&mut self, told: &Told) {
-        match told {
-            Told::Decided { order_id, code } => self.decisions.add(*order_id, *code),
-            Told::Left { offer, left } => drop(self.stock.insert(*offer, *left)),
-            Told::Statement(row) => self.statement(row),
+impl Countable for Told {
+    fn count(&self, counted: &mut Counted) {
+        match self {
+            Told::Decided { order_id, code } => counted.decisions.add(*order_id, *code),
+            Told::Left { offer, left } => {
+                counted.stock.insert(*offer, *left);
+            }
+            Told::Statement(row) => counted.statement(row),
         }
     }
+}
 
+impl Counted {
     fn statement(&mut self, row: &CommissionRow) {
         let kind = KINDS.iter().position(|kind| *kind == (row.offer_kind, row.currency.as_str()));
         let kind = kind.expect("all offers are of these kinds");
@@ -87,46 +102,21 @@ fn code(fact: &OrderFact) -> Code {
     }
 }
 
-impl Tally {
-    fn count<I>(&self, run: &[EpochItems<I>], each: impl Fn(&mut Counted, &I)) {
+impl<I: Countable> Sink<I> for Tally {
+    fn name(&self) -> &'static str {
+        "tally"
+    }
+
+    fn committed(&mut self) -> Result<Epoch, SinkError> {
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).committed)
+    }
+
+    fn commit(&mut self, run: &[EpochItems<I>]) -> Result<(), SinkError> {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for epoch in run {
             counted.committed = epoch.epoch;
-            epoch.items.iter().for_each(|item| each(&mut counted, &item.body));
+            epoch.items.iter().for_each(|item| item.body.count(&mut counted));
         }
-    }
-
-    fn committed(&self) -> Epoch {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).committed
-    }
-}
-
-impl Sink<Output> for Tally {
-    fn name(&self) -> &'static str {
-        "tally"
-    }
-
-    fn committed(&mut self) -> Result<Epoch, SinkError> {
-        Ok(Tally::committed(self))
-    }
-
-    fn commit(&mut self, run: &[EpochItems<Output>]) -> Result<(), SinkError> {
-        self.count(run, Counted::output);
-        Ok(())
-    }
-}
-
-impl Sink<Told> for Tally {
-    fn name(&self) -> &'static str {
-        "tally"
-    }
-
-    fn committed(&mut self) -> Result<Epoch, SinkError> {
-        Ok(Tally::committed(self))
-    }
-
-    fn commit(&mut self, run: &[EpochItems<Told>]) -> Result<(), SinkError> {
-        self.count(run, Counted::told);
         Ok(())
     }
 }

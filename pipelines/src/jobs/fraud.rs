@@ -54,7 +54,8 @@ pub fn wire<'s>(
     flow.flat_map(screened, |_, out| to_book(out))
 }
 
-fn rule(change: TableChange) -> Option<TableChange> {
+/// A velocity rule that changed.
+pub fn rule(change: TableChange) -> Option<TableChange> {
     (change.key.table() == ReferenceTable::VelocityRules).then_some(change)
 }
 

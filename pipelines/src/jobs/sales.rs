@@ -117,7 +117,8 @@ impl Sales {
     }
 }
 
-fn command(input: Input) -> Option<CommandMsg> {
+/// The command a record carries.
+pub fn command(input: Input) -> Option<CommandMsg> {
     match input {
         Input::Command { command, payload_hash, raw, retry_of } => {
             Some(CommandMsg { command, payload_hash, raw, retry_of })
@@ -141,7 +142,8 @@ fn dead_letter(input: Input) -> Option<Output> {
     }
 }
 
-fn to_desk(out: DedupOut) -> Option<DeskIn> {
+/// A command that is no repetition, to the desk.
+pub fn to_desk(out: DedupOut) -> Option<DeskIn> {
     match out {
         DedupOut::Fresh(command) => Some(DeskIn::Command(command)),
         DedupOut::Out(_) => None,
@@ -156,7 +158,7 @@ fn from_dedup(out: DedupOut) -> Option<Output> {
 }
 
 /// What an order names: its offer, its partner, its customer.
-fn to_desk_table(change: TableChange) -> Option<DeskIn> {
+pub fn to_desk_table(change: TableChange) -> Option<DeskIn> {
     use ReferenceTable::{Customers, Offers, Partners};
     matches!(change.key.table(), Offers | Partners | Customers).then_some(DeskIn::Change(change))
 }

@@ -62,7 +62,7 @@ impl ClosePlan {
     /// Everything below the decided frontier is delivered.
     fn credit(&self, frontier: Option<EpochTs>) {
         let mut cell = self.cell.borrow_mut();
-        let through = frontier.map_or(cell.mint.minted(), |next| Epoch(next.saturating_sub(1)));
+        let through = cell.below(frontier);
         cell.mint.decided(through);
         cell.wake();
     }

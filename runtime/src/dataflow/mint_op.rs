@@ -37,10 +37,14 @@ pub struct MintCell {
 }
 
 impl MintCell {
+    /// The last epoch below a frontier; a closed one has everything minted below it.
+    pub fn below(&self, frontier: Option<EpochTs>) -> Epoch {
+        frontier.map_or(self.mint.minted(), |next| Epoch(next.saturating_sub(1)))
+    }
+
     /// The operators have handled everything below `frontier`.
     pub fn credit_computed(&mut self, frontier: Option<EpochTs>) {
-        let through = frontier.map_or(self.mint.minted(), |next| Epoch(next.saturating_sub(1)));
-        if self.mint.computed(through) {
+        if self.mint.computed(self.below(frontier)) {
             self.wake();
         }
     }
