@@ -79,10 +79,10 @@ impl ClosePlan {
             code_version: self.code_version.clone(),
             now,
             positions,
-            base: None,
+            base: Vec::new(),
             deltas: Vec::new(),
         });
-        let files = files.into_iter().map(|done| done.file).collect();
+        let files = files.into_iter().flat_map(|done| done.files).collect();
         // The thread ends early only after a failure it has reported.
         let _ = snapshots.jobs.send(Job::Publish { manifest, files });
     }

@@ -1,7 +1,7 @@
-//! The snapshot operator of a worker: hands changelog chunks to the snapshot thread, and says when the file is whole.
+//! The snapshot operator of a worker: hands changelog chunks to the snapshot thread, and says when its files are whole.
 //!
 //! The changelog's frontier passing S means that every operator has written all of S. The capability at S
-//! is held until the file is durable, so the frontier of this operator's output says that all workers'
+//! is held until they are durable, so the frontier of this operator's output says that all workers'
 //! files are.
 
 use super::{Tick, passed};
@@ -27,12 +27,12 @@ pub struct Chunk {
     pub entries: Entries,
 }
 
-/// A worker's file of a snapshot, durable.
+/// A worker's files of a snapshot, durable.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FileDone {
     pub worker: usize,
     pub epoch: Epoch,
-    pub file: FileRef,
+    pub files: Vec<FileRef>,
 }
 
 /// Builds the operator. Without `snapshots` (a verification) chunks are dropped.

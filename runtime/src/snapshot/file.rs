@@ -65,6 +65,11 @@ impl FileHash {
         self.entries += entries;
     }
 
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// What the manifest says of the file.
     pub fn finish(self, path: String) -> FileRef {
         FileRef { path, bytes: self.bytes, entries: self.entries, sha256: hex(&self.hash.finalize()) }

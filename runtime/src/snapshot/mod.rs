@@ -1,18 +1,21 @@
 //! Snapshots: base plus deltas in an object store, and the manifest that makes one of them count.
 //!
 //! ```text
-//!   snapshots/g0000000003/base-00000000000000000812.snap     everything up to epoch 812, compacted
-//!   snapshots/g0000000003/delta-00000000000000001203-0.snap  what changed in (812, 1203], worker 0
-//!   snapshots/g0000000003/delta-00000000000000001203-1.snap                               worker 1
-//!   manifests/00000000000000001203.json                      "start from these", written last, atomically
+//!   snapshots/g0000000003/base-00000000000000000812-0.snap     everything up to epoch 812, compacted
+//!   snapshots/g0000000003/delta-00000000000000001203-0-0.snap  what changed in (812, 1203], worker 0
+//!   snapshots/g0000000003/delta-00000000000000001203-0-1.snap                               worker 0, more of it
+//!   snapshots/g0000000003/delta-00000000000000001203-1-0.snap                               worker 1
+//!   manifests/00000000000000001203.json                        "start from these", written last, atomically
 //! ```
 //!
 //! A manifest for S is written only when its files, the bindings and the decided frontier are past S. A
 //! crash before that leaves orphans, which are collected later; the previous manifest still counts. The
 //! two newest manifests are kept, so that one damaged file costs a longer replay, not the state.
 
+pub mod background;
 pub mod compact;
 pub mod file;
+pub mod rolling;
 pub mod store;
 pub mod writer;
 
@@ -21,7 +24,7 @@ use crate::types::{Epoch, Generation, Millis};
 use serde::{Deserialize, Serialize};
 
 /// Version of the manifest's and the files' encoding.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One file of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +45,7 @@ pub struct Manifest {
     pub now: Millis,
     /// Where every partition stands at the end of `epoch`.
     pub positions: Vec<PartitionEnd>,
-    pub base: Option<FileRef>,
+    pub base: Vec<FileRef>,
     /// Oldest first; a later entry for a key wins.
     pub deltas: Vec<FileRef>,
 }

@@ -1,5 +1,6 @@
 //! The object store behind snapshots, with blocking calls: a local folder by default, S3 the same way.
 
+use super::background;
 use super::file::{self, Block, FileHash};
 use super::{FORMAT, FileRef, Manifest, SnapshotError};
 use crate::killpoint;
@@ -32,6 +33,13 @@ pub struct OpenFile {
     hash: FileHash,
 }
 
+impl OpenFile {
+    /// Bytes written so far.
+    pub fn bytes(&self) -> u64 {
+        self.hash.bytes()
+    }
+}
+
 impl SnapshotStore {
     /// Snapshots in a local folder, made durable by fsync.
     ///
@@ -48,7 +56,11 @@ impl SnapshotStore {
     /// # Errors
     /// When the runtime for its calls can't be started.
     pub fn new(store: Arc<dyn ObjectStore>) -> Result<Self, SnapshotError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .on_thread_start(background::stand_back)
+            .enable_all()
+            .build()?;
         Ok(SnapshotStore { store, runtime: Arc::new(runtime), generation: Generation(0) })
     }
 

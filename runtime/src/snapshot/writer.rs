@@ -3,8 +3,10 @@
 //! It never gives a snapshot up: the changed keys of a lost one would be missing from all later ones. What
 //! can't be written after a few tries stops the run; recovery then starts from the last manifest.
 
+use super::background::stand_back;
 use super::file::Block;
-use super::store::{OpenFile, SnapshotStore};
+use super::rolling::Rolling;
+use super::store::SnapshotStore;
 use super::{FileRef, Manifest, SnapshotError, compact};
 use crate::dataflow::snapshot_op::{Chunk, FileDone};
 use crate::shared::Shared;
@@ -33,7 +35,7 @@ pub enum Job {
         files: Vec<FileRef>,
     },
     Compacted {
-        base: FileRef,
+        base: Vec<FileRef>,
         replaces: usize,
     },
     /// The compaction under way has failed: another may be tried.
@@ -86,8 +88,8 @@ struct Writer {
     shared: Arc<Shared>,
     done: Arc<Done>,
     jobs: Sender<Job>,
-    open: BTreeMap<usize, OpenFile>,
-    base: Option<FileRef>,
+    open: BTreeMap<usize, Rolling>,
+    base: Vec<FileRef>,
     deltas: Vec<FileRef>,
     began: Option<Instant>,
     compacting: bool,
@@ -107,12 +109,15 @@ pub fn start(
         done: Arc::clone(&done),
         jobs: jobs.clone(),
         open: BTreeMap::new(),
-        base: from.and_then(|manifest| manifest.base.clone()),
+        base: from.map(|manifest| manifest.base.clone()).unwrap_or_default(),
         deltas: from.map(|manifest| manifest.deltas.clone()).unwrap_or_default(),
         began: None,
         compacting: false,
     };
-    let thread = std::thread::spawn(move || writer.run(&receive));
+    let thread = std::thread::spawn(move || {
+        stand_back();
+        writer.run(&receive);
+    });
     (Snapshots { jobs, done }, thread)
 }
 
@@ -139,7 +144,7 @@ impl Writer {
             Job::Finish { worker, epoch } => self.finish(worker, epoch),
             Job::Publish { manifest, files } => self.publish(*manifest, files),
             Job::Compacted { base, replaces } => {
-                self.base = Some(base);
+                self.base = base;
                 self.deltas.drain(..replaces);
                 self.compacting = false;
                 Ok(())
@@ -151,36 +156,28 @@ impl Writer {
         }
     }
 
-    fn file(&mut self, worker: usize, epoch: Epoch) -> Result<&mut OpenFile, SnapshotError> {
-        self.began.get_or_insert_with(Instant::now);
-        if !self.open.contains_key(&worker) {
-            let name = format!("delta-{:020}-{worker}.snap", epoch.0);
-            self.open.insert(worker, self.store.create(&name)?);
-        }
-        Ok(self.open.get_mut(&worker).expect("inserted above"))
-    }
-
     fn chunk(&mut self, worker: usize, chunk: Chunk) -> Result<(), SnapshotError> {
-        let store = self.store.clone();
-        let file = self.file(worker, chunk.epoch)?;
+        self.began.get_or_insert_with(Instant::now);
+        let name = || Rolling::new(format!("delta-{:020}-{worker}", chunk.epoch.0));
+        let files = self.open.entry(worker).or_insert_with(name);
         let block = Block { operator: chunk.operator, state: chunk.state, entries: chunk.entries };
-        store.write(file, &block)
+        files.write(&self.store, &block)
     }
 
     fn finish(&mut self, worker: usize, epoch: Epoch) -> Result<(), SnapshotError> {
-        self.file(worker, epoch)?;
-        let open = self.open.remove(&worker).expect("opened above");
-        let file = self.store.finish(open)?;
-        let mut files = self.done.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.push(FileDone { worker, epoch, file });
-        drop(files);
+        // A worker on which nothing changed has opened none.
+        let open = self.open.remove(&worker);
+        let files = open.map(|files| files.finish(&self.store)).transpose()?.unwrap_or_default();
+        let mut done = self.done.files.lock().unwrap_or_else(PoisonError::into_inner);
+        done.push(FileDone { worker, epoch, files });
+        drop(done);
         self.done.wake();
         Ok(())
     }
 
     fn publish(&mut self, mut manifest: Manifest, files: Vec<FileRef>) -> Result<(), SnapshotError> {
         let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-        self.deltas.extend(files.into_iter().filter(|file| file.entries > 0));
+        self.deltas.extend(files);
         manifest.base = self.base.clone();
         manifest.deltas = self.deltas.clone();
         self.store.publish(&manifest)?;
@@ -204,11 +201,12 @@ impl Writer {
         if let Err(error) = self.store.collect_garbage(&in_use) {
             tracing::warn!(%error, "old snapshot files were not collected");
         }
-        if compact::is_due(self.base.as_ref(), &self.deltas) {
+        if compact::is_due(&self.base, &self.deltas) {
             self.compacting = true;
             let files: Vec<FileRef> = self.base.iter().chain(&self.deltas).cloned().collect();
             let (store, jobs, replaces) = (self.store.clone(), self.jobs.clone(), self.deltas.len());
             std::thread::spawn(move || {
+                stand_back();
                 let done = match compact::compact(&store, &files, epoch) {
                     Ok(base) => Job::Compacted { base, replaces },
                     Err(error) => {
