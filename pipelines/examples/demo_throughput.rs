@@ -31,7 +31,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (control, (tell, told)) = (Control::default(), std::sync::mpsc::channel());
     let plan = Plan { stream, paced: false, backlog_max: u64::MAX };
     let started = Instant::now();
-    producer::produce(dir.path(), ids, &plan, &control, tell)?;
+    producer::produce(
+        Box::new(connectors::embedded::Log::appender(dir.path())?),
+        ids,
+        &plan,
+        &control,
+        tell,
+    )?;
     assert_eq!(control.appended.load(Ordering::SeqCst), records);
     drop(told);
     say("made and appended", records, started);

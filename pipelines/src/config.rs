@@ -14,7 +14,10 @@ mod ticket_key;
 
 use bounds::Problem;
 use operators::settings::{Settings, TicketKey};
-pub use sections::{Fraud, Log, Orders, Pipeline, Runtime, Tickets};
+pub use sections::{
+    Analytics, AnalyticsKind, Clickhouse, Fraud, Kafka, Log, LogKind, Orders, Pipeline, Postgres, Runtime,
+    Serving, ServingKind, Snapshots, Tickets,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -31,6 +34,12 @@ pub const DEFAULT_FILE: &str = "tombola.toml";
 pub struct Config {
     pub pipeline: Pipeline,
     pub log: Log,
+    pub kafka: Kafka,
+    pub serving: Serving,
+    pub postgres: Postgres,
+    pub analytics: Analytics,
+    pub clickhouse: Clickhouse,
+    pub snapshots: Snapshots,
     pub runtime: Runtime,
     pub orders: Orders,
     pub fraud: Fraud,
@@ -91,9 +100,21 @@ impl Config {
              # a key that isn't known is refused. Times are in milliseconds (_ms), bounds end in _max.\n",
         );
         type Describe<'a> = &'a dyn Fn(&mut String);
-        let sections: [(&str, &str, Describe); 6] = [
+        let sections: [(&str, &str, Describe); 12] = [
             ("pipeline", "Where the pipeline lives and how wide it is.", &|o| self.pipeline.describe(o)),
-            ("log", "The embedded log, DATA_DIR/log.db.", &|o| self.log.describe(o)),
+            ("log", "The log: what producers append, and facts.", &|o| self.log.describe(o)),
+            ("kafka", "Apache Kafka and its schema registry, for log.kind = \"kafka\".", &|o| {
+                self.kafka.describe(o)
+            }),
+            ("serving", "Bindings, progress and serving tables.", &|o| self.serving.describe(o)),
+            ("postgres", "PostgreSQL, for serving.kind = \"postgres\".", &|o| self.postgres.describe(o)),
+            ("analytics", "A copy of all facts for dashboards; no decision waits for it.", &|o| {
+                self.analytics.describe(o)
+            }),
+            ("clickhouse", "ClickHouse, for analytics.kind = \"clickhouse\".", &|o| {
+                self.clickhouse.describe(o)
+            }),
+            ("snapshots", "Where snapshots go.", &|o| self.snapshots.describe(o)),
             ("runtime", "Epochs, back-pressure, snapshots. None changes a decision.", &|o| {
                 self.runtime.describe(o)
             }),
@@ -161,6 +182,10 @@ impl Config {
         let checks = [
             self.pipeline.checks(),
             self.log.checks(),
+            self.kafka.checks(),
+            self.postgres.checks(),
+            self.clickhouse.checks(),
+            self.snapshots.checks(),
             self.runtime.checks(),
             self.orders.checks(),
             self.fraud.checks(),

@@ -1,7 +1,7 @@
 //! Puts a job on its stores and runs it: the one place that knows both.
 //!
 //! ```text
-//!   lock ─> topics claimed ─> generation ─> log.db (inputs, facts) + tombola.db (bindings, rows) + snapshots/
+//!   lock ─> topics claimed ─> generation ─> log (inputs, facts) + serving (bindings, rows) + snapshots
 //!        ─> runtime::run
 //! ```
 //!
@@ -9,23 +9,19 @@
 
 use crate::config::{Config, ConfigError};
 use crate::metrics::{Counted, Metrics, Reporter};
-use crate::pipeline::Pipeline;
-use connectors::decode::RecordDecoder;
-use connectors::embedded::{EmbeddedReader, LogEpochs, Registry};
+use crate::stores::{StoreError, Stores};
 use operators::messages::Output;
 use operators::settings::{Settings, SettingsError};
 use runtime::bindings::BindingStore;
 use runtime::committer::Wakers;
 use runtime::log::OutRecord;
-use runtime::run::{Mode, Options, RunError, Stores};
+use runtime::run::{Mode, Options, RunError, Stores as Parts};
 use runtime::shared::Shared;
 use runtime::sink::{Sink, SinkError};
-use runtime::snapshot::SnapshotError;
-use runtime::snapshot::store::SnapshotStore;
 use runtime::{Epoch, Generation};
 use schemas::{Row, SchemaIds};
-use sinks::embedded::{BindingsDb, FactsSink, PipelineLock, ServingSink};
-use std::path::{Path, PathBuf};
+use sinks::embedded::FactsSink;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -63,50 +59,48 @@ pub enum EngineError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error(transparent)]
-    Log(#[from] connectors::embedded::EmbeddedError),
-    #[error(transparent)]
-    Tables(#[from] sinks::embedded::EmbeddedError),
+    Store(Box<StoreError>),
     #[error(transparent)]
     Binding(#[from] runtime::bindings::BindingError),
     #[error(transparent)]
     Sink(#[from] SinkError),
     #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    #[error(transparent)]
     Run(#[from] RunError),
 }
 
-/// Reader of a pipeline's inputs.
-pub type Reader = EmbeddedReader<RecordDecoder<Registry>>;
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        EngineError::Store(Box::new(error))
+    }
+}
 
-/// Runs the configured jobs on the embedded stores until stopped, drained or failed.
+/// Runs the configured jobs on their stores until stopped, drained or failed.
 ///
 /// # Errors
 /// See [`EngineError`]. Whatever was decided stays; the next run goes on from there.
 pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let dir = options.data_dir.as_path();
-    let pipeline = Pipeline::of(&options.config);
-    let state = pipeline.state_dir(dir);
-    let _lock = PipelineLock::take(&state)?;
+    let stores = Stores::of(&options.config, dir);
+    let pipeline = stores.pipeline();
+    let _owned = stores.own()?;
     let settings = pipeline.settings(&options.config, dir)?;
     settings.check()?;
-    let idle = |owner: &str| PipelineLock::holder(&crate::pipeline::state_dir(dir, owner)).is_none();
-    LogEpochs::open(dir, &pipeline.name())?.claim(pipeline.outputs(&settings), idle)?;
-    let mut bindings = BindingsDb::open(&state)?;
-    check_ticket_key(&mut bindings, &settings)?;
-    let ids = Registry::open(dir)?.register_own()?;
+    stores.claim(&settings)?;
+    let mut bindings = stores.bindings()?;
+    check_ticket_key(bindings.as_mut(), &settings)?;
+    let ids = stores.prepare()?;
     let recorded = settings.to_recorded();
     let generation =
         bindings.begin_generation(CODE_VERSION, &recorded, options.workers, crate::clock_ms())?;
     let metrics = Metrics::of(pipeline.name());
-    let sinks = counted(sinks((dir, &state), &pipeline, generation.generation, ids)?, &metrics);
+    let sinks = counted(sinks(&stores, generation.generation, ids)?, &metrics);
     let _reporter =
-        Reporter::start(metrics, Arc::clone(&options.shared), state.clone()).map_err(no_thread)?;
-    let stores = Stores {
-        readers: readers(dir, &pipeline, options.workers)?,
-        bindings: Box::new(bindings),
+        Reporter::start(metrics, Arc::clone(&options.shared), stores.state_dir()).map_err(no_thread)?;
+    let parts = Parts {
+        readers: stores.readers(options.workers)?,
+        bindings,
         sinks,
-        snapshots: Some(SnapshotStore::local(&state.join("snapshots"))?),
+        snapshots: Some(stores.snapshots()?),
     };
     let wakers = Arc::new(Wakers::default());
     if let Some(progress) = options.progress.clone() {
@@ -115,20 +109,7 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     }
     let job = Arc::new(pipeline.job(settings));
     let run_options = run_options(&options.config, options.workers, options.until_drained);
-    Ok(runtime::run::run(job, &run_options, Mode::Live { generation }, stores, &options.shared, &wakers)?)
-}
-
-/// Readers of the inputs, one for each worker.
-///
-/// # Errors
-/// Where the log can't be opened.
-pub fn readers(dir: &Path, pipeline: &Pipeline, workers: usize) -> Result<Vec<Reader>, EngineError> {
-    let reader = || -> Result<Reader, EngineError> {
-        let decoder = RecordDecoder::new(Registry::open(dir)?);
-        let reads = |topic: &str| pipeline.reads(topic);
-        Ok(EmbeddedReader::open_some(dir, pipeline.topics(), reads, decoder)?)
-    };
-    (0..workers).map(|_| reader()).collect()
+    Ok(runtime::run::run(job, &run_options, Mode::Live { generation }, parts, &options.shared, &wakers)?)
 }
 
 /// The runtime's options out of the configuration.
@@ -147,27 +128,24 @@ pub fn run_options(config: &Config, workers: usize, until_drained: bool) -> Opti
 }
 
 /// Recovery may replay epochs of the last generation, whose tickets must come out as they were.
-fn check_ticket_key(bindings: &mut BindingsDb, settings: &Settings) -> Result<(), EngineError> {
+fn check_ticket_key(bindings: &mut dyn BindingStore, settings: &Settings) -> Result<(), EngineError> {
     let generations = bindings.generations()?;
     let Some(last) = generations.last() else { return Ok(()) };
     Settings::from_recorded(&last.settings)?.with_ticket_key(settings.ticket_key.clone())?;
     Ok(())
 }
 
-/// The sinks of a pipeline, in the order in which they commit: into the log of one folder, the tables of another.
+/// The sinks of a pipeline, in the order in which they commit: into the log, then into the tables.
 ///
 /// # Errors
 /// Where one can't be opened, or a newer generation has it.
 pub fn sinks(
-    (log_dir, state_dir): (&Path, &Path),
-    pipeline: &Pipeline,
+    stores: &Stores,
     generation: Generation,
     ids: SchemaIds,
 ) -> Result<Vec<Box<dyn Sink<Output>>>, EngineError> {
-    let log = Box::new(LogEpochs::open(log_dir, &pipeline.name())?);
-    let facts = FactsSink::new(log, generation, fact_encoder(ids))?;
-    let serving = ServingSink::open(state_dir, generation, row_of as fn(&Output) -> Option<&Row>)?;
-    Ok(vec![Box::new(facts), Box::new(serving)])
+    let facts = FactsSink::new(stores.facts()?, generation, fact_encoder(ids))?;
+    Ok(vec![Box::new(facts), stores.serving(generation)?])
 }
 
 /// The last sink counts: what it has committed, all have.

@@ -8,12 +8,11 @@
 //! Only deltas up to the row's epoch count: facts reach the log a moment before their rows reach the tables.
 
 use crate::commands::Failure;
-use connectors::embedded::{Log, Registry, StoredRecord};
+use crate::stores::{LogView, Tables};
+use connectors::embedded::StoredRecord;
 use schemas::facts::{CommissionFact, Fact, Tier};
 use schemas::{Decoder, Text, Value};
 use serde::Serialize;
-use sinks::embedded::Reader;
-use std::path::Path;
 
 /// One statement and its history.
 #[derive(Debug, Serialize)]
@@ -80,24 +79,24 @@ pub struct Question<'a> {
 /// # Errors
 /// Where the tables or the log can't be read.
 pub fn accounts(
-    mut tables: Reader,
-    log: &Log,
-    dir: &Path,
+    tables: &mut dyn Tables,
+    log: &mut dyn LogView,
     question: Question<'_>,
 ) -> Result<Vec<Account>, Failure> {
-    let mut accounts = rows(&mut tables, question)?;
+    let mut accounts = rows(tables, question)?;
     if accounts.is_empty() || !log.topics()?.iter().any(|topic| topic.topic == TOPIC) {
         return Ok(accounts);
     }
-    let mut facts = Facts::open(dir)?;
+    let mut decoder = Decoder::default();
     let partitions = log.topics()?.into_iter().filter(|topic| topic.topic == TOPIC).map(|t| t.ends.len());
     for partition in 0..partitions.sum::<usize>() as u32 {
-        let (mut from, end) = (0, log.end(TOPIC, partition)?);
-        while from < end {
+        let mut from = 0;
+        loop {
             let records = log.read(TOPIC, partition, from, 10_000)?;
-            from += records.len() as u64;
+            let Some(last) = records.last() else { break };
+            from = last.offset + 1;
             for record in records {
-                facts.add(record, &mut accounts)?;
+                add(log, &mut decoder, record, &mut accounts)?;
             }
         }
     }
@@ -107,7 +106,7 @@ pub fn accounts(
 
 const TOPIC: &str = "facts.commissions";
 
-fn rows(tables: &mut Reader, question: Question<'_>) -> Result<Vec<Account>, Failure> {
+fn rows(tables: &mut dyn Tables, question: Question<'_>) -> Result<Vec<Account>, Failure> {
     let Question { partner, month, tenant } = question;
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let of_tenant = tenant.map_or(String::new(), |tenant| format!("AND tenant = {}", quoted(tenant)));
@@ -141,46 +140,34 @@ fn account(row: &[Value]) -> Account {
     }
 }
 
-/// Decodes what the log holds.
-struct Facts {
-    registry: Registry,
-    decoder: Decoder,
-}
-
-impl Facts {
-    fn open(dir: &Path) -> Result<Self, Failure> {
-        Ok(Facts { registry: Registry::open(dir)?, decoder: Decoder::default() })
+/// Adds a record of the log to the account it concerns.
+fn add(
+    log: &mut dyn LogView,
+    decoder: &mut Decoder,
+    record: StoredRecord,
+    accounts: &mut [Account],
+) -> Result<(), Failure> {
+    let key = record.key.as_deref().unwrap_or_default();
+    let concerned = |a: &Account| format!("{}/{}", a.tenant, a.partner_id).as_bytes() == key;
+    if !accounts.iter().any(concerned) {
+        return Ok(());
     }
-
-    fn add(&mut self, record: StoredRecord, accounts: &mut [Account]) -> Result<(), Failure> {
-        let key = record.key.as_deref().unwrap_or_default();
-        let concerned = |a: &Account| format!("{}/{}", a.tenant, a.partner_id).as_bytes() == key;
-        if !accounts.iter().any(concerned) {
-            return Ok(());
-        }
-        let value = record.value.as_deref().unwrap_or_default();
-        self.learn(value)?;
-        let fact = self.decoder.decode_fact(value).map_err(|e| Failure::Runtime(format!("{TOPIC}: {e}")))?;
-        let Fact::Commission(fact) = fact else { return Ok(()) };
-        let header = record.headers.iter().find(|(name, _)| name == "epoch").map(|(_, value)| value);
-        let epoch = header.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok()).unwrap_or(0);
-        if let Some(account) =
-            accounts.iter_mut().find(|account| account.is_of(&fact) && epoch <= account.epoch)
-        {
-            account.deltas.push(Delta { epoch, fact: *fact });
-        }
-        Ok(())
+    let value = record.value.as_deref().unwrap_or_default();
+    if let Ok((id, _)) = schemas::avro::split_header(value)
+        && !decoder.knows(id)
+        && let Some(schema) = log.schema(id)?
+    {
+        decoder.add(id, &schema);
     }
-
-    fn learn(&mut self, value: &[u8]) -> Result<(), Failure> {
-        if let Ok((id, _)) = schemas::avro::split_header(value)
-            && !self.decoder.knows(id)
-            && let Some(known) = self.registry.get(id)?
-        {
-            self.decoder.add(id, &known.schema);
-        }
-        Ok(())
+    let fact = decoder.decode_fact(value).map_err(|e| Failure::Runtime(format!("{TOPIC}: {e}")))?;
+    let Fact::Commission(fact) = fact else { return Ok(()) };
+    let header = record.headers.iter().find(|(name, _)| name == "epoch").map(|(_, value)| value);
+    let epoch = header.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok()).unwrap_or(0);
+    if let Some(account) = accounts.iter_mut().find(|account| account.is_of(&fact) && epoch <= account.epoch)
+    {
+        account.deltas.push(Delta { epoch, fact: *fact });
     }
+    Ok(())
 }
 
 impl Account {

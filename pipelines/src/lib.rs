@@ -15,6 +15,7 @@ pub mod logging;
 pub mod metrics;
 pub mod pipeline;
 pub mod retry;
+pub mod stores;
 pub mod verify;
 
 /// The clock, UTC milliseconds. Only the edges read it: producers, status, the minting of epochs.

@@ -1,20 +1,20 @@
 //! Sending a dead letter in again, once.
 //!
 //! ```text
-//!   retries.lock ─ taken ─> is the id in `dead-letters.retries`? ─ no ─> one transaction on log.db:
+//!   exclusive appender ───> is the id in `dead-letters.retries`? ─ no ─> one transaction on the log:
 //!                                                                         original bytes → their topic (header `retry-of`)
 //!                                                                         the id         → dead-letters.retries
 //! ```
 //!
 //! Invariant: an id is in `dead-letters.retries` if and only if its record was appended again, because both
-//! go in with one transaction; the lock keeps two retries of one id from passing the question together.
-//! A crash before the commit leaves neither, after it both; the lock goes with its process.
+//! go in with one transaction; only one process at a time has the appender, so no two of them pass the
+//! question together.
+//! A crash before the commit leaves neither, after it both; the appender goes with its process.
 
 use crate::commands::Failure;
-use connectors::embedded::{Log, NewRecord, StoredRecord};
+use crate::stores::{LogView, Stores};
+use connectors::embedded::{NewRecord, StoredRecord};
 use std::collections::HashSet;
-use std::fs::File;
-use std::path::Path;
 
 /// The topic that remembers which dead letters were sent in again; one partition.
 pub const RETRIES: &str = "dead-letters.retries";
@@ -68,36 +68,35 @@ impl std::fmt::Display for RecordId {
 ///
 /// # Errors
 /// Where the log can't be read.
-pub fn retried(log: &Log) -> Result<HashSet<String>, Failure> {
+pub fn retried(log: &mut dyn LogView) -> Result<HashSet<String>, Failure> {
     let mut ids = HashSet::new();
     if !log.topics()?.iter().any(|topic| topic.topic == RETRIES) {
         return Ok(ids);
     }
-    let (mut from, end) = (0, log.end(RETRIES, 0)?);
-    while from < end {
+    let mut from = 0;
+    loop {
         let records = log.read(RETRIES, 0, from, 10_000)?;
-        from += records.len() as u64;
+        let Some(last) = records.last() else { return Ok(ids) };
+        from = last.offset + 1;
         ids.extend(records.into_iter().filter_map(|r| String::from_utf8(r.value?).ok()));
     }
-    Ok(ids)
 }
 
 /// Sends each record in again, unless it was before. What became of each, in order.
 ///
 /// # Errors
 /// The ids before the one that failed have been dealt with for good.
-pub fn retry(dir: &Path, ids: &[RecordId]) -> Result<Vec<Outcome>, Failure> {
-    let _lock = lock(dir)?;
-    let log = Log::open(dir)?;
-    let mut appender = Log::appender(dir)?;
-    let mut done = retried(&log)?;
+pub fn retry(stores: &Stores, ids: &[RecordId]) -> Result<Vec<Outcome>, Failure> {
+    let mut appender = stores.retries()?;
+    let mut log = stores.log()?;
+    let mut done = retried(log.as_mut())?;
     let mut outcomes = Vec::with_capacity(ids.len());
     for id in ids {
         if !done.insert(id.to_string()) {
             outcomes.push(Outcome::Already);
             continue;
         }
-        let again = again(original(&log, id)?, id);
+        let again = again(original(log.as_mut(), id)?, id);
         let mark = NewRecord {
             partition: Some(0),
             value: Some(id.to_string().into_bytes()),
@@ -110,22 +109,16 @@ pub fn retry(dir: &Path, ids: &[RecordId]) -> Result<Vec<Outcome>, Failure> {
     Ok(outcomes)
 }
 
-fn lock(dir: &Path) -> Result<File, Failure> {
-    let path = dir.join("retries.lock");
-    let file = File::options().create(true).append(true).open(&path);
-    let locked = file.and_then(|file| file.lock().map(|()| file));
-    locked.map_err(|e| {
-        Failure::Runtime(format!("{}: {e}; check that the data directory may be written", path.display()))
-    })
-}
-
-fn original(log: &Log, id: &RecordId) -> Result<StoredRecord, Failure> {
+fn original(log: &mut dyn LogView, id: &RecordId) -> Result<StoredRecord, Failure> {
     let absent =
         || Failure::Usage(format!("{id}: the log holds no such record; `tombola status` shows its ends"));
-    if log.end(&id.topic, id.partition)? <= id.offset {
+    let topics = log.topics()?;
+    let topic = topics.iter().find(|info| info.topic == id.topic).ok_or_else(absent)?;
+    if topic.ends.get(id.partition as usize).is_none_or(|end| *end <= id.offset) {
         return Err(absent());
     }
-    log.read(&id.topic, id.partition, id.offset, 1)?.pop().ok_or_else(absent)
+    let found = log.read(&id.topic, id.partition, id.offset, 1)?.pop();
+    found.filter(|record| record.offset == id.offset).ok_or_else(absent)
 }
 
 /// The same bytes, arriving now.
@@ -146,6 +139,13 @@ fn again(record: StoredRecord, id: &RecordId) -> NewRecord {
 mod tests {
     use super::*;
 
+    use crate::config::Config;
+    use connectors::embedded::Log;
+
+    fn retry_in(dir: &tempfile::TempDir, ids: &[RecordId]) -> Result<Vec<Outcome>, Failure> {
+        retry(&Stores::of(&Config::default(), dir.path()), ids)
+    }
+
     fn log_with_garbage() -> (tempfile::TempDir, RecordId) {
         let dir = tempfile::tempdir().unwrap();
         let mut appender = Log::appender(dir.path()).unwrap();
@@ -158,11 +158,8 @@ mod tests {
     #[test]
     fn a_dead_letter_enters_once_however_often_it_is_retried() {
         let (dir, id) = log_with_garbage();
-        assert_eq!(retry(dir.path(), std::slice::from_ref(&id)).unwrap(), [Outcome::Appended { offset: 1 }]);
-        assert_eq!(
-            retry(dir.path(), &[id.clone(), id.clone()]).unwrap(),
-            [Outcome::Already, Outcome::Already]
-        );
+        assert_eq!(retry_in(&dir, std::slice::from_ref(&id)).unwrap(), [Outcome::Appended { offset: 1 }]);
+        assert_eq!(retry_in(&dir, &[id.clone(), id.clone()]).unwrap(), [Outcome::Already, Outcome::Already]);
         let log = Log::open(dir.path()).unwrap();
         let again = log.read("commands.orders", 0, 1, 10).unwrap();
         assert_eq!(again.len(), 1);
@@ -171,7 +168,8 @@ mod tests {
             (Some(&b"k"[..]), Some(&b"garbage"[..]))
         );
         assert_eq!(again[0].headers, [("retry-of".to_owned(), b"commands.orders/0/0".to_vec())]);
-        assert!(retried(&log).unwrap().contains("commands.orders/0/0"));
+        let mut log = Stores::of(&Config::default(), dir.path()).log().unwrap();
+        assert!(retried(log.as_mut()).unwrap().contains("commands.orders/0/0"));
     }
 
     #[test]
@@ -180,7 +178,7 @@ mod tests {
         for (id, wanted) in
             [("nonsense", "is no id"), ("a/b/c", "is no id"), ("commands.orders/0/7", "no such record")]
         {
-            let error = RecordId::parse(id).and_then(|id| retry(dir.path(), &[id])).unwrap_err();
+            let error = RecordId::parse(id).and_then(|id| retry_in(&dir, &[id])).unwrap_err();
             assert!(error.to_string().contains(wanted), "{id}: {error}");
         }
     }

@@ -1,7 +1,7 @@
 //! Replays the log with the recorded bindings, and compares what comes out with what was committed.
 //!
 //! ```text
-//!   log.db, bindings, settings as recorded ─> the same jobs ─> scratch directory ─┐
+//!   log, bindings, settings as recorded ─> the same jobs ─> scratch directory ─┐
 //!                                                                                 ├─> first difference
 //!   facts.*, dead-letters, serving tables, digests as committed ──────────────────┘
 //! ```
@@ -12,17 +12,16 @@
 use crate::config::Config;
 use crate::engine::{self, EngineError};
 use crate::pipeline::Pipeline;
+use crate::stores::{LogView, StoreError, Stores, Tables};
 use connectors::embedded::{Log, LogEpochs, StoredRecord};
 use operators::settings::Settings;
-use runtime::bindings::BindingStore;
 use runtime::committer::Wakers;
-use runtime::run::{Mode, Stores};
+use runtime::run::{Mode, Stores as Parts};
 use runtime::shared::Shared;
 use runtime::snapshot::Manifest;
-use runtime::snapshot::store::SnapshotStore;
 use runtime::{BEFORE_EVERYTHING, Epoch};
-use sinks::embedded::{BindingsDb, RowDifference, compare, hex, seed_digest};
-use std::path::{Path, PathBuf};
+use sinks::embedded::{RowDifference, compare, hex, seed_digest};
+use std::path::Path;
 use std::sync::Arc;
 
 /// How to verify.
@@ -56,126 +55,159 @@ pub struct Difference {
     pub replayed: String,
 }
 
-/// Verifies a data directory. Differences come by epoch.
+/// Verifies what was committed. Differences come by epoch.
 ///
 /// # Errors
 /// Where the replay can't be done at all.
 pub fn verify(options: &Options<'_>) -> Result<Report, EngineError> {
     let subject = Subject::of(options)?;
-    let tables = sinks::embedded::Reader::open(&subject.state)?;
+    let mut tables = subject.stores.tables()?;
     let through = tables.progress()?.decided;
-    let from = start(options, &subject, through)?;
+    let from = subject.start(options.from_snapshot, through)?;
     let began = from.as_ref().map_or(Epoch(0), |manifest| manifest.epoch);
-    prepare(options, &subject, &tables, began)?;
-    replay(options, &subject, from, through)?;
+    subject.prepare(tables.as_mut(), began)?;
+    subject.replay(options, from, through)?;
     let mut differences = Vec::new();
-    let facts = compare_facts(options, &subject, began, through, &mut differences)?;
-    compare_digests(options, &subject, &tables, (began, through), &mut differences)?;
-    let rows = compare(options.scratch, &subject.state, through, began == Epoch(0))?;
+    let facts = subject.compare_facts(began, through, &mut differences)?;
+    subject.compare_digests(tables.as_mut(), (began, through), &mut differences)?;
+    let rows = compare(&subject.scratch.state_dir(), &subject.stores.state_dir(), through, began == Epoch(0))
+        .map_err(StoreError::from)?;
     differences.extend(rows.into_iter().map(Difference::from));
     differences.sort_by_key(|difference| difference.epoch);
     Ok(Report { from: began, through, facts, differences })
 }
 
-/// The pipeline that is verified.
+/// The pipeline that is verified, and where its replay goes.
 struct Subject {
-    pipeline: Pipeline,
-    state: PathBuf,
+    stores: Stores,
+    /// Always embedded.
+    scratch: Stores,
     /// As recorded: the jobs that ran then, not those configured now.
     settings: Settings,
 }
 
 impl Subject {
     fn of(options: &Options<'_>) -> Result<Self, EngineError> {
-        let pipeline = Pipeline::of(options.config);
-        let state = pipeline.state_dir(options.data_dir);
-        let mut settings = pipeline.settings(options.config, options.data_dir)?;
-        if let Some(last) = BindingsDb::open_read_only(&state)?.generations()?.last() {
+        let stores = Stores::of(options.config, options.data_dir);
+        let scratch = Stores::embedded(options.config, options.scratch);
+        let mut settings = stores.pipeline().settings(options.config, options.data_dir)?;
+        if let Some(last) = stores.recorded_bindings()?.generations()?.last() {
             settings = Settings::from_recorded(&last.settings)?.with_ticket_key(settings.ticket_key)?;
         }
-        Ok(Subject { pipeline, state, settings })
+        Ok(Subject { stores, scratch, settings })
+    }
+
+    fn pipeline(&self) -> &Pipeline {
+        self.stores.pipeline()
     }
 
     fn writes(&self, topic: &str) -> bool {
-        self.pipeline.writes(topic, &self.settings)
+        self.pipeline().writes(topic, &self.settings)
     }
 
-    fn facts(&self, dir: &Path) -> Result<LogEpochs, EngineError> {
-        Ok(LogEpochs::open(dir, &self.pipeline.name())?)
-    }
-}
-
-fn snapshots(dir: &Path) -> Result<SnapshotStore, EngineError> {
-    Ok(SnapshotStore::local(&dir.join("snapshots"))?)
-}
-
-fn start(options: &Options<'_>, subject: &Subject, through: Epoch) -> Result<Option<Manifest>, EngineError> {
-    if !options.from_snapshot {
-        return Ok(None);
-    }
-    let manifests = snapshots(&subject.state)?.manifests()?;
-    Ok(manifests.into_iter().find(|manifest| manifest.epoch <= through))
-}
-
-/// Gives the scratch directory the topics, schema ids and running digests that the replay takes up.
-fn prepare(
-    options: &Options<'_>,
-    subject: &Subject,
-    tables: &sinks::embedded::Reader,
-    began: Epoch,
-) -> Result<(), EngineError> {
-    let committed = Log::open_read_only(options.data_dir)?;
-    let mut scratch = Log::open(options.scratch)?;
-    for topic in committed.topics()? {
-        if subject.writes(&topic.topic) {
-            scratch.ensure_topic(&topic.topic, topic.ends.len() as u32)?;
+    fn start(&self, from_snapshot: bool, through: Epoch) -> Result<Option<Manifest>, EngineError> {
+        if !from_snapshot {
+            return Ok(None);
         }
+        let manifests = self.stores.snapshots()?.manifests().map_err(StoreError::from)?;
+        Ok(manifests.into_iter().find(|manifest| manifest.epoch <= through))
     }
-    if began > Epoch(0) {
-        let digest = subject.facts(options.data_dir)?.digest_at(began)?;
-        subject.facts(options.scratch)?.seed_digest(began, digest)?;
-        seed_digest(options.scratch, began, tables.epoch_digest_at(began)?)?;
-    }
-    Ok(())
-}
 
-fn replay(
-    options: &Options<'_>,
-    subject: &Subject,
-    from: Option<Manifest>,
-    through: Epoch,
-) -> Result<(), EngineError> {
-    let (dir, scratch) = (options.data_dir, options.scratch);
-    let Subject { pipeline, state, settings } = subject;
-    let generation = BindingsDb::open(scratch)?
-        .begin_generation(engine::CODE_VERSION, &settings.to_recorded(), options.workers, BEFORE_EVERYTHING)?
-        .generation;
-    let ids = connectors::embedded::Registry::open(dir)?.register_own()?;
-    let stores = Stores {
-        readers: engine::readers(dir, pipeline, options.workers)?,
-        bindings: Box::new(BindingsDb::open_read_only(state)?),
-        sinks: engine::sinks((scratch, scratch), pipeline, generation, ids)?,
-        snapshots: Some(snapshots(state)?),
-    };
-    let run_options = engine::run_options(options.config, options.workers, true);
-    let job = Arc::new(pipeline.job(settings.clone()));
-    let (shared, wakers) = (Arc::new(Shared::default()), Arc::new(Wakers::default()));
-    Ok(runtime::run::run(job, &run_options, Mode::Replay { through, from }, stores, &shared, &wakers)?)
+    /// Gives the scratch directory the topics, schema ids and running digests that the replay takes up.
+    fn prepare(&self, tables: &mut dyn Tables, began: Epoch) -> Result<(), EngineError> {
+        let (dir, state) = (self.scratch.dir(), self.scratch.state_dir());
+        let mut scratch = Log::open(dir).map_err(StoreError::from)?;
+        for topic in self.stores.log()?.topics()? {
+            if self.writes(&topic.topic) {
+                scratch.ensure_topic(&topic.topic, topic.ends.len() as u32).map_err(StoreError::from)?;
+            }
+        }
+        if began > Epoch(0) {
+            let digest = self.stores.facts_progress()?.digest_at(began)?;
+            let facts = LogEpochs::open(dir, &self.pipeline().name());
+            facts.and_then(|facts| facts.seed_digest(began, digest)).map_err(StoreError::from)?;
+            self.scratch.bindings()?; // makes the file
+            seed_digest(&state, began, tables.epoch_digest_at(began)?).map_err(StoreError::from)?;
+        }
+        Ok(())
+    }
+
+    fn replay(
+        &self,
+        options: &Options<'_>,
+        from: Option<Manifest>,
+        through: Epoch,
+    ) -> Result<(), EngineError> {
+        let recorded = self.settings.to_recorded();
+        let mut bindings = self.scratch.bindings()?;
+        let generation =
+            bindings.begin_generation(engine::CODE_VERSION, &recorded, options.workers, BEFORE_EVERYTHING)?;
+        let parts = Parts {
+            readers: self.stores.readers(options.workers)?,
+            bindings: self.stores.recorded_bindings()?,
+            sinks: engine::sinks(&self.scratch, generation.generation, self.stores.ids()?)?,
+            snapshots: Some(self.stores.snapshots()?),
+        };
+        let run_options = engine::run_options(options.config, options.workers, true);
+        let job = Arc::new(self.pipeline().job(self.settings.clone()));
+        let (shared, wakers) = (Arc::new(Shared::default()), Arc::new(Wakers::default()));
+        Ok(runtime::run::run(job, &run_options, Mode::Replay { through, from }, parts, &shared, &wakers)?)
+    }
+
+    fn compare_facts(
+        &self,
+        from: Epoch,
+        through: Epoch,
+        differences: &mut Vec<Difference>,
+    ) -> Result<u64, EngineError> {
+        let (mut committed, mut replayed) = (self.stores.log()?, self.scratch.log()?);
+        let mut compared = 0;
+        for topic in replayed.topics()?.iter().filter(|topic| self.writes(&topic.topic)) {
+            for partition in 0..topic.ends.len() as u32 {
+                let topic = topic.topic.as_str();
+                let mut ours = Facts::new(committed.as_mut(), (topic, partition), (from, through));
+                let mut theirs = Facts::new(replayed.as_mut(), (topic, partition), (from, through));
+                compared += compare_partition(&mut ours, &mut theirs, differences)?;
+            }
+        }
+        Ok(compared)
+    }
+
+    fn compare_digests(
+        &self,
+        tables: &mut dyn Tables,
+        (from, through): (Epoch, Epoch),
+        differences: &mut Vec<Difference>,
+    ) -> Result<(), EngineError> {
+        let (mut ours, mut theirs) = (self.stores.facts_progress()?, self.scratch.facts_progress()?);
+        let pair = (ours.digests(from)?, theirs.digests(from)?);
+        differences.extend(first_digest("digest of facts", pair, through));
+        let pair = (tables.epoch_digests(from)?, self.scratch.tables()?.epoch_digests(from)?);
+        differences.extend(first_digest("digest of serving rows", pair, through));
+        Ok(())
+    }
 }
 
 /// Records of one partition of one side that belong to the epochs replayed.
 struct Facts<'a> {
-    log: &'a Log,
+    log: &'a mut dyn LogView,
     topic: &'a str,
     partition: u32,
     next: u64,
-    end: u64,
     from: Epoch,
     through: Epoch,
     ready: std::vec::IntoIter<StoredRecord>,
 }
 
-impl Facts<'_> {
+impl<'a> Facts<'a> {
+    fn new(
+        log: &'a mut dyn LogView,
+        (topic, partition): (&'a str, u32),
+        (from, through): (Epoch, Epoch),
+    ) -> Self {
+        Facts { log, topic, partition, next: 0, from, through, ready: Vec::new().into_iter() }
+    }
+
     fn next(&mut self) -> Result<Option<(Epoch, StoredRecord)>, EngineError> {
         loop {
             for record in self.ready.by_ref() {
@@ -184,11 +216,9 @@ impl Facts<'_> {
                     return Ok(Some((epoch, record)));
                 }
             }
-            if self.next >= self.end {
-                return Ok(None);
-            }
             let records = self.log.read(self.topic, self.partition, self.next, 10_000)?;
-            self.next = records.last().map_or(self.end, |record| record.offset + 1);
+            let Some(last) = records.last() else { return Ok(None) };
+            self.next = last.offset + 1;
             self.ready = records.into_iter();
         }
     }
@@ -199,30 +229,6 @@ fn epoch_of(record: &StoredRecord) -> Epoch {
     let header = record.headers.iter().find(|(name, _)| name == "epoch");
     let text = header.and_then(|(_, bytes)| std::str::from_utf8(bytes).ok());
     Epoch(text.and_then(|text| text.parse().ok()).unwrap_or(u64::MAX))
-}
-
-fn compare_facts(
-    options: &Options<'_>,
-    subject: &Subject,
-    from: Epoch,
-    through: Epoch,
-    differences: &mut Vec<Difference>,
-) -> Result<u64, EngineError> {
-    let committed = Log::open_read_only(options.data_dir)?;
-    let replayed = Log::open_read_only(options.scratch)?;
-    let mut compared = 0;
-    for topic in replayed.topics()?.iter().filter(|topic| subject.writes(&topic.topic)) {
-        for partition in 0..topic.ends.len() as u32 {
-            let side = |log| -> Result<Facts<'_>, EngineError> {
-                let (topic, next, ready) = (topic.topic.as_str(), 0, Vec::new().into_iter());
-                let end = Log::end(log, topic, partition).unwrap_or(0);
-                Ok(Facts { log, topic, partition, next, end, from, through, ready })
-            };
-            let (mut ours, mut theirs) = (side(&committed)?, side(&replayed)?);
-            compared += compare_partition(&mut ours, &mut theirs, differences)?;
-        }
-    }
-    Ok(compared)
 }
 
 /// Compares until the first difference; how many were the same.
@@ -261,22 +267,6 @@ fn show(side: Option<(Epoch, StoredRecord)>) -> String {
     let Some((epoch, fact)) = side else { return "no further record".to_owned() };
     let value = fact.value.unwrap_or_default();
     format!("offset {} epoch {epoch}: {}", fact.offset, crate::commands::output::readable(&value))
-}
-
-fn compare_digests(
-    options: &Options<'_>,
-    subject: &Subject,
-    tables: &sinks::embedded::Reader,
-    (from, through): (Epoch, Epoch),
-    differences: &mut Vec<Difference>,
-) -> Result<(), EngineError> {
-    let (ours, theirs) = (subject.facts(options.data_dir)?, subject.facts(options.scratch)?);
-    let pair = (ours.digests(from, usize::MAX >> 1)?, theirs.digests(from, usize::MAX >> 1)?);
-    differences.extend(first_digest("digest of facts", pair, through));
-    let theirs = sinks::embedded::Reader::open(options.scratch)?;
-    let pair = (tables.epoch_digests(from, usize::MAX >> 1)?, theirs.epoch_digests(from, usize::MAX >> 1)?);
-    differences.extend(first_digest("digest of serving rows", pair, through));
-    Ok(())
 }
 
 type Digests = Vec<(Epoch, runtime::digest::Digest)>;

@@ -10,12 +10,12 @@ mod convert;
 mod input;
 
 use clap::Parser as _;
-use connectors::embedded::Log;
 use convert::{Line, Topics};
 use pipelines::commands::Cli;
 use pipelines::config::Config;
 use pipelines::engine::{self, EngineOptions};
 use pipelines::explain::{self, Question};
+use pipelines::stores::Stores;
 use schemas::tables::COMMISSION_STATEMENTS;
 use schemas::{ALL_TABLES, Value};
 use sinks::embedded::Reader;
@@ -190,8 +190,9 @@ fn closed_months_keep_their_figure(data: &Path, raised_in_all: i64) {
 fn the_closed_month_is_explained(dir: &Path) {
     let explained = |month| {
         let question = Question { partner: "4869f7a5dfa277a7dca6462dcf3b52b2", month, tenant: Some("olist") };
-        let log = Log::open_read_only(dir).unwrap();
-        let mut accounts = explain::accounts(Reader::open(dir).unwrap(), &log, dir, question).unwrap();
+        let stores = Stores::of(&Config::default(), dir);
+        let (mut tables, mut log) = (stores.tables().unwrap(), stores.log().unwrap());
+        let mut accounts = explain::accounts(tables.as_mut(), log.as_mut(), question).unwrap();
         assert_eq!(accounts.len(), 1);
         assert!(accounts[0].adds_up);
         accounts.remove(0)

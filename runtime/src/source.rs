@@ -79,3 +79,29 @@ pub trait LogReader: Send + 'static {
     /// Blocks until something may have been appended, or `timeout_ms` has passed.
     fn wait(&mut self, timeout_ms: u64);
 }
+
+/// A reader whose kind is known only when the program runs.
+impl<R: Send + 'static> LogReader for Box<dyn LogReader<Record = R>> {
+    type Record = R;
+
+    fn partitions(&mut self) -> Result<Vec<PartitionId>, LogError> {
+        (**self).partitions()
+    }
+
+    fn fetch(
+        &mut self,
+        partition: PartitionId,
+        from: Offset,
+        max: usize,
+    ) -> Result<Fetch<Self::Record>, LogError> {
+        (**self).fetch(partition, from, max)
+    }
+
+    fn place(&self, partition: PartitionId) -> String {
+        (**self).place(partition)
+    }
+
+    fn wait(&mut self, timeout_ms: u64) {
+        (**self).wait(timeout_ms);
+    }
+}

@@ -119,7 +119,7 @@ fn retry_ids(place: &Place, ids: Vec<String>, all: bool) -> Result<(), Failure> 
     if let Some(stranger) = parsed.iter().find(|id| !known.contains(id.to_string().as_str())) {
         return Err(unknown(stranger));
     }
-    for (id, outcome) in parsed.iter().zip(retry::retry(&place.dir()?, &parsed)?) {
+    for (id, outcome) in parsed.iter().zip(retry::retry(&place.stores()?, &parsed)?) {
         output::print(&match outcome {
             retry::Outcome::Appended { offset } => format!("{id}: appended again at offset {offset}\n"),
             retry::Outcome::Already => format!("{id}: was retried before; nothing done\n"),
@@ -139,7 +139,7 @@ fn letters(place: &Place, filter: &str, limit: usize) -> Result<Vec<Letter>, Fai
          ORDER BY first_seen_ms DESC, id"
     );
     let found = place.tables()?.query(&sql, limit, 60_000)?;
-    let retried = retry::retried(&place.log()?)?;
+    let retried = retry::retried(place.log()?.as_mut())?;
     Ok(found.rows.into_iter().map(|row| letter(&row, &retried)).collect())
 }
 

@@ -15,12 +15,10 @@ use crate::demo::summary::{self, Run};
 use crate::demo::view::{Standing, View};
 use crate::demo::world;
 use crate::engine::{self, EngineError, EngineOptions, Progress};
-use crate::intake;
 use crate::pipeline::Pipeline;
+use crate::stores::{StoreError, Stores};
 use clap::builder::PossibleValuesParser;
-use connectors::embedded::{EmbeddedError, Log};
 use runtime::shared::Shared;
-use sinks::embedded::Reader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -87,7 +85,7 @@ pub struct Demo {
 /// The threads and what this one knows of them.
 struct Running {
     engine: JoinHandle<Result<(), EngineError>>,
-    producer: JoinHandle<Result<(), EmbeddedError>>,
+    producer: JoinHandle<Result<(), StoreError>>,
     shared: Arc<Shared>,
     control: Arc<Control>,
     appended: Receiver<Appended>,
@@ -104,10 +102,11 @@ impl Demo {
         let config = self.settings(&dir)?;
         let workers = config.pipeline.workers;
         let started = Instant::now();
-        let mut running = self.start(&dir, config)?;
+        let stores = Stores::of(&config, &dir);
+        let mut running = self.start(&stores, config)?;
         running.watch();
         let seconds = (running.decided_at - started).as_secs_f64();
-        running.settle(&dir)?;
+        running.settle(&stores)?;
         let run = Run {
             seed: self.seed,
             workers,
@@ -117,11 +116,11 @@ impl Demo {
             paced: self.paced(),
         };
         running.end()?;
-        let summary = summary::read(&dir, run)?;
+        let summary = summary::read(&stores, run)?;
         if self.json {
             output::print_json(&summary);
         } else {
-            output::print(&format!("\n{}\n{}", summary.text(), closing(&dir)));
+            output::print(&format!("\n{}\n{}", summary.text(), closing(&stores)));
         }
         Ok(())
     }
@@ -162,16 +161,16 @@ impl Demo {
         Ok(config)
     }
 
-    fn start(&self, dir: &Path, config: Config) -> Result<Running, Failure> {
-        let ids = intake::prepare(dir, config.log.topic_partitions)?;
+    fn start(&self, stores: &Stores, config: Config) -> Result<Running, Failure> {
+        let ids = stores.prepare()?;
         let (control, shared) = (Arc::new(Control::default()), Arc::new(Shared::default()));
         stop_on_signal(&control)?;
         let ((tell, appended), (report, progress)) = (mpsc::channel(), mpsc::channel());
         let plan = self.plan();
-        let (producer_dir, producer_control) = (dir.to_owned(), Arc::clone(&control));
+        let (appender, producer_control) = (stores.appender()?, Arc::clone(&control));
         let options = EngineOptions {
             workers: config.pipeline.workers,
-            data_dir: dir.to_owned(),
+            data_dir: stores.dir().to_owned(),
             config,
             until_drained: false,
             shared: Arc::clone(&shared),
@@ -179,7 +178,7 @@ impl Demo {
         };
         let engine = spawn("engine", move || engine::run(&options))?;
         let producer =
-            spawn("producer", move || producer::produce(&producer_dir, ids, &plan, &producer_control, tell))?;
+            spawn("producer", move || producer::produce(appender, ids, &plan, &producer_control, tell))?;
         let (latencies, view, decided_at) = (Latencies::default(), View::new(), Instant::now());
         Ok(Running { engine, producer, shared, control, appended, progress, latencies, view, decided_at })
     }
@@ -209,14 +208,14 @@ impl Running {
     }
 
     /// Waits for the last holds to run out.
-    fn settle(&mut self, dir: &Path) -> Result<(), Failure> {
+    fn settle(&mut self, stores: &Stores) -> Result<(), Failure> {
         let longest = Duration::from_millis(HOLD_TTL_UNPACED_MS as u64 + SETTLE_MS);
         let (since, mut asked) = (Instant::now(), Instant::now());
         while !self.engine.is_finished() && since.elapsed() < longest {
             self.hear();
             self.draw("holds run out");
             if asked.elapsed() >= Duration::from_millis(500) {
-                if summary::held(&mut Reader::open(dir)?)? == 0 {
+                if summary::held(stores.tables()?.as_mut())? == 0 {
                     break;
                 }
                 asked = Instant::now();
@@ -289,10 +288,10 @@ fn stop_on_signal(control: &Arc<Control>) -> Result<(), Failure> {
         .map_err(|e| Failure::Runtime(format!("the handler of Ctrl-C can't be set: {e}")))
 }
 
-fn closing(dir: &Path) -> String {
-    let ends = Log::open_read_only(dir).and_then(|log| log.topics()).unwrap_or_default();
+fn closing(stores: &Stores) -> String {
+    let ends = stores.log().and_then(|mut log| log.topics()).unwrap_or_default();
     let facts: u64 = ends.iter().filter(|t| t.topic.starts_with("facts.")).flat_map(|t| &t.ends).sum();
-    let (dir, facts) = (dir.display(), output::thousands(facts));
+    let (dir, facts) = (stores.dir().display(), output::thousands(facts));
     format!(
         "Everything is kept in {dir} ({facts} facts in its log). Try\n  \
          tombola query --data-dir {dir} 'SELECT status, count(*) FROM orders GROUP BY status'\n  \

@@ -24,7 +24,7 @@ pub struct Digest {
 impl Digest {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let reader = self.place.tables()?;
+        let mut reader = self.place.tables()?;
         let digests = ALL_TABLES.iter().map(|table| reader.digest(table)).collect::<Result<Vec<_>, _>>()?;
         if self.json {
             output::print_json(&digests);

@@ -47,9 +47,9 @@ impl Explain {
         if Month::parse(&month).is_none() {
             return Err(Failure::Usage(format!("{month:?} is no month; say it as YYYY-MM")));
         }
-        let (tables, log) = (place.tables()?, place.log()?);
+        let (mut tables, mut log) = (place.tables()?, place.log()?);
         let question = Question { partner: &partner, month: &month, tenant: tenant.as_deref() };
-        let accounts = explain::accounts(tables, &log, &place.dir()?, question)?;
+        let accounts = explain::accounts(tables.as_mut(), log.as_mut(), question)?;
         if accounts.is_empty() {
             return Err(Failure::Usage(format!(
                 "partner {partner} has no statement for {month}; \

@@ -2,11 +2,9 @@
 
 use super::Failure;
 use crate::config::{Config, DEFAULT_FILE, JOBS};
-use crate::pipeline::Pipeline;
+use crate::stores::{LogView, Stores, Tables};
 use clap::builder::PossibleValuesParser;
-use connectors::embedded::Log;
-use sinks::embedded::Reader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where to work.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -39,38 +37,19 @@ impl Place {
         Ok(config)
     }
 
-    /// The data directory, which holds the log.
-    pub fn dir(&self) -> Result<PathBuf, Failure> {
-        Ok(self.load()?.pipeline.data_dir)
-    }
-
-    /// Where the pipeline's state lies.
-    pub fn state_dir(&self) -> Result<PathBuf, Failure> {
+    /// The stores of the pipeline that is meant.
+    pub fn stores(&self) -> Result<Stores, Failure> {
         let config = self.load()?;
-        Ok(Pipeline::of(&config).state_dir(&config.pipeline.data_dir))
+        Ok(Stores::of(&config, &config.pipeline.data_dir))
     }
 
-    /// The tables of a data directory in which a pipeline has run.
-    pub fn tables(&self) -> Result<Reader, Failure> {
-        let dir = self.state_dir()?;
-        expect_file(&dir, "tombola.db", "no pipeline has run there: start one with `tombola run`")?;
-        Ok(Reader::open(&dir)?)
+    /// The tables of a pipeline that has run.
+    pub fn tables(&self) -> Result<Box<dyn Tables>, Failure> {
+        Ok(self.stores()?.tables()?)
     }
 
-    /// The log of a data directory into which something was produced.
-    pub fn log(&self) -> Result<Log, Failure> {
-        let dir = self.dir()?;
-        expect_file(&dir, "log.db", "nothing was produced there: put records in with `tombola produce`")?;
-        Ok(Log::open_read_only(&dir)?)
+    /// The log into which something was produced.
+    pub fn log(&self) -> Result<Box<dyn LogView>, Failure> {
+        Ok(self.stores()?.log()?)
     }
-}
-
-fn expect_file(dir: &Path, file: &str, remedy: &str) -> Result<(), Failure> {
-    if dir.join(file).exists() {
-        return Ok(());
-    }
-    let dir = dir.display();
-    Err(Failure::Usage(format!(
-        "{dir} holds no {file}: {remedy}, or name another --data-dir or other --jobs"
-    )))
 }

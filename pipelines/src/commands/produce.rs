@@ -10,8 +10,8 @@
 
 use super::place::Place;
 use super::{Failure, output};
-use crate::intake;
-use connectors::embedded::{Appender, Log, NewRecord, Placed};
+use crate::stores::Append;
+use connectors::embedded::{NewRecord, Placed};
 use schemas::debezium::{decode_change, key_of};
 use schemas::reference::{Change, ReferenceTable};
 use schemas::{NdjsonRecord, SchemaIds, encode_command, parse_line};
@@ -76,7 +76,7 @@ struct Producer<'a> {
     name: String,
     event_time: bool,
     ids: SchemaIds,
-    appender: Appender,
+    appender: Box<dyn Append>,
     batch: Vec<NewRecord>,
     /// The last line that is in for good.
     lines_in: u64,
@@ -93,14 +93,13 @@ impl Produce {
             return Err(Failure::Usage(format!("there is no topic {}; there are {known}", self.topic)));
         }
         let (name, input) = self.open()?;
-        let config = self.place.load()?;
-        let dir = &config.pipeline.data_dir;
+        let stores = self.place.stores()?;
         let mut producer = Producer {
             topic: &self.topic,
             name,
             event_time: self.event_time,
-            ids: intake::prepare(dir, config.log.topic_partitions)?,
-            appender: Log::appender(dir)?,
+            ids: stores.prepare()?,
+            appender: stores.appender()?,
             batch: Vec::with_capacity(BATCH_LINES),
             lines_in: 0,
             line: 0,
@@ -192,8 +191,9 @@ impl Producer<'_> {
 
     fn append(&mut self) -> Result<(), Failure> {
         if !self.batch.is_empty() {
-            let placed = self.appender.append(self.topic, &self.batch).map_err(|e| self.stopped(&e))?;
-            placed.into_iter().for_each(|place| self.report.count(place));
+            let placed = self.appender.append_many(&[(self.topic, &self.batch)]);
+            let placed = placed.map_err(|e| self.stopped(&e))?;
+            placed.into_iter().flatten().for_each(|place| self.report.count(place));
             self.batch.clear();
         }
         self.lines_in = self.line;

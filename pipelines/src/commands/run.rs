@@ -77,8 +77,7 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Config(_) | EngineError::Settings(_) => Failure::Usage(error.to_string()),
-            EngineError::Log(error) => error.into(),
-            EngineError::Tables(error) => error.into(),
+            EngineError::Store(error) => (*error).into(),
             other => Failure::Runtime(other.to_string()),
         }
     }

@@ -2,7 +2,8 @@
 
 use super::place::Place;
 use super::{Failure, output};
-use sinks::embedded::{PipelineLock, Progress, Reader};
+use crate::stores::{StoreError, Stores};
+use sinks::embedded::{PipelineLock, Progress};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -54,11 +55,12 @@ struct Topic {
 impl Status {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
-        let dir = self.place.state_dir()?;
+        let stores = self.place.stores()?;
+        let dir = stores.state_dir();
         if self.metrics {
             return metrics(&dir);
         }
-        let report = self.report(&dir)?;
+        let report = report(&stores)?;
         if self.json {
             output::print_json(&report);
         } else {
@@ -66,30 +68,35 @@ impl Status {
         }
         Ok(())
     }
+}
 
-    fn report(&self, dir: &Path) -> Result<Report, Failure> {
-        let topics = self.place.log()?.topics()?;
-        let tables = dir.join("tombola.db").exists().then(|| Reader::open(dir)).transpose()?;
-        let none = Progress { bound: runtime::Epoch(0), decided: runtime::Epoch(0), decided_now: 0 };
-        let progress = tables.as_ref().map_or(Ok(none), Reader::progress)?;
-        let generation = tables.as_ref().map_or(Ok(Vec::new()), Reader::generations)?.pop();
-        let age_ms = if progress.decided_now == 0 { 0 } else { crate::clock_ms() - progress.decided_now };
-        Ok(Report {
-            data_dir: dir.display().to_string(),
-            process: PipelineLock::holder(dir),
-            generation: generation.as_ref().map(|g| g.generation.0),
-            workers: generation.as_ref().map(|g| g.workers),
-            code_version: generation.map(|g| g.code_version),
-            epoch_bound: progress.bound.0,
-            epoch_decided: progress.decided.0,
-            decided_now_ms: progress.decided_now,
-            frontier_age_ms: age_ms.max(0),
-            topics: topics
-                .into_iter()
-                .map(|t| Topic { topic: t.topic, records: t.ends.iter().sum(), partition_ends: t.ends })
-                .collect(),
-        })
-    }
+fn report(stores: &Stores) -> Result<Report, Failure> {
+    let topics = stores.log()?.topics()?;
+    let dir = &stores.state_dir();
+    let mut tables = match stores.tables() {
+        Ok(tables) => Some(tables),
+        Err(StoreError::Nothing { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let none = Progress { bound: runtime::Epoch(0), decided: runtime::Epoch(0), decided_now: 0 };
+    let progress = tables.as_mut().map_or(Ok(none), |tables| tables.progress())?;
+    let generation = tables.as_mut().map_or(Ok(Vec::new()), |tables| tables.generations())?.pop();
+    let age_ms = if progress.decided_now == 0 { 0 } else { crate::clock_ms() - progress.decided_now };
+    Ok(Report {
+        data_dir: dir.display().to_string(),
+        process: PipelineLock::holder(dir),
+        generation: generation.as_ref().map(|g| g.generation.0),
+        workers: generation.as_ref().map(|g| g.workers),
+        code_version: generation.map(|g| g.code_version),
+        epoch_bound: progress.bound.0,
+        epoch_decided: progress.decided.0,
+        decided_now_ms: progress.decided_now,
+        frontier_age_ms: age_ms.max(0),
+        topics: topics
+            .into_iter()
+            .map(|t| Topic { topic: t.topic, records: t.ends.iter().sum(), partition_ends: t.ends })
+            .collect(),
+    })
 }
 
 fn text(report: &Report) -> String {

@@ -1,7 +1,9 @@
 //! Bounds of the settings, each component's in one list.
 
 use super::JOBS;
-use super::sections::{Fraud, Log, Orders, Pipeline, Runtime, Tickets};
+use super::sections::{
+    Clickhouse, Fraud, Kafka, Log, Orders, Pipeline, Postgres, Runtime, Snapshots, Tickets,
+};
 
 /// A setting out of its bounds.
 pub struct Problem {
@@ -37,6 +39,65 @@ impl Log {
         let partitions = (1..=1_000).contains(&self.topic_partitions);
         vec![check("log", "topic_partitions", partitions, "must be 1 to 1000")]
     }
+}
+
+impl Kafka {
+    pub(super) fn checks(&self) -> Checks {
+        let partitions = (1..=1_000).contains(&self.facts_partitions);
+        vec![
+            check("kafka", "bootstrap", !self.bootstrap.is_empty(), "must name a broker: host:port"),
+            check(
+                "kafka",
+                "registry_url",
+                is_http(&self.registry_url),
+                "must begin with http:// or https://",
+            ),
+            check("kafka", "replication", (1..=9).contains(&self.replication), "must be 1 to 9"),
+            check("kafka", "retention_ms", self.retention_ms >= -1, "must be -1 (for ever) or more"),
+            check("kafka", "facts_partitions", partitions, "must be 1 to 1000"),
+        ]
+    }
+}
+
+impl Postgres {
+    pub(super) fn checks(&self) -> Checks {
+        vec![check(
+            "postgres",
+            "schema",
+            is_name(&self.schema),
+            "must be of a-z, 0-9 and _, and begin with a letter",
+        )]
+    }
+}
+
+impl Clickhouse {
+    pub(super) fn checks(&self) -> Checks {
+        let check = |key, fine, problem| check("clickhouse", key, fine, problem);
+        vec![
+            check("url", is_http(&self.url), "must begin with http:// or https://"),
+            check("database", is_name(&self.database), "must be of a-z, 0-9 and _, and begin with a letter"),
+            check("batch_ms", (10..=60_000).contains(&self.batch_ms), "must be 10 to 60000"),
+        ]
+    }
+}
+
+impl Snapshots {
+    pub(super) fn checks(&self) -> Checks {
+        let known =
+            self.url.as_ref().is_none_or(|url| url.starts_with("s3://") || url.starts_with("file:///"));
+        vec![check("snapshots", "url", known, "must begin with s3:// or file:///")]
+    }
+}
+
+fn is_http(url: &str) -> bool {
+    url.starts_with("http://") || url.starts_with("https://")
+}
+
+/// What needs no quoting in SQL.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.len() <= 40
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 impl Runtime {

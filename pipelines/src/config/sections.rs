@@ -4,6 +4,7 @@
 //! generation (see [`super::Config::settings`]), so that a replay uses what held at the time.
 
 use super::component::component;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 component! {
@@ -22,12 +23,118 @@ component! {
     }
 }
 
+/// Which log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogKind {
+    Embedded,
+    Kafka,
+}
+
+/// Which serving store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServingKind {
+    Embedded,
+    Postgres,
+}
+
+/// Which analytical store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnalyticsKind {
+    None,
+    Clickhouse,
+}
+
 component! {
-    /// The embedded log.
+    /// The log: input topics and facts.
     pub struct Log {
+        /// "embedded": log.db in the data directory. "kafka": topics of the cluster that [kafka] names.
+        kind: LogKind = LogKind::Embedded;
         /// Partitions of an input topic when it is first made; a topic that exists keeps its own. Records of one
         /// key share a partition. More than workers gain nothing. 1 to 1000.
         topic_partitions: u32 = 4;
+    }
+}
+
+component! {
+    /// Apache Kafka and the schema registry, where log.kind is "kafka".
+    pub struct Kafka {
+        /// Brokers to ask first: host:port, separated by commas.
+        bootstrap: String = "127.0.0.1:9092".to_owned();
+        /// Further properties of librdkafka, passed through: { "security.protocol" = "SASL_SSL", … }. TLS and
+        /// SASL/SCRAM need a build with `--features kafka-tls`. Secrets: "${file:/path}" stands for a file's content.
+        properties: BTreeMap<String, String> = BTreeMap::new();
+        /// URL of a Confluent-compatible schema registry.
+        registry_url: String = "http://127.0.0.1:8081".to_owned();
+        /// User of the registry, if it asks for one.
+        registry_user: Option<String> = None, example "\"tombola\"";
+        /// File that holds the password of the registry's user.
+        registry_password_file: Option<PathBuf> = None, example "\"/etc/tombola/registry.password\"";
+        /// Copies of each partition of a topic that `tombola topics apply` makes. 1 to 9.
+        replication: i32 = 1;
+        /// How long input topics and facts are kept, in milliseconds; -1 for ever. A replay reaches as far back.
+        retention_ms: i64 = -1;
+        /// Partitions of a topic of facts when it is first made. 1 to 1000.
+        facts_partitions: u32 = 4;
+    }
+}
+
+component! {
+    /// Serving: bindings, progress and the tables that answers are given from.
+    pub struct Serving {
+        /// "embedded": tombola.db in the data directory. "postgres": the database that [postgres] names.
+        kind: ServingKind = ServingKind::Embedded;
+    }
+}
+
+component! {
+    /// PostgreSQL, where serving.kind is "postgres". `tombola migrate` makes the tables.
+    pub struct Postgres {
+        /// Connection string, as libpq takes it, without a password.
+        url: String = "postgres://tombola_pipeline@127.0.0.1:5432/tombola".to_owned();
+        /// File that holds the password; without it the variable TOMBOLA_POSTGRES_PASSWORD, if set.
+        password_file: Option<PathBuf> = None, example "\"/etc/tombola/postgres.password\"";
+        /// Schema of the tables of the pipeline with sales; one without it has `<schema>_<its jobs>`.
+        schema: String = "tombola".to_owned();
+    }
+}
+
+component! {
+    /// Analytics: a copy of all facts for dashboards. Its store may be slow or away; no decision waits for it.
+    pub struct Analytics {
+        /// "none", or "clickhouse": the server that [clickhouse] names.
+        kind: AnalyticsKind = AnalyticsKind::None;
+    }
+}
+
+component! {
+    /// ClickHouse, where analytics.kind is "clickhouse". `tombola migrate` makes tables and views.
+    pub struct Clickhouse {
+        /// URL of its HTTP interface.
+        url: String = "http://127.0.0.1:8123".to_owned();
+        /// Database of the tables.
+        database: String = "tombola".to_owned();
+        /// User.
+        user: String = "default".to_owned();
+        /// File that holds the password; without it the variable TOMBOLA_CLICKHOUSE_PASSWORD, if set.
+        password_file: Option<PathBuf> = None, example "\"/etc/tombola/clickhouse.password\"";
+        /// Time between two batches, in milliseconds: how far analysts are behind. 10 to 60000.
+        batch_ms: u64 = 500;
+        /// Name of the cluster, where tables are to be replicated; without it a single server's.
+        cluster: Option<String> = None, example "\"main\"";
+    }
+}
+
+component! {
+    /// Where snapshots go.
+    pub struct Snapshots {
+        /// Without it the folder snapshots/ beside the pipeline's state; else an object store: s3://BUCKET/PREFIX.
+        url: Option<String> = None, example "\"s3://tombola-snapshots/production\"";
+        /// Settings of the object store: { "aws_endpoint" = "http://127.0.0.1:9000", "aws_region" = "eu-central-1", … };
+        /// what is not given comes from the variables AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and so on.
+        options: BTreeMap<String, String> = BTreeMap::new();
     }
 }
 

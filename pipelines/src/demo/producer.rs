@@ -11,11 +11,11 @@
 use super::generator::{Generator, Options};
 use super::latency::Appended;
 use super::record::{Body, Timed};
-use connectors::embedded::{Appender, EmbeddedError, Log, NewRecord, Placed};
+use crate::stores::{Append, StoreError};
+use connectors::embedded::{NewRecord, Placed};
 use schemas::SchemaIds;
 use std::collections::BTreeMap;
 use std::iter::Peekable;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ pub struct Plan {
 }
 
 struct Producer<'a> {
-    appender: Appender,
+    appender: Box<dyn Append>,
     ids: SchemaIds,
     control: &'a Control,
     told: Sender<Appended>,
@@ -61,20 +61,20 @@ struct Producer<'a> {
 /// # Errors
 /// Where the log can't be written.
 pub fn produce(
-    dir: &Path,
+    appender: Box<dyn Append>,
     ids: SchemaIds,
     plan: &Plan,
     control: &Control,
     told: Sender<Appended>,
-) -> Result<(), EmbeddedError> {
-    let mut producer = Producer { appender: Log::appender(dir)?, ids, control, told };
+) -> Result<(), StoreError> {
+    let mut producer = Producer { appender, ids, control, told };
     let done = producer.stream(plan);
     control.ended.store(true, Ordering::SeqCst);
     done
 }
 
 impl Producer<'_> {
-    fn stream(&mut self, plan: &Plan) -> Result<(), EmbeddedError> {
+    fn stream(&mut self, plan: &Plan) -> Result<(), StoreError> {
         let mut stream = Generator::new(plan.stream).peekable();
         let started = Instant::now();
         while !self.control.stop.load(Ordering::SeqCst) && stream.peek().is_some() {
@@ -99,7 +99,7 @@ impl Producer<'_> {
         appended.saturating_sub(self.control.decided.load(Ordering::SeqCst))
     }
 
-    fn append(&mut self, batch: &[Timed]) -> Result<(), EmbeddedError> {
+    fn append(&mut self, batch: &[Timed]) -> Result<(), StoreError> {
         let now_ms = crate::clock_ms();
         let mut topics: BTreeMap<&'static str, Vec<NewRecord>> = BTreeMap::new();
         for timed in batch {

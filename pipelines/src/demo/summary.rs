@@ -3,14 +3,12 @@
 use super::latency::Percentiles;
 use crate::commands::Failure;
 use crate::commands::output::{self, thousands};
-use connectors::embedded::Log;
+use crate::stores::{Stores, Tables};
 use schemas::facts::OrderEvent;
 use schemas::{Decoder, Fact, Value};
 use serde::Serialize;
-use sinks::embedded::Reader;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
 /// Longest a question to the tables may take.
 const QUERY_MS_MAX: u64 = 120_000;
@@ -62,13 +60,14 @@ pub struct Flash {
 ///
 /// # Errors
 /// Where tables or log can't be read.
-pub fn read(dir: &Path, run: Run) -> Result<Summary, Failure> {
-    let mut reader = Reader::open(dir)?;
-    let by_status = counts(&mut reader, "SELECT status, count(*) FROM orders GROUP BY status")?;
+pub fn read(stores: &Stores, run: Run) -> Result<Summary, Failure> {
+    let mut reader = stores.tables()?;
+    let reader = reader.as_mut();
+    let by_status = counts(reader, "SELECT status, count(*) FROM orders GROUP BY status")?;
     let reasons = "SELECT reasons, count(*) FROM orders WHERE status = 'refused' GROUP BY reasons";
-    let refused_by_reason = by_single_reason(&counts(&mut reader, reasons)?);
+    let refused_by_reason = by_single_reason(&counts(reader, reasons)?);
     let balanced = "SELECT 'n', count(*) FROM stock WHERE available + held + sold = stock_total";
-    let events = events(dir)?;
+    let events = events(stores)?;
     let event = |event: OrderEvent| events.get(event.as_str()).copied().unwrap_or(0);
     Ok(Summary {
         run,
@@ -78,11 +77,11 @@ pub fn read(dir: &Path, run: Run) -> Result<Summary, Failure> {
         duplicates: event(OrderEvent::Duplicate),
         idempotency_conflicts: event(OrderEvent::IdempotencyConflict),
         refunds_due: event(OrderEvent::RefundDue),
-        dead_letters: count(&mut reader, "SELECT 'n', count(*) FROM dead_letters")?,
-        tickets: count(&mut reader, "SELECT 'n', count(*) FROM tickets")?,
-        offers: count(&mut reader, "SELECT 'n', count(*) FROM stock")?,
-        offers_balanced: count(&mut reader, balanced)?,
-        flash_sales: flash_sales(&mut reader)?,
+        dead_letters: count(reader, "SELECT 'n', count(*) FROM dead_letters")?,
+        tickets: count(reader, "SELECT 'n', count(*) FROM tickets")?,
+        offers: count(reader, "SELECT 'n', count(*) FROM stock")?,
+        offers_balanced: count(reader, balanced)?,
+        flash_sales: flash_sales(reader)?,
     })
 }
 
@@ -90,16 +89,16 @@ pub fn read(dir: &Path, run: Run) -> Result<Summary, Failure> {
 ///
 /// # Errors
 /// Where the table can't be read.
-pub fn held(reader: &mut Reader) -> Result<u64, Failure> {
+pub fn held(reader: &mut dyn Tables) -> Result<u64, Failure> {
     count(reader, "SELECT 'n', count(*) FROM orders WHERE status = 'held'")
 }
 
-fn counts(reader: &mut Reader, sql: &str) -> Result<BTreeMap<String, u64>, Failure> {
+fn counts(reader: &mut dyn Tables, sql: &str) -> Result<BTreeMap<String, u64>, Failure> {
     let found = reader.query(sql, usize::MAX, QUERY_MS_MAX)?;
     Ok(found.rows.iter().map(|row| (output::text(&row[0]), int(&row[1]) as u64)).collect())
 }
 
-fn count(reader: &mut Reader, sql: &str) -> Result<u64, Failure> {
+fn count(reader: &mut dyn Tables, sql: &str) -> Result<u64, Failure> {
     Ok(counts(reader, sql)?.values().sum())
 }
 
@@ -117,7 +116,7 @@ fn by_single_reason(by_reasons: &BTreeMap<String, u64>) -> BTreeMap<String, u64>
     by_reason
 }
 
-fn flash_sales(reader: &mut Reader) -> Result<Vec<Flash>, Failure> {
+fn flash_sales(reader: &mut dyn Tables) -> Result<Vec<Flash>, Failure> {
     let sql = "SELECT tenant, offer_id, stock_total, available, held, sold FROM stock
                WHERE offer_id LIKE '%-flash' ORDER BY 1, 2";
     let flash = |row: &Vec<Value>| Flash {
@@ -132,18 +131,21 @@ fn flash_sales(reader: &mut Reader) -> Result<Vec<Flash>, Failure> {
 }
 
 /// Order facts by event: what happened without changing a row is only to be seen there.
-fn events(dir: &Path) -> Result<BTreeMap<&'static str, u64>, Failure> {
-    let log = Log::open_read_only(dir)?;
-    let ids = schemas::SchemaIds::fresh();
+fn events(stores: &Stores) -> Result<BTreeMap<&'static str, u64>, Failure> {
+    let (mut log, ids) = (stores.log()?, stores.ids()?);
     let (decoder, topic) = (Decoder::with_own(|record| ids.of(record)), Fact::TOPICS[0]);
     let mut events = BTreeMap::new();
-    let (mut from, end) = (0, log.end(topic, 0)?);
-    while from < end {
-        let records = log.read(topic, 0, from, 20_000)?;
-        from += records.len() as u64;
-        for bytes in records.into_iter().filter_map(|record| record.value) {
-            if let Ok(Fact::Order(fact)) = decoder.decode_fact(&bytes) {
-                *events.entry(fact.event.as_str()).or_default() += 1;
+    let topics = log.topics()?.into_iter().filter(|info| info.topic == topic);
+    for partition in 0..topics.map(|info| info.ends.len()).sum::<usize>() as u32 {
+        let mut from = 0;
+        loop {
+            let records = log.read(topic, partition, from, 20_000)?;
+            let Some(last) = records.last() else { break };
+            from = last.offset + 1;
+            for bytes in records.into_iter().filter_map(|record| record.value) {
+                if let Ok(Fact::Order(fact)) = decoder.decode_fact(&bytes) {
+                    *events.entry(fact.event.as_str()).or_default() += 1;
+                }
             }
         }
     }

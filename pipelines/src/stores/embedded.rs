@@ -1,0 +1,171 @@
+//! The embedded stores: `log.db` and `tombola.db` under the data directory.
+
+use super::{Append, FactsProgress, LogView, Owned, Reader, Result, StoreError, Tables};
+use crate::engine::row_of;
+use crate::pipeline::{Pipeline, state_dir};
+use connectors::decode::RecordDecoder;
+use connectors::embedded::{
+    Appender, EmbeddedReader, Log, LogEpochs, NewRecord, Placed, Registry, StoredRecord, TopicInfo,
+};
+use operators::messages::Output;
+use operators::settings::Settings;
+use runtime::bindings::{BindingStore, GenerationInfo};
+use runtime::digest::Digest;
+use runtime::log::EpochLog;
+use runtime::sink::Sink;
+use runtime::{Epoch, Generation};
+use schemas::rows::TableSpec;
+use schemas::{Row, SchemaIds};
+use sinks::embedded::{
+    self as tables_db, BindingsDb, Found, PipelineLock, Progress, ServingSink, TableDigest,
+};
+use std::fs::File;
+use std::path::Path;
+
+impl Owned for PipelineLock {}
+
+pub fn own(state: &Path) -> Result<PipelineLock> {
+    Ok(PipelineLock::take(state)?)
+}
+
+pub fn claim(dir: &Path, pipeline: &Pipeline, settings: &Settings) -> Result<()> {
+    let idle = |owner: &str| PipelineLock::holder(&state_dir(dir, owner)).is_none();
+    Ok(LogEpochs::open(dir, &pipeline.name())?.claim(pipeline.outputs(settings), idle)?)
+}
+
+pub fn prepare(dir: &Path, partitions: u32) -> Result<SchemaIds> {
+    Ok(crate::intake::prepare(dir, partitions)?)
+}
+
+pub fn ids(dir: &Path) -> Result<SchemaIds> {
+    Ok(Registry::open(dir)?.register_own()?)
+}
+
+pub fn reader(dir: &Path, pipeline: &Pipeline) -> Result<Reader> {
+    let decoder = RecordDecoder::new(Registry::open(dir)?);
+    let reads = |topic: &str| pipeline.reads(topic);
+    Ok(Box::new(EmbeddedReader::open_some(dir, pipeline.topics(), reads, decoder)?))
+}
+
+pub fn bindings(state: &Path) -> Result<Box<dyn BindingStore>> {
+    Ok(Box::new(BindingsDb::open(state)?))
+}
+
+pub fn recorded_bindings(state: &Path) -> Result<Box<dyn BindingStore>> {
+    Ok(Box::new(BindingsDb::open_read_only(state)?))
+}
+
+pub fn facts(dir: &Path, pipeline: &str) -> Result<Box<dyn EpochLog>> {
+    Ok(Box::new(LogEpochs::open(dir, pipeline)?))
+}
+
+pub fn serving(state: &Path, generation: Generation) -> Result<Box<dyn Sink<Output>>> {
+    Ok(Box::new(ServingSink::open(state, generation, row_of as fn(&Output) -> Option<&Row>)?))
+}
+
+pub fn log(dir: &Path) -> Result<Box<dyn LogView>> {
+    expect_file(dir, "log.db", "nothing was produced there: put records in with `tombola produce`")?;
+    Ok(Box::new(View { log: Log::open_read_only(dir)?, registry: Registry::open(dir)? }))
+}
+
+pub fn appender(dir: &Path) -> Result<Box<dyn Append>> {
+    Ok(Box::new(Log::appender(dir)?))
+}
+
+/// An appender behind a lock.
+struct Exclusive {
+    appender: Appender,
+    _lock: File,
+}
+
+impl Append for Exclusive {
+    fn append_many(&mut self, topics: &[(&str, &[NewRecord])]) -> Result<Vec<Vec<Placed>>> {
+        Ok(self.appender.append_many(topics)?)
+    }
+}
+
+/// Waits for another retry to end.
+pub fn retries(dir: &Path) -> Result<Box<dyn Append>> {
+    let path = dir.join("retries.lock");
+    let file = File::options().create(true).append(true).open(&path);
+    let lock = file.and_then(|file| file.lock().map(|()| file));
+    let lock = lock.map_err(|problem| StoreError::Locked { path, problem })?;
+    Ok(Box::new(Exclusive { appender: Log::appender(dir)?, _lock: lock }))
+}
+
+pub fn tables(state: &Path) -> Result<Box<dyn Tables>> {
+    expect_file(state, "tombola.db", "no pipeline has run there: start one with `tombola run`")?;
+    Ok(Box::new(tables_db::Reader::open(state)?))
+}
+
+pub fn facts_progress(dir: &Path, pipeline: &str) -> Result<Box<dyn FactsProgress>> {
+    Ok(Box::new(LogEpochs::open(dir, pipeline)?))
+}
+
+fn expect_file(dir: &Path, file: &'static str, remedy: &'static str) -> Result<()> {
+    if dir.join(file).exists() {
+        return Ok(());
+    }
+    Err(StoreError::Nothing { dir: dir.to_owned(), file, remedy })
+}
+
+struct View {
+    log: Log,
+    registry: Registry,
+}
+
+impl LogView for View {
+    fn topics(&mut self) -> Result<Vec<TopicInfo>> {
+        Ok(self.log.topics()?)
+    }
+
+    fn read(&mut self, topic: &str, partition: u32, from: u64, max: usize) -> Result<Vec<StoredRecord>> {
+        Ok(self.log.read(topic, partition, from, max)?)
+    }
+
+    fn schema(&mut self, id: u32) -> Result<Option<String>> {
+        Ok(self.registry.get(id)?.map(|row| row.schema))
+    }
+}
+
+impl Append for Appender {
+    fn append_many(&mut self, topics: &[(&str, &[NewRecord])]) -> Result<Vec<Vec<Placed>>> {
+        Ok(Appender::append_many(self, topics)?)
+    }
+}
+
+impl Tables for tables_db::Reader {
+    fn progress(&mut self) -> Result<Progress> {
+        Ok(tables_db::Reader::progress(self)?)
+    }
+
+    fn generations(&mut self) -> Result<Vec<GenerationInfo>> {
+        Ok(tables_db::Reader::generations(self)?)
+    }
+
+    fn digest(&mut self, table: &TableSpec) -> Result<TableDigest> {
+        Ok(tables_db::Reader::digest(self, table)?)
+    }
+
+    fn epoch_digests(&mut self, after: Epoch) -> Result<Vec<(Epoch, Digest)>> {
+        Ok(tables_db::Reader::epoch_digests(self, after, usize::MAX >> 1)?)
+    }
+
+    fn epoch_digest_at(&mut self, epoch: Epoch) -> Result<Digest> {
+        Ok(tables_db::Reader::epoch_digest_at(self, epoch)?)
+    }
+
+    fn query(&mut self, sql: &str, rows_max: usize, timeout_ms: u64) -> Result<Found> {
+        Ok(tables_db::Reader::query(self, sql, rows_max, timeout_ms)?)
+    }
+}
+
+impl FactsProgress for LogEpochs {
+    fn digests(&mut self, after: Epoch) -> Result<Vec<(Epoch, Digest)>> {
+        Ok(LogEpochs::digests(self, after, usize::MAX >> 1)?)
+    }
+
+    fn digest_at(&mut self, epoch: Epoch) -> Result<Digest> {
+        Ok(LogEpochs::digest_at(self, epoch)?)
+    }
+}

@@ -1,0 +1,37 @@
+//! A store that can't be used, and which exit code that is.
+
+use crate::commands::Failure;
+use runtime::bindings::BindingError;
+use runtime::sink::SinkError;
+use runtime::snapshot::SnapshotError;
+use std::path::PathBuf;
+
+/// Why a store can't be used. Its message names the place and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(transparent)]
+    Log(#[from] connectors::embedded::EmbeddedError),
+    #[error(transparent)]
+    Tables(#[from] sinks::embedded::EmbeddedError),
+    #[error(transparent)]
+    Snapshots(#[from] SnapshotError),
+    #[error(transparent)]
+    Bindings(#[from] BindingError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error("{}: {problem}; check that the data directory may be written", path.display())]
+    Locked { path: PathBuf, problem: std::io::Error },
+    #[error("{} holds no {file}: {remedy}, or name another --data-dir or other --jobs", dir.display())]
+    Nothing { dir: PathBuf, file: &'static str, remedy: &'static str },
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Log(error) => error.into(),
+            StoreError::Tables(error) => error.into(),
+            StoreError::Nothing { .. } => Failure::Usage(error.to_string()),
+            other => Failure::Runtime(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Where a pipeline's log, tables, bindings and snapshots live, as configured: the one place that knows.
+//!
+//! ```text
+//!   [log] kind      embedded: DATA_DIR/log.db         kafka: topics, registry
+//!   [serving] kind  embedded: DATA_DIR/tombola.db     postgres: a schema of its own for each pipeline
+//! ```
+//!
+//! Everybody else takes what stands here as traits: jobs, commands and the demo don't know which it is.
+
+mod embedded;
+mod error;
+
+pub use error::StoreError;
+
+use crate::config::Config;
+use crate::pipeline::Pipeline;
+use connectors::decode::Input;
+use connectors::embedded::{NewRecord, Placed, StoredRecord, TopicInfo};
+use operators::messages::Output;
+use operators::settings::Settings;
+use runtime::bindings::{BindingStore, GenerationInfo};
+use runtime::digest::Digest;
+use runtime::log::EpochLog;
+use runtime::sink::Sink;
+use runtime::snapshot::store::SnapshotStore;
+use runtime::source::LogReader;
+use runtime::{Epoch, Generation};
+use schemas::SchemaIds;
+use schemas::rows::TableSpec;
+use sinks::embedded::{Found, Progress, TableDigest};
+use std::path::{Path, PathBuf};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Reader of a pipeline's inputs.
+pub type Reader = Box<dyn LogReader<Record = Input>>;
+
+/// A log to look into.
+pub trait LogView {
+    /// Every topic, by name.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn topics(&mut self) -> Result<Vec<TopicInfo>>;
+
+    /// Records of a partition from `from`, at most `max`, in the order of their offsets, which may have gaps.
+    /// None means that there are none up to the partition's end.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn read(&mut self, topic: &str, partition: u32, from: u64, max: usize) -> Result<Vec<StoredRecord>>;
+
+    /// The schema of an id.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn schema(&mut self, id: u32) -> Result<Option<String>>;
+}
+
+/// Appends records for good. Each thread has its own.
+pub trait Append: Send {
+    /// Several topics' records; where each went. What was acknowledged stays.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn append_many(&mut self, topics: &[(&str, &[NewRecord])]) -> Result<Vec<Vec<Placed>>>;
+}
+
+/// Serving tables to look into. Every answer is of whole epochs.
+pub trait Tables {
+    /// Where the pipeline stands.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn progress(&mut self) -> Result<Progress>;
+
+    /// Every generation, oldest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn generations(&mut self) -> Result<Vec<GenerationInfo>>;
+
+    /// Rows and SHA-256 of a table.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn digest(&mut self, table: &TableSpec) -> Result<TableDigest>;
+
+    /// Running digests of the epochs after `after` that have rows.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn epoch_digests(&mut self, after: Epoch) -> Result<Vec<(Epoch, Digest)>>;
+
+    /// The running digest as of `epoch`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn epoch_digest_at(&mut self, epoch: Epoch) -> Result<Digest>;
+
+    /// One question in the store's own SQL: at most `rows_max` rows, for at most `timeout_ms`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn query(&mut self, sql: &str, rows_max: usize, timeout_ms: u64) -> Result<Found>;
+}
+
+/// Facts of a pipeline in the log, as they were committed.
+pub trait FactsProgress {
+    /// Running digests of the epochs after `after` that have facts.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn digests(&mut self, after: Epoch) -> Result<Vec<(Epoch, Digest)>>;
+
+    /// The running digest as of `epoch`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn digest_at(&mut self, epoch: Epoch) -> Result<Digest>;
+}
+
+/// Ownership of a pipeline's stores; given up when dropped.
+pub trait Owned: Send {}
+
+/// The stores of one pipeline.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    config: Config,
+    dir: PathBuf,
+    pipeline: Pipeline,
+}
+
+impl Stores {
+    /// The stores that the settings name; `dir` is the data directory.
+    pub fn of(config: &Config, dir: &Path) -> Self {
+        Stores { config: config.clone(), dir: dir.to_owned(), pipeline: Pipeline::of(config) }
+    }
+
+    /// Embedded ones, whatever the settings name.
+    pub fn embedded(config: &Config, dir: &Path) -> Self {
+        Stores::of(config, dir)
+    }
+
+    /// The pipeline they belong to.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// The data directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where this pipeline keeps files of its own.
+    pub fn state_dir(&self) -> PathBuf {
+        self.pipeline.state_dir(&self.dir)
+    }
+}
+
+/// What a run needs.
+impl Stores {
+    /// Takes the stores for this process.
+    ///
+    /// # Errors
+    /// Where another process has them.
+    pub fn own(&self) -> Result<Box<dyn Owned>> {
+        Ok(Box::new(embedded::own(&self.state_dir())?))
+    }
+
+    /// Takes the topics of facts that this pipeline writes to.
+    ///
+    /// # Errors
+    /// Where one of them is another pipeline's.
+    pub fn claim(&self, settings: &Settings) -> Result<()> {
+        embedded::claim(&self.dir, &self.pipeline, settings)
+    }
+
+    /// Makes every input topic and registers our contracts, where that is still to be done; the ids to encode with.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn prepare(&self) -> Result<SchemaIds> {
+        embedded::prepare(&self.dir, self.config.log.topic_partitions)
+    }
+
+    /// Readers of the inputs, one for each worker.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn readers(&self, workers: usize) -> Result<Vec<Reader>> {
+        (0..workers).map(|_| embedded::reader(&self.dir, &self.pipeline)).collect()
+    }
+
+    /// The bindings, to be written.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn bindings(&self) -> Result<Box<dyn BindingStore>> {
+        embedded::bindings(&self.state_dir())
+    }
+
+    /// The bindings, to replay from.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn recorded_bindings(&self) -> Result<Box<dyn BindingStore>> {
+        embedded::recorded_bindings(&self.state_dir())
+    }
+
+    /// Where facts go.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn facts(&self) -> Result<Box<dyn EpochLog>> {
+        embedded::facts(&self.dir, &self.pipeline.name())
+    }
+
+    /// Where rows go.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn serving(&self, generation: Generation) -> Result<Box<dyn Sink<Output>>> {
+        embedded::serving(&self.state_dir(), generation)
+    }
+
+    /// Where snapshots go.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn snapshots(&self) -> Result<SnapshotStore> {
+        Ok(SnapshotStore::local(&self.state_dir().join("snapshots"))?)
+    }
+}
+
+/// What commands look at.
+impl Stores {
+    /// The log into which something was produced.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn log(&self) -> Result<Box<dyn LogView>> {
+        embedded::log(&self.dir)
+    }
+
+    /// Something that appends to it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn appender(&self) -> Result<Box<dyn Append>> {
+        embedded::appender(&self.dir)
+    }
+
+    /// Something that appends atomically, for retries of dead letters: only one process at a time has it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn retries(&self) -> Result<Box<dyn Append>> {
+        embedded::retries(&self.dir)
+    }
+
+    /// The ids our contracts have.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn ids(&self) -> Result<SchemaIds> {
+        embedded::ids(&self.dir)
+    }
+
+    /// The tables of a pipeline that has run.
+    ///
+    /// # Errors
+    /// Where none has.
+    pub fn tables(&self) -> Result<Box<dyn Tables>> {
+        embedded::tables(&self.state_dir())
+    }
+
+    /// How far the pipeline's facts are.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn facts_progress(&self) -> Result<Box<dyn FactsProgress>> {
+        embedded::facts_progress(&self.dir, &self.pipeline.name())
+    }
+}
