@@ -229,8 +229,22 @@ impl Stores {
     /// # Errors
     /// See [`StoreError`].
     pub fn snapshots(&self) -> Result<SnapshotStore> {
-        Ok(SnapshotStore::local(&self.state_dir().join("snapshots"))?)
+        let settings = &self.config.snapshots;
+        let store = match settings.url.as_deref() {
+            None => SnapshotStore::local(&self.state_dir().join("snapshots")),
+            Some(url) if url.starts_with("s3://") => {
+                // Pipelines that share a bucket each have a folder of their own.
+                let url = format!("{}/{}", url.trim_end_matches('/'), self.pipeline.name());
+                SnapshotStore::s3(&url, &settings.options)
+            }
+            Some(url) => SnapshotStore::local(&folder_of(url).join(self.pipeline.name())),
+        };
+        Ok(store?)
     }
+}
+
+fn folder_of(url: &str) -> &Path {
+    Path::new(url.trim_start_matches("file://"))
 }
 
 /// What commands look at.

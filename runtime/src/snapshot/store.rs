@@ -6,10 +6,12 @@ use super::{FORMAT, FileRef, Manifest, SnapshotError};
 use crate::killpoint;
 use crate::types::{Epoch, Generation};
 use futures::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
@@ -49,6 +51,20 @@ impl SnapshotStore {
         std::fs::create_dir_all(folder)?;
         let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
         Self::new(Arc::new(store))
+    }
+
+    /// Snapshots in an S3-compatible bucket, `s3://BUCKET/PREFIX`. What `options` don't say (keys as `object_store`
+    /// names them: `aws_region`, `aws_endpoint`, `allow_http` …) comes from the `AWS_…` variables.
+    ///
+    /// # Errors
+    /// When an option isn't known, or the bucket can't be named.
+    pub fn s3(url: &str, options: &BTreeMap<String, String>) -> Result<Self, SnapshotError> {
+        let mut builder = AmazonS3Builder::from_env().with_url(url);
+        for (key, value) in options {
+            builder = builder.with_config(key.parse()?, value);
+        }
+        let path = url.trim_start_matches("s3://").split_once('/').map_or("", |(_, path)| path);
+        Self::new(Arc::new(PrefixStore::new(builder.build()?, path)))
     }
 
     /// Snapshots in any object store.

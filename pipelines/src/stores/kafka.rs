@@ -1,0 +1,111 @@
+//! The log in Kafka, its contracts in a Confluent-compatible registry.
+
+use super::{Append, FactsProgress, LogView, Reader, Result, StoreError};
+use crate::config::{Config, Kafka};
+use crate::pipeline::Pipeline;
+use crate::retry::RETRIES;
+use connectors::decode::RecordDecoder;
+use connectors::embedded::{NewRecord, Placed, StoredRecord, TopicInfo};
+use connectors::kafka::{
+    ConfluentRegistry, KafkaAppender, KafkaEpochs, KafkaReader, KafkaSettings, Plan, ReaderOptions,
+    RegistrySettings, TopicSpec,
+};
+use operators::settings::Settings;
+use runtime::log::EpochLog;
+use schemas::{Fact, SchemaIds};
+use std::collections::BTreeMap;
+
+/// How the cluster is reached.
+///
+/// # Errors
+/// Where a secret can't be read.
+pub fn settings(kafka: &Kafka) -> Result<KafkaSettings> {
+    let resolve = |(name, value): (&String, &String)| Ok((name.clone(), secret(name, value)?));
+    let properties = kafka.properties.iter().map(resolve).collect::<Result<BTreeMap<_, _>>>()?;
+    Ok(KafkaSettings { bootstrap: kafka.bootstrap.clone(), properties })
+}
+
+/// `${file:PATH}` stands for what the file holds, so that settings need hold no secret.
+fn secret(name: &str, value: &str) -> Result<String> {
+    let Some(path) = value.strip_prefix("${file:").and_then(|rest| rest.strip_suffix('}')) else {
+        return Ok(value.to_owned());
+    };
+    read_secret(&format!("kafka.properties: {name}"), path.as_ref())
+}
+
+fn read_secret(setting: &str, path: &std::path::Path) -> Result<String> {
+    let read = std::fs::read_to_string(path);
+    let text = read.map_err(|problem| StoreError::Secret {
+        setting: setting.to_owned(),
+        path: path.to_owned(),
+        problem,
+    })?;
+    Ok(text.trim_end().to_owned())
+}
+
+pub fn registry(kafka: &Kafka) -> Result<ConfluentRegistry> {
+    let password = kafka.registry_password_file.as_deref();
+    let password = password.map(|path| read_secret("kafka.registry_password_file", path)).transpose()?;
+    let settings =
+        RegistrySettings { url: kafka.registry_url.clone(), user: kafka.registry_user.clone(), password };
+    Ok(ConfluentRegistry::new(&settings)?)
+}
+
+/// Every topic that the pipelines of a cluster use, as `tombola topics apply` makes them.
+pub fn declared(config: &Config) -> Vec<TopicSpec> {
+    let Kafka { replication, retention_ms, facts_partitions, .. } = config.kafka;
+    let spec = |name: &str, partitions| TopicSpec {
+        name: name.to_owned(),
+        partitions,
+        replication: Some(replication),
+        settings: BTreeMap::from([
+            ("cleanup.policy".to_owned(), "delete".to_owned()),
+            ("retention.ms".to_owned(), retention_ms.to_string()),
+        ]),
+    };
+    let inputs = schemas::ndjson::input_topics().map(|topic| spec(topic, config.log.topic_partitions));
+    let facts = Fact::TOPICS.into_iter().map(|topic| spec(topic, facts_partitions));
+    inputs.into_iter().chain(facts).chain([spec(RETRIES, 1)]).collect()
+}
+
+/// What is to be changed so that the cluster has them.
+///
+/// # Errors
+/// Where the cluster can't be asked.
+pub fn plan(config: &Config) -> Result<Plan> {
+    Ok(connectors::kafka::plan(&settings(&config.kafka)?, &declared(config))?)
+}
+
+pub fn reader(kafka: &Kafka, pipeline: &Pipeline) -> Result<Reader> {
+    let decoder = RecordDecoder::new(registry(kafka)?);
+    let options = ReaderOptions { pipeline: pipeline.name(), from_log_start: false };
+    let wanted = |topic: &str| pipeline.reads(topic);
+    Ok(Box::new(KafkaReader::open(&settings(kafka)?, options, pipeline.topics(), wanted, decoder)?))
+}
+
+pub fn facts(kafka: &Kafka, pipeline: &str) -> Result<Box<dyn EpochLog>> {
+    Ok(Box::new(KafkaEpochs::open(&settings(kafka)?, pipeline)?))
+}
+
+pub fn claim(
+    kafka: &Kafka,
+    pipeline: &Pipeline,
+    of: &Settings,
+    idle: impl Fn(&str) -> bool,
+) -> Result<()> {
+    Ok(KafkaEpochs::open(&settings(kafka)?, &pipeline.name())?.claim(pipeline.outputs(of), idle)?)
+}
+
+pub fn ids(kafka: &Kafka) -> Result<SchemaIds> {
+    Ok(registry(kafka)?.register_own()?)
+}
+
+pub fn appender(kafka: &Kafka) -> Result<Box<dyn Append>> {
+    Ok(Box::new(KafkaAppender::open(&settings(kafka)?)?))
+}
+
+impl Append for KafkaAppender {
+    fn append_many(&mut self, topics: &[(&str, &[NewRecord])]) -> Result<Vec<Vec<Placed>>> {
+        Ok(KafkaAppender::append_many(self, topics)?)
+    }
+}

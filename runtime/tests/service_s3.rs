@@ -1,0 +1,60 @@
+//! Snapshots in a real S3-speaking server: `S3_URL` (s3://bucket/prefix), `S3_ENDPOINT`, and the usual AWS variables.
+
+use runtime::entries::StateEntry;
+use runtime::snapshot::file::Block;
+use runtime::snapshot::store::SnapshotStore;
+use runtime::snapshot::{FORMAT, Manifest};
+use runtime::{Epoch, Generation};
+use std::collections::{BTreeMap, BTreeSet};
+
+fn store(prefix: &str) -> SnapshotStore {
+    let endpoint = std::env::var("S3_ENDPOINT").expect("S3_ENDPOINT is set by scripts/test");
+    let bucket = std::env::var("S3_BUCKET").unwrap_or_else(|_| "tombola".to_owned());
+    let options = [("aws_endpoint", endpoint.as_str()), ("allow_http", "true"), ("aws_region", "us-east-1")];
+    let options: BTreeMap<String, String> =
+        options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    SnapshotStore::s3(&format!("s3://{bucket}/{prefix}"), &options).expect("a store")
+}
+
+fn manifest(epoch: u64, files: Vec<runtime::snapshot::FileRef>) -> Manifest {
+    Manifest {
+        format: FORMAT,
+        epoch: Epoch(epoch),
+        generation: Generation(1),
+        code_version: "test".to_owned(),
+        now: 7,
+        positions: Vec::new(),
+        base: Vec::new(),
+        deltas: files,
+    }
+}
+
+#[test]
+#[ignore = "needs services"]
+fn service_s3_keeps_snapshots_and_collects_old_ones() {
+    let prefix = format!("test-{}", std::process::id());
+    let store = store(&prefix).for_generation(Generation(1));
+    let mut files = Vec::new();
+    for epoch in 1..=4_u64 {
+        let mut file = store.create(&format!("delta-{epoch:020}-0-0.snap")).expect("begun");
+        for key in 0..3_u8 {
+            // Two such blocks are more than one part of a multipart upload.
+            let entry = StateEntry { slot: 0, key: vec![key], value: Some(vec![key; 4 << 20]) };
+            let entries = [entry].into_iter().collect();
+            store
+                .write(&mut file, &Block { operator: "o".into(), state: "s".into(), entries })
+                .expect("written");
+        }
+        let file = store.finish(file).expect("durable");
+        store.publish(&manifest(epoch, vec![file.clone()])).expect("published");
+        files.push(file);
+    }
+    let manifests = store.manifests().expect("listed");
+    assert_eq!(manifests.iter().map(|m| m.epoch.0).collect::<Vec<_>>(), [4, 3, 2, 1]);
+    assert_eq!(store.read(&files[3]).expect("whole").len(), 3);
+    store.collect_garbage(&BTreeSet::new()).expect("collected");
+    let left: Vec<u64> = store.manifests().expect("listed").iter().map(|m| m.epoch.0).collect();
+    assert_eq!(left, [4, 3]);
+    assert!(store.read(&files[0]).is_err(), "its manifest is gone, so it is");
+    assert!(store.read(&files[2]).is_ok());
+}
