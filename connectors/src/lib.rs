@@ -1,6 +1,7 @@
-//! How records get in: the embedded log, and the decoding of commands and change records.
+//! How records get in: the embedded log or Kafka, and the decoding of commands and change records.
 //!
 //! A connector knows the runtime's traits and the schemas, no job and no sink.
 
 pub mod decode;
 pub mod embedded;
+pub mod kafka;

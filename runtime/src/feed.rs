@@ -4,9 +4,10 @@
 //!   source operator ── Ask (budget, expected end) ──> fetch thread ── Arrival (records, drained?) ──> source operator
 //! ```
 //!
-//! A partition is drained when a fetch that began after the clock was read found its end. While nothing
-//! comes, drained partitions are said to be so again every [`REFRESH_MS`], because a partition with a
-//! backlog elsewhere waits for that clock.
+//! A round lets the reader ask for ends and fetches each partition once. A partition is drained as of a clock when
+//! reading has come to an end that was asked for after that clock was read. While nothing comes, drained partitions
+//! are said to be so again every [`REFRESH_MS`], because a partition with a backlog elsewhere waits for that clock.
+//! While the log can't be read nothing counts as drained: time stands still until it is known what it holds.
 
 use crate::bindings::PartitionEnd;
 use crate::shared::Shared;
@@ -43,7 +44,8 @@ pub enum Arrival<R> {
         partition: PartitionId,
         records: Vec<Fetched<R>>,
         clock: Millis,
-        drained: bool,
+        /// The clock as of which nothing more was in the log, if so.
+        drained_as_of: Option<Millis>,
         /// See [`crate::source::Fetch::said_upto`].
         said_upto: Option<Millis>,
     },
@@ -60,6 +62,8 @@ struct Cursor {
     room: usize,
     expected: Offset,
     drained_said: bool,
+    /// What the last fetch said of the pipeline that is followed.
+    said_upto: Option<Millis>,
 }
 
 struct Fetcher<L: LogReader> {
@@ -150,7 +154,8 @@ impl<L: LogReader> Fetcher<L> {
         for id in all.iter().copied().filter(|id| (self.mine)(*id)) {
             if !self.cursors.contains_key(&id) {
                 let next = self.starts.get(&id).map_or(Offset(0), |start| start.end);
-                let cursor = Cursor { next, room: self.room, expected: Offset(0), drained_said: false };
+                let (room, expected) = (self.room, Offset(0));
+                let cursor = Cursor { next, room, expected, drained_said: false, said_upto: None };
                 self.cursors.insert(id, cursor);
                 fresh.push(id);
             }
@@ -187,11 +192,27 @@ impl<L: LogReader> Fetcher<L> {
     fn round(&mut self, refresh: bool) -> Result<usize, Gone> {
         self.take_asks()?;
         let ids: Vec<PartitionId> = self.cursors.keys().copied().collect();
+        let clock = self.shared.clock();
+        if let Err(error) = self.reader.begin_round(clock) {
+            ids.into_iter().try_for_each(|id| self.not_drained(id, clock))?;
+            self.failed(error);
+            return Ok(0);
+        }
         let mut brought = 0;
         for id in ids {
             brought += self.fetch(id, refresh)?;
         }
         Ok(brought)
+    }
+
+    /// Takes back that a partition is drained: while it can't be read, nobody knows.
+    fn not_drained(&mut self, partition: PartitionId, clock: Millis) -> Result<(), Gone> {
+        let cursor = self.cursors.get_mut(&partition).expect("ids are the cursors' keys");
+        if !std::mem::replace(&mut cursor.drained_said, false) {
+            return Ok(());
+        }
+        let (said_upto, records) = (cursor.said_upto, Vec::new());
+        self.send(Arrival::Records { partition, records, clock, drained_as_of: None, said_upto })
     }
 
     fn fetch(&mut self, id: PartitionId, refresh: bool) -> Result<usize, Gone> {
@@ -204,15 +225,16 @@ impl<L: LogReader> Fetcher<L> {
         let fetch = match self.reader.fetch(id, next, room) {
             Ok(fetch) => fetch,
             Err(error) => {
+                self.not_drained(id, clock)?;
                 self.failed(error);
                 return Ok(0);
             }
         };
+        assert!(fetch.next >= next, "reading never goes back");
         let cursor = self.cursors.get_mut(&id).expect("ids are the cursors' keys");
         let brought = fetch.records.len();
-        if let Some(last) = fetch.records.last() {
-            cursor.next = Offset(last.offset.0 + 1);
-        }
+        cursor.next = fetch.next;
+        cursor.said_upto = fetch.said_upto;
         cursor.room -= brought.min(cursor.room);
         let drained = cursor.next >= fetch.end;
         if drained && cursor.next < cursor.expected {
@@ -227,7 +249,8 @@ impl<L: LogReader> Fetcher<L> {
         cursor.drained_said = drained;
         if news {
             let (records, said_upto) = (fetch.records, fetch.said_upto);
-            self.send(Arrival::Records { partition: id, records, clock, drained, said_upto })?;
+            let drained_as_of = drained.then_some(fetch.as_of.unwrap_or(clock));
+            self.send(Arrival::Records { partition: id, records, clock, drained_as_of, said_upto })?;
         }
         Ok(brought)
     }

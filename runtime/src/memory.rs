@@ -45,7 +45,7 @@ impl<R: Clone + Send + 'static> LogReader for MemoryLog<R> {
     fn fetch(&mut self, partition: PartitionId, from: Offset, max: usize) -> Result<Fetch<R>, LogError> {
         let partitions = locked(&self.partitions);
         let all = &partitions[&partition];
-        let from = from.0 as usize;
+        let (start, from) = (from, from.0 as usize);
         let to = all.len().min(from.saturating_add(max));
         let fetched = |(i, (claim, class, body)): (usize, &(Claim, Class, R))| Fetched {
             offset: Offset((from + i) as u64),
@@ -54,7 +54,7 @@ impl<R: Clone + Send + 'static> LogReader for MemoryLog<R> {
             body: body.clone(),
         };
         let records = all.get(from..to).unwrap_or_default().iter().enumerate().map(fetched).collect();
-        Ok(Fetch { records, end: Offset(all.len() as u64), said_upto: None })
+        Ok(Fetch::dense(start, records, Offset(all.len() as u64)))
     }
 
     fn wait(&mut self, timeout_ms: u64) {

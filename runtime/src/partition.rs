@@ -62,20 +62,20 @@ impl<R> Partition<R> {
         }
     }
 
-    /// Takes in what was fetched at `clock`; `drained` says that nothing followed it then, and `said_upto` how
-    /// far another pipeline had come that writes it.
+    /// Takes in what was fetched at `clock`; `drained_as_of` says that everything there was then is among it, and
+    /// `said_upto` how far another pipeline had come that writes it.
     pub fn arrived(
         &mut self,
         records: Vec<Fetched<R>>,
         clock: Millis,
-        drained: bool,
+        drained_as_of: Option<Millis>,
         said_upto: Option<Millis>,
     ) {
         self.buffer.reserve(records.len());
         for record in records {
             self.buffer.push_back(Buffered { record, time: 0, clock, clamped: false });
         }
-        self.drained_as_of = drained.then_some(said_upto.unwrap_or(clock));
+        self.drained_as_of = drained_as_of.map(|as_of| said_upto.unwrap_or(as_of));
         self.follows = said_upto.is_some();
         if self.live {
             self.time_all();

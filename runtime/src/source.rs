@@ -1,8 +1,13 @@
 //! How the runtime reads a log: the trait a connector implements.
 //!
-//! A log is a set of partitions of records with dense, increasing offsets. The runtime asks for records
-//! from an offset it has bound; a connector never commits anything. Calls come from the worker's own
-//! fetch thread, so they may block for I/O, but not for longer than it takes to say "nothing yet".
+//! A log is a set of partitions of records with increasing offsets; some offsets may hold nothing. The runtime
+//! asks for records from an offset it has bound; a connector never commits anything. Calls come from the worker's
+//! own fetch thread, so they may block for I/O, but not for longer than it takes to say "nothing yet".
+//!
+//! ```text
+//!   clock ─> begin_round(clock) ─> fetch, fetch, fetch … (one per partition) ─> wait ─┐
+//!     ↑──────────────────────────────────────────────────────────────────────────────┘
+//! ```
 
 use crate::types::{Class, Millis, Offset, PartitionId};
 
@@ -30,12 +35,25 @@ pub struct Fetched<R> {
 pub struct Fetch<R> {
     /// In offset order, from the offset asked for (or the first one after it that exists).
     pub records: Vec<Fetched<R>>,
-    /// The log's end (exclusive) as asked for *after* the fetch began: at it, the partition is drained.
+    /// Where reading goes on: after the last record, and after offsets that hold nothing.
+    pub next: Offset,
+    /// The log's end (exclusive) as asked for *after* `as_of`: once `next` is at it, the partition is drained as
+    /// of then. [`Offset::MAX`] while it isn't known.
     pub end: Offset,
-    /// Of a topic that another pipeline writes: the time through which it had said everything *before* the
-    /// fetch began. Drained, the partition counts with this time instead of the clock, so that nothing from
+    /// The clock as of which `end` was asked for; absent where that was in this fetch.
+    pub as_of: Option<Millis>,
+    /// Of a topic that another pipeline writes: the time through which it had said everything *before* `end`
+    /// was asked for. Drained, the partition counts with this time instead of the clock, so that nothing from
     /// elsewhere is handled before what that pipeline has yet to say.
     pub said_upto: Option<Millis>,
+}
+
+impl<R> Fetch<R> {
+    /// Of a log without gaps, its end asked for in this fetch.
+    pub fn dense(from: Offset, records: Vec<Fetched<R>>, end: Offset) -> Self {
+        let next = records.last().map_or(from, |last| Offset(last.offset.0 + 1));
+        Fetch { records, next, end, as_of: None, said_upto: None }
+    }
 }
 
 /// A log that can't go on being read.
@@ -59,6 +77,14 @@ pub trait LogReader: Send + 'static {
     /// # Errors
     /// See [`LogError`].
     fn partitions(&mut self) -> Result<Vec<PartitionId>, LogError>;
+
+    /// Begins a round of fetches at `clock`: a log that can't say its end with each fetch asks for all ends here.
+    ///
+    /// # Errors
+    /// See [`LogError`].
+    fn begin_round(&mut self, _clock: Millis) -> Result<(), LogError> {
+        Ok(())
+    }
 
     /// Records of one partition from `from`, at most about `max`.
     ///

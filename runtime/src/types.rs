@@ -57,6 +57,11 @@ pub struct PartitionId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 pub struct Offset(pub u64);
 
+impl Offset {
+    /// Beyond every record.
+    pub const MAX: Offset = Offset(u64::MAX);
+}
+
 /// What a record is to the order of causes at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Class {

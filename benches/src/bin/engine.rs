@@ -48,7 +48,7 @@ impl LogReader for DecodingReader {
             class: raw.class,
             body: decode(&self.decoder, raw.body),
         });
-        Ok(Fetch { records: records.collect(), end: fetch.end, said_upto: fetch.said_upto })
+        Ok(Fetch::dense(from, records.collect(), fetch.end))
     }
 
     fn wait(&mut self, timeout_ms: u64) {

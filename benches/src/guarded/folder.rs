@@ -160,7 +160,7 @@ impl FolderReader {
         };
         let wanted = rows.get(from.0 as usize..).unwrap_or_default().iter().take(max);
         let records = wanted.zip(from.0..).map(record).collect();
-        Fetch { records, end: Offset(rows.len() as u64), said_upto: None }
+        Fetch::dense(from, records, Offset(rows.len() as u64))
     }
 
     fn fetch_orders(&mut self, from: Offset, max: usize) -> io::Result<Fetch<Input>> {
@@ -186,12 +186,12 @@ impl FolderReader {
                     self.ended = true;
                     heartbeat(Offset(self.next), self.newest_ms + SALES_EVERY_MS)
                 }
-                None => return Ok(Fetch { records, end: Offset(self.next), said_upto: None }),
+                None => return Ok(Fetch::dense(from, records, Offset(self.next))),
             };
             records.push(record);
             self.next += 1;
         }
-        Ok(Fetch { records, end: Offset(self.next + 1), said_upto: None })
+        Ok(Fetch::dense(from, records, Offset(self.next + 1)))
     }
 }
 

@@ -35,6 +35,16 @@ pub struct RawRecord<'a> {
 pub struct RawHeaders<'a>(&'a [u8]);
 
 impl<'a> RawHeaders<'a> {
+    /// Packs headers that come from elsewhere into `buffer`, which is emptied before.
+    pub(crate) fn pack<'h>(
+        headers: impl Iterator<Item = (&'h str, &'h [u8])>,
+        buffer: &'a mut Vec<u8>,
+    ) -> RawHeaders<'a> {
+        buffer.clear();
+        put_headers(buffer, headers);
+        RawHeaders(buffer)
+    }
+
     /// The first header of this name.
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
         self.iter().find(|(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
@@ -83,10 +93,7 @@ impl BatchBuilder {
         put_optional(&mut self.bytes, key);
         put_optional(&mut self.bytes, value);
         self.headers.clear();
-        for (name, bytes) in headers {
-            put_sized(&mut self.headers, name.as_bytes());
-            put_optional(&mut self.headers, Some(bytes));
-        }
+        put_headers(&mut self.headers, headers);
         put_sized(&mut self.bytes, &self.headers);
     }
 }
@@ -179,6 +186,13 @@ fn put_varint(out: &mut Vec<u8>, mut n: u64) {
 fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
+}
+
+fn put_headers<'h>(out: &mut Vec<u8>, headers: impl Iterator<Item = (&'h str, &'h [u8])>) {
+    for (name, bytes) in headers {
+        put_sized(out, name.as_bytes());
+        put_optional(out, Some(bytes));
+    }
 }
 
 fn put_optional(out: &mut Vec<u8>, bytes: Option<&[u8]>) {

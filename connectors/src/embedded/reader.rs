@@ -181,7 +181,7 @@ impl<D: Decode> LogReader for EmbeddedReader<D> {
             Ok(())
         })?;
         self.known.get_mut(&partition).expect("looked up above").end = end;
-        Ok(Fetch { records, end: Offset(end), said_upto })
+        Ok(Fetch { said_upto, ..Fetch::dense(from, records, Offset(end)) })
     }
 
     fn place(&self, partition: PartitionId) -> String {

@@ -154,9 +154,9 @@ impl<R> Source<R> {
                         self.partitions.insert(id, partition);
                     }
                 }
-                Arrival::Records { partition, records, clock, drained, said_upto } => {
+                Arrival::Records { partition, records, clock, drained_as_of, said_upto } => {
                     let p = self.partitions.get_mut(&partition).expect("the thread names partitions first");
-                    p.arrived(records, clock, drained, said_upto);
+                    p.arrived(records, clock, drained_as_of, said_upto);
                     self.make_room_past_ties(partition);
                 }
             }

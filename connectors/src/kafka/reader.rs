@@ -1,0 +1,386 @@
+//! Kafka as the runtime reads it: [`LogReader`] over partitions that are assigned by hand.
+//!
+//! ```text
+//!   begin_round ─ the ends of all partitions, in one request, every 10 ms ─> questions   (standing.rs)
+//!   fetch       ─ takes what has arrived, without waiting ──────────────────> answers
+//!   wait        ─ woken by librdkafka as soon as anything arrives
+//! ```
+//!
+//! Invariants: nothing is ever committed to a consumer group: bindings say where reading begins. Records of
+//! transactions that are open or aborted are never seen, and offsets that hold nothing hold nobody up. Of a topic
+//! that another pipeline writes, the end asked for counts what isn't decided yet, and is asked for after
+//! that pipeline's progress was read (see `progress.rs`). A broker that is away is waited for. Not noticed: a topic that was
+//! deleted and made again with at least as many records.
+
+use super::admin::Admin;
+use super::ends::Asker;
+use super::error::{KafkaError, Result, classify};
+use super::follow::Following;
+use super::lags::Lags;
+use super::partition::{Drawn, Reading};
+use super::settings::{Consumer, Isolation, KafkaSettings, Logging};
+use super::standing::Asked;
+use super::wake::Wake;
+use crate::embedded::Decode;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError as Client, RDKafkaErrorCode as Code};
+use runtime::source::{Fetch, LogError, LogReader};
+use runtime::{Millis, Offset, PartitionId, TopicId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often ends are asked for.
+const ASK_EVERY: Duration = Duration::from_millis(10);
+/// How long an end below what was read is put down to a change of leaders.
+const CUT_AFTER: Duration = Duration::from_secs(10);
+
+/// What a consumer of ours is set to.
+const READING: &[(&str, &str)] = &[
+    // An empty fetch holds back the next one to the same broker, whatever has come to need it meanwhile.
+    ("fetch.wait.max.ms", "10"),
+    ("fetch.min.bytes", "1"),
+    ("fetch.error.backoff.ms", "20"),
+    ("fetch.queue.backoff.ms", "2"),
+    ("fetch.message.max.bytes", "4194304"),
+    ("queued.min.messages", "50000"),
+    ("queued.max.messages.kbytes", "16384"),
+];
+
+/// What a reader is told besides where Kafka is.
+#[derive(Clone, Debug, Default)]
+pub struct ReaderOptions {
+    /// Name of the pipeline; its consumers bear it.
+    pub pipeline: String,
+    /// A partition that was never read from begins where its log begins, even if that is not at offset 0.
+    pub from_log_start: bool,
+}
+
+struct Topic {
+    name: String,
+    wanted: bool,
+    partitions: u32,
+    following: Option<Following>,
+}
+
+/// Reads the inputs of a job. Each worker has its own.
+pub struct KafkaReader<D> {
+    options: ReaderOptions,
+    place: String,
+    topics: Vec<Topic>,
+    decode: D,
+    consumer: Arc<Consumer>,
+    stable: Asker,
+    /// Present where another pipeline is followed.
+    latest: Option<Asker>,
+    open: BTreeMap<PartitionId, Reading>,
+    asked_at: Option<Instant>,
+    clock: Millis,
+    positions: Option<TopicPartitionList>,
+    /// Since when an end has been below what was read.
+    cut_since: Option<Instant>,
+    wake: Arc<Wake>,
+    /// A queue was left with records in it.
+    left: bool,
+    lags: Lags,
+}
+
+impl<D: Decode> KafkaReader<D> {
+    /// A reader of those of `topics` that are `wanted`: each has its [`TopicId`] among all of them.
+    ///
+    /// # Errors
+    /// [`KafkaError::Stop`] for a topic that isn't there or is compacted, or settings that can't be used.
+    pub fn open(
+        settings: &KafkaSettings,
+        options: ReaderOptions,
+        topics: &[&str],
+        wanted: impl Fn(&str) -> bool,
+        decode: D,
+    ) -> Result<Self> {
+        settings.check()?;
+        let stable = Asker::open(settings, Isolation::Committed)?;
+        refuse_compacted(settings, topics.iter().copied().filter(|topic| wanted(topic)))?;
+        let open_topic = |name: &&str| -> Result<Topic> {
+            let wanted = wanted(name);
+            let partitions = if wanted { stable.partitions_of(name)? } else { 0 };
+            let following = (wanted && name.starts_with("facts.")).then(|| Following::start(settings, name));
+            Ok(Topic { name: (*name).to_owned(), wanted, partitions, following: following.transpose()? })
+        };
+        let topics: Vec<Topic> = topics.iter().map(open_topic).collect::<Result<_>>()?;
+        let follows = topics.iter().any(|topic| topic.following.is_some());
+        let latest = follows.then(|| Asker::open(settings, Isolation::Everything)).transpose()?;
+        Ok(KafkaReader {
+            place: settings.place(),
+            topics,
+            decode,
+            consumer: Arc::new(consumer(settings, &options)?),
+            stable,
+            latest,
+            open: BTreeMap::new(),
+            asked_at: None,
+            clock: 0,
+            positions: None,
+            cut_since: None,
+            wake: Arc::new(Wake::default()),
+            left: false,
+            lags: Lags::default(),
+            options,
+        })
+    }
+
+    /// How far reading is behind, for metrics.
+    pub fn lags(&self) -> Lags {
+        self.lags.clone()
+    }
+
+    /// Asks for the ends of whatever is being read.
+    fn ask(&mut self, clock: Millis) -> std::result::Result<(), LogError> {
+        let topics = &self.topics;
+        let followed = |id: &PartitionId| topics[usize::from(id.topic.0)].following.as_ref();
+        // Before the ends: see `progress.rs`.
+        let said: Vec<Option<Millis>> =
+            self.open.keys().map(|id| followed(id).map(Following::said_upto)).collect();
+        let ends = self.ends(&said)?;
+        let mut cut = None;
+        for (((id, reading), said_upto), end) in self.open.iter_mut().zip(said).zip(ends) {
+            if end < reading.standing.next() {
+                cut = Some((*id, end, reading.standing.next()));
+                continue;
+            }
+            reading.standing.ask(Asked { clock, end, said_upto });
+            self.lags.set(&reading.topic, reading.partition as u32, end - reading.standing.next());
+        }
+        self.judge_cut(cut)
+    }
+
+    /// The end of every open partition, in order: the high watermark where another pipeline is followed.
+    fn ends(&self, said: &[Option<Millis>]) -> Result<Vec<u64>> {
+        let ask = |asker: &Asker, followed: bool| {
+            let of = self.open.values().zip(said).filter(|(_, said)| said.is_some() == followed);
+            let of: Vec<(&str, i32)> = of.map(|(r, _)| (r.topic.as_str(), r.partition)).collect();
+            asker.ends(&of).map(Vec::into_iter)
+        };
+        let mut stable = ask(&self.stable, false)?;
+        let mut latest = match &self.latest {
+            Some(latest) => ask(latest, true)?,
+            None => Vec::new().into_iter(),
+        };
+        let next = |said: &Option<Millis>| if said.is_some() { latest.next() } else { stable.next() };
+        Ok(said.iter().map_while(next).collect())
+    }
+
+    /// An end below what was read: a new leader may say so for a moment, a log that was cut for good.
+    fn judge_cut(&mut self, cut: Option<(PartitionId, u64, u64)>) -> std::result::Result<(), LogError> {
+        let Some((id, end, next)) = cut else {
+            self.cut_since = None;
+            return Ok(());
+        };
+        if self.cut_since.get_or_insert_with(Instant::now).elapsed() < CUT_AFTER {
+            return Ok(());
+        }
+        Err(self.stop(
+            &format!("{}, offset {next}", self.place(id)),
+            format!(
+                "the log ends at {end}, below an offset that has been read before: it was cut or replaced"
+            ),
+            "restore the topic, or start over with a new data directory",
+        ))
+    }
+
+    fn stop(&self, place: &str, problem: String, remedy: &str) -> LogError {
+        LogError::Stop { place: place.to_owned(), problem, remedy: remedy.to_owned() }
+    }
+
+    /// Begins to read a partition, or sets reading to where it is asked to be.
+    fn read_from(&mut self, id: PartitionId, from: u64) -> Result<()> {
+        let failed = |e| classify(&self.place, "set where to read", e);
+        if let Some(reading) = self.open.get_mut(&id) {
+            if reading.standing.next() != from {
+                reading.restart(&self.consumer, from).map_err(failed)?;
+            }
+            return Ok(());
+        }
+        let (topic, partition) = (&self.topics[usize::from(id.topic.0)].name, id.partition as i32);
+        let mut start = from;
+        if from == 0 && self.options.from_log_start {
+            start = self.stable.bounds(topic, partition)?.0;
+        }
+        // Before the assignment, so that no record comes by the common queue.
+        let queue = self.consumer.split_partition_queue(topic, partition);
+        let mut queue = queue.ok_or_else(|| failed(Client::NoMessageReceived))?;
+        let wake = Arc::clone(&self.wake);
+        queue.set_nonempty_callback(move || wake.wake());
+        let mut assignment = TopicPartitionList::new();
+        let at = rdkafka::topic_partition_list::Offset::Offset(start as i64);
+        assignment.add_partition_offset(topic, partition, at).map_err(failed)?;
+        self.consumer.incremental_assign(&assignment).map_err(failed)?;
+        self.open.insert(id, Reading::new(topic, partition, start, queue));
+        // Its end is asked for in the next round.
+        self.asked_at = None;
+        Ok(())
+    }
+
+    /// How far the queue of a partition has been taken off; looked up once a round.
+    fn position(&mut self, id: PartitionId) -> Result<Option<u64>> {
+        if self.positions.is_none() {
+            let positions = self.consumer.position();
+            self.positions = Some(positions.map_err(|e| classify(&self.place, "ask for positions", e))?);
+        }
+        let reading = &self.open[&id];
+        let found =
+            self.positions.as_ref().and_then(|all| all.find_partition(&reading.topic, reading.partition));
+        Ok(found.and_then(|element| match element.offset() {
+            rdkafka::topic_partition_list::Offset::Offset(position) => u64::try_from(position).ok(),
+            _ => None,
+        }))
+    }
+
+    /// What a failure in a partition's queue means for the run.
+    fn judge(&self, id: PartitionId, error: Client) -> LogError {
+        let next = self.open[&id].standing.next();
+        let place = format!("{}, offset {next}", self.place(id));
+        match error.rdkafka_error_code() {
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.judge_range(id, &place, next),
+            Some(Code::LogTruncation) => self.stop(
+                &place,
+                "the log was cut below what has been read (an unclean election of a leader)".to_owned(),
+                "restore the topic, or start over with a new data directory",
+            ),
+            _ => classify(place, "read", error).into(),
+        }
+    }
+
+    fn judge_range(&self, id: PartitionId, place: &str, next: u64) -> LogError {
+        let reading = &self.open[&id];
+        match self.stable.bounds(&reading.topic, reading.partition) {
+            Ok((low, _)) if next < low => self.stop(
+                place,
+                format!("the log begins at {low}: records before that are gone"),
+                "retention has taken what was not read yet: raise retention.ms and retention.bytes of the topic, and restore it or start over with a new data directory (kafka.from_log_start begins a topic where its log begins)",
+            ),
+            Ok((_, high)) if next > high => self.stop(
+                place,
+                format!("the log ends at {high}, below an offset that has been read before: it was cut or replaced"),
+                "restore the topic, or start over with a new data directory",
+            ),
+            // Between the two it can be read again.
+            Ok(_) => LogError::Retry("the offset was out of range for a moment".into()),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+fn consumer(settings: &KafkaSettings, options: &ReaderOptions) -> Result<Consumer> {
+    let mut config = settings.consumer(Isolation::Committed);
+    for (name, value) in READING {
+        // These may be tuned.
+        if !settings.properties.contains_key(*name) {
+            config.set(*name, *value);
+        }
+    }
+    config.set("group.id", format!("tombola-{}", options.pipeline));
+    config.create_with_context(Logging).map_err(|e| settings.unusable(&e))
+}
+
+/// A record that compaction takes would be missing from every replay.
+fn refuse_compacted<'a>(settings: &KafkaSettings, topics: impl Iterator<Item = &'a str>) -> Result<()> {
+    let topics: Vec<&str> = topics.collect();
+    let asker = Asker::open(settings, Isolation::Committed)?;
+    topics.iter().try_for_each(|topic| asker.partitions_of(topic).map(drop))?;
+    let all = Admin::open(settings)?.settings_of(&topics)?;
+    match topics.iter().zip(all).find(|(_, settings)| settings.is_compacted()) {
+        None => Ok(()),
+        Some((topic, _)) => Err(KafkaError::Stop {
+            place: format!("{}: topic {topic}", settings.place()),
+            problem: "it is compacted: records that a replay needs vanish from it".to_owned(),
+            remedy: "set cleanup.policy=delete on it, with a retention as long as the audit horizon"
+                .to_owned(),
+        }),
+    }
+}
+
+impl<D: Decode> LogReader for KafkaReader<D> {
+    type Record = D::Record;
+
+    fn partitions(&mut self) -> std::result::Result<Vec<PartitionId>, LogError> {
+        let mut all = Vec::new();
+        for (n, topic) in self.topics.iter_mut().enumerate().filter(|(_, topic)| topic.wanted) {
+            let now = self.stable.partitions(&topic.name)?;
+            if now.is_some_and(|now| now < topic.partitions) {
+                return Err(LogError::Stop {
+                    place: format!("{}: topic {}", self.place, topic.name),
+                    problem: format!("it had {} partitions: it was replaced", topic.partitions),
+                    remedy: "restore the topic, or start over with a new data directory".to_owned(),
+                });
+            }
+            // One that can't be seen just now is there all the same.
+            topic.partitions = now.unwrap_or(topic.partitions);
+            let id = |partition| PartitionId { topic: TopicId(n as u16), partition };
+            all.extend((0..topic.partitions).map(id));
+        }
+        Ok(all)
+    }
+
+    fn begin_round(&mut self, clock: Millis) -> std::result::Result<(), LogError> {
+        (self.clock, self.positions, self.left) = (clock, None, false);
+        // Serves the connection's events. Every record goes to its partition's own queue.
+        while let Some(event) = self.consumer.poll(Duration::ZERO) {
+            assert!(event.is_err(), "records come by their partition's queue alone");
+        }
+        if self.asked_at.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
+            self.ask(clock)?;
+            self.asked_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn fetch(
+        &mut self,
+        partition: PartitionId,
+        from: Offset,
+        max: usize,
+    ) -> std::result::Result<Fetch<D::Record>, LogError> {
+        self.read_from(partition, from.0)?;
+        let reading = self.open.get_mut(&partition).expect("opened above");
+        let mut records = Vec::new();
+        match reading.draw(&mut self.decode, max, &mut records) {
+            Ok(Drawn::Full) => self.left = true,
+            Ok(Drawn::Empty) => {}
+            Err(error) if records.is_empty() => return Err(error),
+            // What came before it counts; it is met again at once.
+            Err(_) => self.left = true,
+        }
+        if records.is_empty()
+            && let Some(error) = reading.take_failure()
+        {
+            return Err(self.judge(partition, error));
+        }
+        if records.is_empty() && self.open[&partition].standing.is_short() {
+            let position = self.position(partition)?;
+            let reading = self.open.get_mut(&partition).expect("opened above");
+            let looked = reading.look_into(&self.consumer, position);
+            looked.map_err(|e| classify(&self.place, "look for the end", e))?;
+        }
+        let standing = &self.open[&partition].standing;
+        let (end, answer) = standing.report(self.clock);
+        let followed = self.topics[usize::from(partition.topic.0)].following.is_some();
+        Ok(Fetch {
+            records,
+            next: Offset(standing.next()),
+            end,
+            as_of: Some(answer.map_or(self.clock, |asked| asked.clock)),
+            said_upto: followed.then(|| answer.and_then(|asked| asked.said_upto).unwrap_or(0)),
+        })
+    }
+
+    fn place(&self, partition: PartitionId) -> String {
+        let topic = &self.topics[usize::from(partition.topic.0)].name;
+        format!("{}: topic {topic}, partition {}", self.place, partition.partition)
+    }
+
+    fn wait(&mut self, timeout_ms: u64) {
+        let timeout = if self.left { timeout_ms.min(1) } else { timeout_ms };
+        self.wake.wait(Duration::from_millis(timeout));
+    }
+}

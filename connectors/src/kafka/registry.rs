@@ -1,0 +1,253 @@
+//! A Confluent-compatible schema registry: which schema an id stands for, and our own contracts in it.
+//!
+//! ```text
+//!   id in a record ─> GET /schemas/ids/{id} ─> kept for ever (an id never changes its meaning)
+//!   our contracts ─── subject = topic "-" full name (TopicRecordNameStrategy) ─ check ─ register ─> SchemaIds
+//! ```
+//!
+//! An id the registry doesn't know is asked for again each time, but not more often than once a second: a stream
+//! of records that nobody can decode must not become a stream of requests.
+
+use super::error::{KafkaError, Result};
+use crate::decode::SchemaSource;
+use runtime::source::LogError;
+use schema_registry_converter::blocking::schema_registry::{
+    SrSettings, get_all_subjects, get_schema_by_id, get_schema_by_subject, is_compatible_schema, post_schema,
+};
+use schema_registry_converter::error::SRCError;
+use schema_registry_converter::schema_registry_common::{SchemaType, SubjectNameStrategy, SuppliedSchema};
+use schemas::SchemaIds;
+use schemas::compat::can_read_all;
+use schemas::registry::{Record, Subject, subjects};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How long an unknown id is taken to be unknown.
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
+
+/// How the registry is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistrySettings {
+    /// As in `http://localhost:8081`; several with commas between are tried in turn.
+    pub url: String,
+    pub user: Option<String>,
+    pub password: Option<String>,
+}
+
+/// A client of the registry; clones share what they have learnt.
+#[derive(Clone)]
+pub struct ConfluentRegistry {
+    settings: SrSettings,
+    place: String,
+    known: Arc<Mutex<BTreeMap<u32, Known>>>,
+}
+
+enum Known {
+    Schema(String),
+    UnknownSince(Instant),
+}
+
+/// How one of our contracts stands against the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectState {
+    pub subject: String,
+    pub standing: Standing,
+}
+
+/// What registering a contract would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Registered as it is: nothing.
+    Registered,
+    /// The registry has none: it becomes the first version.
+    New,
+    /// It becomes the next version.
+    NextVersion,
+    /// It can't be registered, or couldn't read what was written.
+    Incompatible(String),
+}
+
+impl fmt::Display for SubjectState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subject = &self.subject;
+        match &self.standing {
+            Standing::Registered => write!(f, "registered   {subject}"),
+            Standing::New => write!(f, "new          {subject}"),
+            Standing::NextVersion => write!(f, "next version {subject}"),
+            Standing::Incompatible(why) => write!(f, "incompatible {subject}: {why}"),
+        }
+    }
+}
+
+impl ConfluentRegistry {
+    /// A client; nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`KafkaError::Stop`] where the settings can't be used.
+    pub fn new(settings: &RegistrySettings) -> Result<Self> {
+        let place = format!("the schema registry at {}", settings.url);
+        let mut urls = settings.url.split(',').map(|url| url.trim().trim_end_matches('/').to_owned());
+        let first = urls.next().filter(|url| !url.is_empty()).unwrap_or_default();
+        let mut builder = SrSettings::new_builder(first);
+        urls.for_each(|url| drop(builder.add_url(url)));
+        if let Some(user) = &settings.user {
+            builder.set_basic_authorization(user, settings.password.as_deref());
+        }
+        builder.set_timeout(ANSWER_MAX);
+        let built = builder.build().map_err(|error| KafkaError::Stop {
+            place: place.clone(),
+            problem: error.to_string(),
+            remedy: "correct the registry's settings".to_owned(),
+        })?;
+        Ok(ConfluentRegistry { settings: built, place, known: Arc::default() })
+    }
+
+    /// How each of our contracts stands.
+    ///
+    /// # Errors
+    /// Where the registry can't be asked.
+    pub fn check(&self) -> Result<Vec<SubjectState>> {
+        self.check_subjects(&subjects())
+    }
+
+    /// The same for some contracts.
+    ///
+    /// # Errors
+    /// Where the registry can't be asked.
+    pub fn check_subjects(&self, subjects: &[Subject]) -> Result<Vec<SubjectState>> {
+        let there = get_all_subjects(&self.settings).map_err(|e| self.failed("list its subjects", &e))?;
+        let state = |subject: &Subject| -> Result<SubjectState> {
+            let standing = match there.contains(&subject.subject) {
+                true => self.against_latest(subject)?,
+                false => Standing::New,
+            };
+            Ok(SubjectState { subject: subject.subject.clone(), standing })
+        };
+        subjects.iter().map(state).collect()
+    }
+
+    fn against_latest(&self, subject: &Subject) -> Result<Standing> {
+        let name = &subject.subject;
+        let (topic, record) = (subject.record.topic().to_owned(), subject.record.full_name().to_owned());
+        let latest = SubjectNameStrategy::TopicRecordNameStrategy(topic, record);
+        let latest = get_schema_by_subject(&self.settings, &latest);
+        let latest = latest.map_err(|e| self.failed(&format!("read subject {name}"), &e))?;
+        if same(&latest.schema, subject.avsc) {
+            return Ok(Standing::Registered);
+        }
+        if let Err(why) = can_read_all(&latest.schema, subject.avsc) {
+            return Ok(Standing::Incompatible(format!(
+                "this program can't read what is written under it: {why}"
+            )));
+        }
+        let fits = is_compatible_schema(&self.settings, name.clone(), supplied(subject));
+        Ok(match fits.map_err(|e| self.failed(&format!("check subject {name}"), &e))? {
+            true => Standing::NextVersion,
+            false => Standing::Incompatible(
+                "the registry's rule for it refuses ours: upgrade what reads its topic first, or relax the rule"
+                    .to_owned(),
+            ),
+        })
+    }
+
+    /// Registers every contract of this program that isn't there yet: the ids to encode with. Nothing is registered
+    /// where one can't be.
+    ///
+    /// # Errors
+    /// [`KafkaError::Stop`], naming each subject that stands in the way and why.
+    pub fn register_own(&self) -> Result<SchemaIds> {
+        let bad: Vec<String> = self
+            .check()?
+            .into_iter()
+            .filter(|state| matches!(state.standing, Standing::Incompatible(_)))
+            .map(|state| state.to_string())
+            .collect();
+        if !bad.is_empty() {
+            return Err(KafkaError::Stop {
+                place: self.place.clone(),
+                problem: bad.join("\n"),
+                remedy: "nothing was registered".to_owned(),
+            });
+        }
+        SchemaIds::try_new(|record| self.register(record))
+    }
+
+    fn register(&self, record: Record) -> Result<u32> {
+        let subject = Subject { subject: record.subject(), record, avsc: record.avsc() };
+        let posted = post_schema(&self.settings, record.subject(), supplied(&subject));
+        let posted = posted.map_err(|e| self.failed(&format!("register subject {}", subject.subject), &e))?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(posted.id, Known::Schema(record.avsc().to_owned()));
+        Ok(posted.id)
+    }
+
+    /// The schema with this id; `None` where the registry knows none.
+    ///
+    /// # Errors
+    /// [`KafkaError::Away`] where it can't be asked.
+    pub fn get(&self, id: u32) -> Result<Option<String>> {
+        match self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            Some(Known::Schema(schema)) => return Ok(Some(schema.clone())),
+            Some(Known::UnknownSince(at)) if at.elapsed() < UNKNOWN_FOR => return Ok(None),
+            _ => {}
+        }
+        let found = match get_schema_by_id(id, &self.settings) {
+            Ok(found) if found.schema_type == SchemaType::Avro => Some(found.schema),
+            // Not Avro: to us as good as unknown, and the record's dead letter says its id.
+            Ok(_) => None,
+            Err(error) if is_not_found(&error) => None,
+            Err(error) => return Err(self.failed(&format!("read schema {id}"), &error)),
+        };
+        let known = found.clone().map_or_else(|| Known::UnknownSince(Instant::now()), Known::Schema);
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(id, known);
+        Ok(found)
+    }
+
+    fn failed(&self, doing: &str, error: &SRCError) -> KafkaError {
+        let text =
+            error.cause.as_deref().map_or_else(|| error.error.clone(), |c| format!("{}: {c}", error.error));
+        if is_refusal(&text) {
+            let (place, problem) = (self.place.clone(), format!("{doing}: {text}"));
+            let remedy = "check its address, user and password, and its compatibility rules".to_owned();
+            return KafkaError::Stop { place, problem, remedy };
+        }
+        KafkaError::Away { place: self.place.clone(), doing: doing.to_owned(), source: text.into() }
+    }
+}
+
+impl SchemaSource for ConfluentRegistry {
+    fn schema(&mut self, id: u32) -> std::result::Result<Option<String>, LogError> {
+        Ok(self.get(id)?)
+    }
+}
+
+fn supplied(subject: &Subject) -> SuppliedSchema {
+    SuppliedSchema::new(
+        Some(subject.record.full_name().to_owned()),
+        SchemaType::Avro,
+        subject.avsc.to_owned(),
+    )
+}
+
+/// The client tells a status by text alone: `… failed with status 404 Not Found`.
+fn status(text: &str) -> Option<u16> {
+    text.split_once("failed with status ")?.1.get(..3)?.parse().ok()
+}
+
+fn is_not_found(error: &SRCError) -> bool {
+    status(&error.error) == Some(404)
+}
+
+/// The registry has answered, and won't answer otherwise when asked again.
+fn is_refusal(text: &str) -> bool {
+    status(text).is_some_and(|status| matches!(status, 400..=403 | 405..=407 | 409 | 422))
+}
+
+/// Whether two texts are one schema: registries rewrite white space.
+fn same(a: &str, b: &str) -> bool {
+    let json = |text| serde_json::from_str::<serde_json::Value>(text).ok();
+    a == b || json(a).is_some_and(|a| Some(a) == json(b))
+}

@@ -1,0 +1,142 @@
+//! A producer of transactions, used so that no outcome is ever taken for granted.
+//!
+//! librdkafka lacks the newer protocol (KIP-890), by which a broker can tell a late request from the next transaction's.
+//! So a producer that has failed in any way is dropped, never used again: opening the next one under the same id
+//! decides whatever the dropped one left (it waits for a commit that was under way, and undoes the rest) and
+//! fences its stragglers. What was decided is then read from the log.
+
+use super::error::{Result, classify, classify_code};
+use super::settings::{KafkaSettings, Logging};
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError as Client, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, ToBytes};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a broker may take for one step before the outcome counts as unknown.
+const STEP_MAX: Duration = Duration::from_secs(30);
+/// A transaction left open is undone by the brokers after this.
+const TRANSACTION_MS_MAX: &str = "60000";
+
+const WRITING: &[(&str, &str)] = &[
+    ("compression.type", "lz4"),
+    // Flushing sends at once whatever has gathered.
+    ("linger.ms", "5"),
+    ("batch.size", "1000000"),
+    ("batch.num.messages", "20000"),
+    ("queue.buffering.max.messages", "200000"),
+    ("queue.buffering.max.kbytes", "524288"),
+    ("retry.backoff.ms", "10"),
+];
+
+/// What producers of ours share: idempotent, all replicas, keys placed as Java's default does.
+pub(crate) fn producing(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = settings.client();
+    for (name, value) in WRITING {
+        // These may be tuned.
+        if !settings.properties.contains_key(*name) {
+            config.set(*name, *value);
+        }
+    }
+    config.set("enable.idempotence", "true");
+    config.set("acks", "all");
+    config.set("partitioner", "murmur2_random");
+    config
+}
+
+/// Notes the first delivery that failed.
+#[derive(Default)]
+pub(crate) struct Failures {
+    first: Mutex<Option<Client>>,
+}
+
+impl ClientContext for Failures {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Logging.log(level, facility, message);
+    }
+
+    fn error(&self, error: Client, reason: &str) {
+        Logging.error(error, reason);
+    }
+}
+
+impl ProducerContext for Failures {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.clone());
+        }
+    }
+}
+
+/// One producer under a transactional id. On any failure, drop it.
+pub(crate) struct Transactional {
+    producer: BaseProducer<Failures>,
+    place: String,
+}
+
+impl Transactional {
+    /// Opens one: from here on nothing of any older one under this id can be committed.
+    pub fn open(settings: &KafkaSettings, id: &str) -> Result<Self> {
+        let mut config = producing(settings);
+        config.set("transactional.id", id).set("transaction.timeout.ms", TRANSACTION_MS_MAX);
+        let producer: BaseProducer<Failures> =
+            config.create_with_context(Failures::default()).map_err(|e| settings.unusable(&e))?;
+        let opened = Transactional { producer, place: settings.place() };
+        let ready = opened.producer.init_transactions(STEP_MAX);
+        ready.map_err(|e| classify(&opened.place, format!("take over as {id}"), e))?;
+        Ok(opened)
+    }
+
+    /// Begins a transaction.
+    pub fn begin(&self) -> Result<()> {
+        self.producer.begin_transaction().map_err(|e| classify(&self.place, "begin a transaction", e))
+    }
+
+    /// Gives a record to the transaction; waits where too many are on their way.
+    pub fn send<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(&self, record: BaseRecord<'_, K, P>) -> Result<()> {
+        let (mut record, start) = (record, Instant::now());
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((Client::MessageProduction(Code::QueueFull), back)) if start.elapsed() < STEP_MAX => {
+                    record = back;
+                    self.producer.poll(Duration::from_millis(5));
+                }
+                Err((error, record)) => {
+                    return Err(classify(&self.place, format!("append to topic {}", record.topic), error));
+                }
+            }
+        }
+    }
+
+    /// Waits until the brokers have every record of the transaction.
+    pub fn flush(&self) -> Result<()> {
+        let flushed = self.producer.flush(STEP_MAX);
+        flushed.map_err(|e| classify(&self.place, "append records", e))?;
+        let failed = self.producer.context().first.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match failed.and_then(|error| error.rdkafka_error_code()) {
+            Some(code) => Err(classify_code(&self.place, "append records", code)),
+            None => Ok(()),
+        }
+    }
+
+    /// Commits. After a failure nobody knows whether it was done: open anew and read.
+    pub fn commit(&self) -> Result<()> {
+        self.flush()?;
+        self.producer
+            .commit_transaction(STEP_MAX)
+            .map_err(|e| classify(&self.place, "commit a transaction", e))
+    }
+
+    /// Aborts, or leaves that to whoever opens the id next.
+    pub fn abort(&self) {
+        if let Err(error) = self.producer.abort_transaction(STEP_MAX) {
+            tracing::info!(%error, "a transaction is left to be undone by the next producer");
+        }
+    }
+}
