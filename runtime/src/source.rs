@@ -114,6 +114,10 @@ impl<R: Send + 'static> LogReader for Box<dyn LogReader<Record = R>> {
         (**self).partitions()
     }
 
+    fn begin_round(&mut self, clock: Millis) -> Result<(), LogError> {
+        (**self).begin_round(clock)
+    }
+
     fn fetch(
         &mut self,
         partition: PartitionId,

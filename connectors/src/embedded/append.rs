@@ -10,7 +10,8 @@
 use super::db::Db;
 use super::error::{EmbeddedError, Result};
 use super::packer::Packer;
-use runtime::{Millis, killpoint, stable_hash};
+use murmur2::{KAFKA_SEED, murmur2};
+use runtime::{Millis, killpoint};
 use rusqlite::{OptionalExtension, Transaction, params};
 use std::sync::Arc;
 
@@ -101,12 +102,13 @@ fn partition_of(record: &NewRecord, partitions: u32) -> u32 {
     choose_partition(record.key.as_deref().or(record.value.as_deref()), partitions)
 }
 
-/// The partition a key belongs to: stable, so that records of one key keep their order.
+/// The partition a key belongs to, as Kafka's default partitioner has it: records of one key keep their order, and
+/// a topic lies in Kafka as it lies here.
 pub(crate) fn choose_partition(key: Option<&[u8]>, partitions: u32) -> u32 {
     if partitions == 1 {
         return 0;
     }
-    (stable_hash(key.unwrap_or_default()) % u64::from(partitions)) as u32
+    (murmur2(key.unwrap_or_default(), KAFKA_SEED) & 0x7fff_ffff) % partitions
 }
 
 /// Row ids of every partition of the topics seen so far.

@@ -29,6 +29,16 @@ impl Admin {
         Ok(Admin { client, options, place: settings.place() })
     }
 
+    /// What the cluster says of itself.
+    pub fn metadata(&self) -> std::result::Result<rdkafka::metadata::Metadata, rdkafka::error::KafkaError> {
+        self.client.inner().fetch_metadata(None, REQUEST_MAX)
+    }
+
+    /// Where failures say they come from.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
     /// What is set on a topic and differs from the brokers' own: by name. And what is in force.
     pub fn settings_of(&self, topics: &[&str]) -> Result<Vec<TopicSettings>> {
         let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();

@@ -1,7 +1,7 @@
 //! Appending records to Kafka, for producers of commands and the demo.
 //!
-//! Idempotent and acknowledged by all replicas: what an append returns for is there once. Not promised: all or
-//! none. A failure half way leaves what was acknowledged; whoever sends all of it again may send some of it twice,
+//! Idempotent and acknowledged by all replicas: what an append returns for is there once. Not promised, but where
+//! it is opened as atomic: all or none. A failure half way leaves what was acknowledged; whoever sends all of it again may send some of it twice,
 //! and the command id tells the pipeline.
 
 use super::ends::Asker;
@@ -62,6 +62,8 @@ pub struct KafkaAppender {
     asker: Asker,
     /// Absent after a failure: what its producer still held must not come later.
     producer: Option<BaseProducer<Deliveries>>,
+    /// Where each append is a transaction.
+    transactional_id: Option<String>,
     known: BTreeSet<String>,
 }
 
@@ -74,7 +76,20 @@ impl KafkaAppender {
         settings.check()?;
         let asker = Asker::open(settings, Isolation::Committed)?;
         let settings = settings.clone();
-        Ok(KafkaAppender { settings, asker, producer: None, known: BTreeSet::new() })
+        let (producer, transactional_id, known) = (None, None, BTreeSet::new());
+        Ok(KafkaAppender { settings, asker, producer, transactional_id, known })
+    }
+
+    /// One whose appends are all or none, for readers of committed records; every older one under this id is
+    /// fenced off from here on.
+    ///
+    /// # Errors
+    /// See [`super::KafkaError`].
+    pub fn open_atomic(settings: &KafkaSettings, transactional_id: &str) -> Result<Self> {
+        let mut appender = KafkaAppender::open(settings)?;
+        appender.transactional_id = Some(transactional_id.to_owned());
+        appender.producer = Some(appender.open_producer()?);
+        Ok(appender)
     }
 
     /// Appends records to a topic; durable on return. Partition and offset of each, in order.
@@ -98,10 +113,17 @@ impl KafkaAppender {
         };
         let count = topics.iter().map(|(_, records)| records.len()).sum();
         *producer.context().lock() = vec![None; count];
+        let failed = |e| classify(self.settings.place(), "append in one transaction", e);
+        if self.transactional_id.is_some() {
+            producer.begin_transaction().map_err(failed)?;
+        }
         self.send(&producer, topics)?;
         let flushed = producer.flush(APPEND_MAX);
         flushed.map_err(|e| classify(self.settings.place(), "append", e))?;
         let mut all = self.placed(&producer, count)?.into_iter();
+        if self.transactional_id.is_some() {
+            producer.commit_transaction(APPEND_MAX).map_err(failed)?;
+        }
         self.producer = Some(producer);
         Ok(topics.iter().map(|(_, records)| all.by_ref().take(records.len()).collect()).collect())
     }
@@ -118,8 +140,16 @@ impl KafkaAppender {
     fn open_producer(&self) -> Result<BaseProducer<Deliveries>> {
         let mut config = producing(&self.settings);
         config.set("message.timeout.ms", "60000");
-        let producer = config.create_with_context(Deliveries::default());
-        producer.map_err(|e| self.settings.unusable(&e))
+        if let Some(id) = &self.transactional_id {
+            config.set("transactional.id", id);
+        }
+        let producer: BaseProducer<Deliveries> =
+            config.create_with_context(Deliveries::default()).map_err(|e| self.settings.unusable(&e))?;
+        if let Some(id) = &self.transactional_id {
+            let ready = producer.init_transactions(APPEND_MAX);
+            ready.map_err(|e| classify(self.settings.place(), format!("take over as {id}"), e))?;
+        }
+        Ok(producer)
     }
 
     fn send(&self, producer: &BaseProducer<Deliveries>, topics: &[(&str, &[NewRecord])]) -> Result<()> {

@@ -27,6 +27,7 @@ mod settings;
 mod standing;
 mod topics;
 mod transaction;
+mod view;
 mod wake;
 mod writers;
 
@@ -39,3 +40,4 @@ pub use reader::{KafkaReader, ReaderOptions};
 pub use registry::{ConfluentRegistry, RegistrySettings, Standing, SubjectState};
 pub use settings::KafkaSettings;
 pub use topics::{Plan, Step, TopicAsIs, TopicSpec, apply, plan};
+pub use view::KafkaView;

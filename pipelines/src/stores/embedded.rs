@@ -2,7 +2,7 @@
 
 use super::{Append, FactsProgress, LogView, Owned, Reader, Result, StoreError, Tables};
 use crate::engine::row_of;
-use crate::pipeline::{Pipeline, state_dir};
+use crate::pipeline::Pipeline;
 use connectors::decode::RecordDecoder;
 use connectors::embedded::{
     Appender, EmbeddedReader, Log, LogEpochs, NewRecord, Placed, Registry, StoredRecord, TopicInfo,
@@ -17,10 +17,10 @@ use runtime::{Epoch, Generation};
 use schemas::rows::TableSpec;
 use schemas::{Row, SchemaIds};
 use sinks::embedded::{
-    self as tables_db, BindingsDb, Found, PipelineLock, Progress, ServingSink, TableDigest,
+    self as tables_db, BindingsDb, Found, PipelineLock, Progress, RowDifference, ServingSink, TableDigest,
 };
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl Owned for PipelineLock {}
 
@@ -28,8 +28,16 @@ pub fn own(state: &Path) -> Result<PipelineLock> {
     Ok(PipelineLock::take(state)?)
 }
 
-pub fn claim(dir: &Path, pipeline: &Pipeline, settings: &Settings) -> Result<()> {
-    let idle = |owner: &str| PipelineLock::holder(&state_dir(dir, owner)).is_none();
+pub fn is_idle(state: &Path) -> bool {
+    PipelineLock::holder(state).is_none()
+}
+
+pub fn claim(
+    dir: &Path,
+    pipeline: &Pipeline,
+    settings: &Settings,
+    idle: impl Fn(&str) -> bool,
+) -> Result<()> {
     Ok(LogEpochs::open(dir, &pipeline.name())?.claim(pipeline.outputs(settings), idle)?)
 }
 
@@ -95,7 +103,7 @@ pub fn retries(dir: &Path) -> Result<Box<dyn Append>> {
 
 pub fn tables(state: &Path) -> Result<Box<dyn Tables>> {
     expect_file(state, "tombola.db", "no pipeline has run there: start one with `tombola run`")?;
-    Ok(Box::new(tables_db::Reader::open(state)?))
+    Ok(Box::new(Opened { tables: tables_db::Reader::open(state)?, state: state.to_owned() }))
 }
 
 pub fn facts_progress(dir: &Path, pipeline: &str) -> Result<Box<dyn FactsProgress>> {
@@ -134,29 +142,38 @@ impl Append for Appender {
     }
 }
 
-impl Tables for tables_db::Reader {
+struct Opened {
+    tables: tables_db::Reader,
+    state: PathBuf,
+}
+
+impl Tables for Opened {
     fn progress(&mut self) -> Result<Progress> {
-        Ok(tables_db::Reader::progress(self)?)
+        Ok(self.tables.progress()?)
     }
 
     fn generations(&mut self) -> Result<Vec<GenerationInfo>> {
-        Ok(tables_db::Reader::generations(self)?)
+        Ok(self.tables.generations()?)
     }
 
     fn digest(&mut self, table: &TableSpec) -> Result<TableDigest> {
-        Ok(tables_db::Reader::digest(self, table)?)
+        Ok(self.tables.digest(table)?)
     }
 
     fn epoch_digests(&mut self, after: Epoch) -> Result<Vec<(Epoch, Digest)>> {
-        Ok(tables_db::Reader::epoch_digests(self, after, usize::MAX >> 1)?)
+        Ok(self.tables.epoch_digests(after, usize::MAX >> 1)?)
     }
 
     fn epoch_digest_at(&mut self, epoch: Epoch) -> Result<Digest> {
-        Ok(tables_db::Reader::epoch_digest_at(self, epoch)?)
+        Ok(self.tables.epoch_digest_at(epoch)?)
     }
 
     fn query(&mut self, sql: &str, rows_max: usize, timeout_ms: u64) -> Result<Found> {
-        Ok(tables_db::Reader::query(self, sql, rows_max, timeout_ms)?)
+        Ok(self.tables.query(sql, rows_max, timeout_ms)?)
+    }
+
+    fn compare(&mut self, replayed: &Path, through: Epoch, whole: bool) -> Result<Vec<RowDifference>> {
+        Ok(tables_db::compare(replayed, &self.state, through, whole)?)
     }
 }
 

@@ -14,6 +14,10 @@ pub enum StoreError {
     #[error(transparent)]
     Tables(#[from] sinks::embedded::EmbeddedError),
     #[error(transparent)]
+    Kafka(#[from] connectors::kafka::KafkaError),
+    #[error("{setting}: {}: {problem}; name a file that this user may read", path.display())]
+    Secret { setting: String, path: PathBuf, problem: std::io::Error },
+    #[error(transparent)]
     Snapshots(#[from] SnapshotError),
     #[error(transparent)]
     Bindings(#[from] BindingError),
@@ -30,7 +34,7 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::Log(error) => error.into(),
             StoreError::Tables(error) => error.into(),
-            StoreError::Nothing { .. } => Failure::Usage(error.to_string()),
+            StoreError::Nothing { .. } | StoreError::Secret { .. } => Failure::Usage(error.to_string()),
             other => Failure::Runtime(other.to_string()),
         }
     }

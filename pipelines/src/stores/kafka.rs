@@ -1,14 +1,14 @@
 //! The log in Kafka, its contracts in a Confluent-compatible registry.
 
-use super::{Append, FactsProgress, LogView, Reader, Result, StoreError};
+use super::{Append, LogView, Reader, Result, StoreError};
 use crate::config::{Config, Kafka};
 use crate::pipeline::Pipeline;
 use crate::retry::RETRIES;
 use connectors::decode::RecordDecoder;
 use connectors::embedded::{NewRecord, Placed, StoredRecord, TopicInfo};
 use connectors::kafka::{
-    ConfluentRegistry, KafkaAppender, KafkaEpochs, KafkaReader, KafkaSettings, Plan, ReaderOptions,
-    RegistrySettings, TopicSpec,
+    ConfluentRegistry, KafkaAppender, KafkaEpochs, KafkaReader, KafkaSettings, KafkaView, Plan,
+    ReaderOptions, RegistrySettings, TopicSpec,
 };
 use operators::settings::Settings;
 use runtime::log::EpochLog;
@@ -87,12 +87,7 @@ pub fn facts(kafka: &Kafka, pipeline: &str) -> Result<Box<dyn EpochLog>> {
     Ok(Box::new(KafkaEpochs::open(&settings(kafka)?, pipeline)?))
 }
 
-pub fn claim(
-    kafka: &Kafka,
-    pipeline: &Pipeline,
-    of: &Settings,
-    idle: impl Fn(&str) -> bool,
-) -> Result<()> {
+pub fn claim(kafka: &Kafka, pipeline: &Pipeline, of: &Settings, idle: impl Fn(&str) -> bool) -> Result<()> {
     Ok(KafkaEpochs::open(&settings(kafka)?, &pipeline.name())?.claim(pipeline.outputs(of), idle)?)
 }
 
@@ -104,8 +99,44 @@ pub fn appender(kafka: &Kafka) -> Result<Box<dyn Append>> {
     Ok(Box::new(KafkaAppender::open(&settings(kafka)?)?))
 }
 
+/// Only the newest one can commit.
+pub fn retries(kafka: &Kafka) -> Result<Box<dyn Append>> {
+    Ok(Box::new(KafkaAppender::open_atomic(&settings(kafka)?, "tombola-retries")?))
+}
+
 impl Append for KafkaAppender {
     fn append_many(&mut self, topics: &[(&str, &[NewRecord])]) -> Result<Vec<Vec<Placed>>> {
         Ok(KafkaAppender::append_many(self, topics)?)
     }
+}
+
+pub fn log(kafka: &Kafka) -> Result<Box<dyn LogView>> {
+    Ok(Box::new(View { topics: KafkaView::open(&settings(kafka)?)?, registry: registry(kafka)? }))
+}
+
+struct View {
+    topics: KafkaView,
+    registry: ConfluentRegistry,
+}
+
+impl LogView for View {
+    fn topics(&mut self) -> Result<Vec<TopicInfo>> {
+        Ok(self.topics.topics()?)
+    }
+
+    fn read(&mut self, topic: &str, partition: u32, from: u64, max: usize) -> Result<Vec<StoredRecord>> {
+        Ok(self.topics.read(topic, partition, from, max)?)
+    }
+
+    fn schema(&mut self, id: u32) -> Result<Option<String>> {
+        Ok(self.registry.get(id)?)
+    }
+}
+
+/// Makes what is missing.
+///
+/// # Errors
+/// Where the cluster refuses.
+pub fn apply(config: &Config, plan: &Plan) -> Result<()> {
+    Ok(connectors::kafka::apply(&settings(&config.kafka)?, plan)?)
 }

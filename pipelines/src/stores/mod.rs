@@ -9,11 +9,13 @@
 
 mod embedded;
 mod error;
+pub mod kafka;
+pub mod postgres;
 
 pub use error::StoreError;
 
-use crate::config::Config;
-use crate::pipeline::Pipeline;
+use crate::config::{Config, LogKind, ServingKind};
+use crate::pipeline::{Pipeline, state_dir};
 use connectors::decode::Input;
 use connectors::embedded::{NewRecord, Placed, StoredRecord, TopicInfo};
 use operators::messages::Output;
@@ -27,7 +29,8 @@ use runtime::source::LogReader;
 use runtime::{Epoch, Generation};
 use schemas::SchemaIds;
 use schemas::rows::TableSpec;
-use sinks::embedded::{Found, Progress, TableDigest};
+use sinks::embedded::{Found, Progress, RowDifference, TableDigest};
+use sinks::postgres::PostgresSettings;
 use std::path::{Path, PathBuf};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -98,6 +101,13 @@ pub trait Tables {
     /// See [`StoreError`].
     fn epoch_digest_at(&mut self, epoch: Epoch) -> Result<Digest>;
 
+    /// What a replay into the embedded tables under `replayed` has otherwise, of the epochs up to `through`. `whole`:
+    /// the replay began with the log, so that it must have every row.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn compare(&mut self, replayed: &Path, through: Epoch, whole: bool) -> Result<Vec<RowDifference>>;
+
     /// One question in the store's own SQL: at most `rows_max` rows, for at most `timeout_ms`.
     ///
     /// # Errors
@@ -139,7 +149,9 @@ impl Stores {
 
     /// Embedded ones, whatever the settings name.
     pub fn embedded(config: &Config, dir: &Path) -> Self {
-        Stores::of(config, dir)
+        let mut config = config.clone();
+        (config.log.kind, config.serving.kind) = (LogKind::Embedded, ServingKind::Embedded);
+        Stores::of(&config, dir)
     }
 
     /// The pipeline they belong to.
@@ -165,7 +177,22 @@ impl Stores {
     /// # Errors
     /// Where another process has them.
     pub fn own(&self) -> Result<Box<dyn Owned>> {
-        Ok(Box::new(embedded::own(&self.state_dir())?))
+        match self.config.serving.kind {
+            ServingKind::Embedded => Ok(Box::new(embedded::own(&self.state_dir())?)),
+            ServingKind::Postgres => Ok(Box::new(postgres::own(&self.postgres())?)),
+        }
+    }
+
+    /// Whether no process has the stores of the pipeline of this name.
+    fn is_idle(&self, pipeline: &str) -> bool {
+        match self.config.serving.kind {
+            ServingKind::Embedded => embedded::is_idle(&state_dir(&self.dir, pipeline)),
+            ServingKind::Postgres => postgres::is_idle(&postgres::settings(&self.config, pipeline)),
+        }
+    }
+
+    fn postgres(&self) -> PostgresSettings {
+        postgres::settings(&self.config, &self.pipeline.name())
     }
 
     /// Takes the topics of facts that this pipeline writes to.
@@ -173,7 +200,14 @@ impl Stores {
     /// # Errors
     /// Where one of them is another pipeline's.
     pub fn claim(&self, settings: &Settings) -> Result<()> {
-        embedded::claim(&self.dir, &self.pipeline, settings)
+        match self.config.log.kind {
+            LogKind::Embedded => {
+                embedded::claim(&self.dir, &self.pipeline, settings, |owner| self.is_idle(owner))
+            }
+            LogKind::Kafka => {
+                kafka::claim(&self.config.kafka, &self.pipeline, settings, |owner| self.is_idle(owner))
+            }
+        }
     }
 
     /// Makes every input topic and registers our contracts, where that is still to be done; the ids to encode with.
@@ -181,7 +215,10 @@ impl Stores {
     /// # Errors
     /// See [`StoreError`].
     pub fn prepare(&self) -> Result<SchemaIds> {
-        embedded::prepare(&self.dir, self.config.log.topic_partitions)
+        match self.config.log.kind {
+            LogKind::Embedded => embedded::prepare(&self.dir, self.config.log.topic_partitions),
+            LogKind::Kafka => kafka::ids(&self.config.kafka),
+        }
     }
 
     /// Readers of the inputs, one for each worker.
@@ -189,7 +226,11 @@ impl Stores {
     /// # Errors
     /// See [`StoreError`].
     pub fn readers(&self, workers: usize) -> Result<Vec<Reader>> {
-        (0..workers).map(|_| embedded::reader(&self.dir, &self.pipeline)).collect()
+        let reader = |_| match self.config.log.kind {
+            LogKind::Embedded => embedded::reader(&self.dir, &self.pipeline),
+            LogKind::Kafka => kafka::reader(&self.config.kafka, &self.pipeline),
+        };
+        (0..workers).map(reader).collect()
     }
 
     /// The bindings, to be written.
@@ -197,7 +238,10 @@ impl Stores {
     /// # Errors
     /// See [`StoreError`].
     pub fn bindings(&self) -> Result<Box<dyn BindingStore>> {
-        embedded::bindings(&self.state_dir())
+        match self.config.serving.kind {
+            ServingKind::Embedded => embedded::bindings(&self.state_dir()),
+            ServingKind::Postgres => postgres::bindings(&self.postgres()),
+        }
     }
 
     /// The bindings, to replay from.
@@ -205,7 +249,10 @@ impl Stores {
     /// # Errors
     /// See [`StoreError`].
     pub fn recorded_bindings(&self) -> Result<Box<dyn BindingStore>> {
-        embedded::recorded_bindings(&self.state_dir())
+        match self.config.serving.kind {
+            ServingKind::Embedded => embedded::recorded_bindings(&self.state_dir()),
+            ServingKind::Postgres => postgres::bindings(&self.postgres()),
+        }
     }
 
     /// Where facts go.
@@ -213,7 +260,10 @@ impl Stores {
     /// # Errors
     /// See [`StoreError`].
     pub fn facts(&self) -> Result<Box<dyn EpochLog>> {
-        embedded::facts(&self.dir, &self.pipeline.name())
+        match self.config.log.kind {
+            LogKind::Embedded => embedded::facts(&self.dir, &self.pipeline.name()),
+            LogKind::Kafka => kafka::facts(&self.config.kafka, &self.pipeline.name()),
+        }
     }
 
     /// Where rows go.
@@ -221,7 +271,10 @@ impl Stores {
     /// # Errors
     /// See [`StoreError`].
     pub fn serving(&self, generation: Generation) -> Result<Box<dyn Sink<Output>>> {
-        embedded::serving(&self.state_dir(), generation)
+        match self.config.serving.kind {
+            ServingKind::Embedded => embedded::serving(&self.state_dir(), generation),
+            ServingKind::Postgres => postgres::serving(&self.postgres(), generation),
+        }
     }
 
     /// Where snapshots go.
@@ -254,7 +307,10 @@ impl Stores {
     /// # Errors
     /// Where there is none.
     pub fn log(&self) -> Result<Box<dyn LogView>> {
-        embedded::log(&self.dir)
+        match self.config.log.kind {
+            LogKind::Embedded => embedded::log(&self.dir),
+            LogKind::Kafka => kafka::log(&self.config.kafka),
+        }
     }
 
     /// Something that appends to it.
@@ -262,7 +318,10 @@ impl Stores {
     /// # Errors
     /// See [`StoreError`].
     pub fn appender(&self) -> Result<Box<dyn Append>> {
-        embedded::appender(&self.dir)
+        match self.config.log.kind {
+            LogKind::Embedded => embedded::appender(&self.dir),
+            LogKind::Kafka => kafka::appender(&self.config.kafka),
+        }
     }
 
     /// Something that appends atomically, for retries of dead letters: only one process at a time has it.
@@ -270,7 +329,10 @@ impl Stores {
     /// # Errors
     /// See [`StoreError`].
     pub fn retries(&self) -> Result<Box<dyn Append>> {
-        embedded::retries(&self.dir)
+        match self.config.log.kind {
+            LogKind::Embedded => embedded::retries(&self.dir),
+            LogKind::Kafka => kafka::retries(&self.config.kafka),
+        }
     }
 
     /// The ids our contracts have.
@@ -278,7 +340,10 @@ impl Stores {
     /// # Errors
     /// See [`StoreError`].
     pub fn ids(&self) -> Result<SchemaIds> {
-        embedded::ids(&self.dir)
+        match self.config.log.kind {
+            LogKind::Embedded => embedded::ids(&self.dir),
+            LogKind::Kafka => kafka::ids(&self.config.kafka),
+        }
     }
 
     /// The tables of a pipeline that has run.
@@ -286,14 +351,20 @@ impl Stores {
     /// # Errors
     /// Where none has.
     pub fn tables(&self) -> Result<Box<dyn Tables>> {
-        embedded::tables(&self.state_dir())
+        match self.config.serving.kind {
+            ServingKind::Embedded => embedded::tables(&self.state_dir()),
+            ServingKind::Postgres => postgres::tables(&self.postgres()),
+        }
     }
 
-    /// How far the pipeline's facts are.
+    /// How far the pipeline's facts are, epoch by epoch; absent where the log keeps no such history.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn facts_progress(&self) -> Result<Box<dyn FactsProgress>> {
-        embedded::facts_progress(&self.dir, &self.pipeline.name())
+    pub fn facts_progress(&self) -> Result<Option<Box<dyn FactsProgress>>> {
+        match self.config.log.kind {
+            LogKind::Embedded => embedded::facts_progress(&self.dir, &self.pipeline.name()).map(Some),
+            LogKind::Kafka => Ok(None),
+        }
     }
 }

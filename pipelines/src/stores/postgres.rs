@@ -3,7 +3,7 @@
 use super::{Owned, Result, Tables};
 use crate::config::Config;
 use crate::engine::row_of;
-use crate::pipeline::{Pipeline, SALES};
+use crate::pipeline::SALES;
 use operators::messages::Output;
 use runtime::bindings::{BindingStore, GenerationInfo};
 use runtime::digest::Digest;
@@ -12,9 +12,7 @@ use runtime::{Epoch, Generation};
 use schemas::Row;
 use schemas::rows::TableSpec;
 use sinks::embedded::{Found, Progress, RowDifference, TableDigest};
-use sinks::postgres::{
-    PostgresBindings, PostgresLock, PostgresReader, PostgresServing, PostgresSettings,
-};
+use sinks::postgres::{PostgresBindings, PostgresLock, PostgresReader, PostgresServing, PostgresSettings};
 use std::path::Path;
 
 impl Owned for PostgresLock {}
@@ -31,12 +29,13 @@ pub fn settings(config: &Config, pipeline: &str) -> PostgresSettings {
     }
 }
 
-pub fn of(config: &Config, pipeline: &Pipeline) -> PostgresSettings {
-    settings(config, &pipeline.name())
-}
-
 pub fn own(settings: &PostgresSettings) -> Result<PostgresLock> {
     Ok(PostgresLock::take(settings)?)
+}
+
+pub fn is_idle(settings: &PostgresSettings) -> bool {
+    // One that can't be asked may be at work.
+    PostgresLock::holder(settings).is_ok_and(|holder| holder.is_none())
 }
 
 pub fn bindings(settings: &PostgresSettings) -> Result<Box<dyn BindingStore>> {
