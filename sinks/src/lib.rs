@@ -2,6 +2,10 @@
 //!
 //! A sink knows the runtime's traits and the schemas, no job and no connector.
 
+pub mod answers;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod digest;
 pub mod embedded;
+pub mod postgres;
+mod rows;

@@ -5,22 +5,12 @@
 
 use super::db::Db;
 use super::error::{EmbeddedError, Result};
+use crate::answers::RowDifference;
 use runtime::Epoch;
 use rusqlite::{Row, params};
 use schemas::rows::TableSpec;
 use schemas::tables::ALL_TABLES;
 use std::path::Path;
-
-/// A row that isn't the same on both sides. Rows are given as `column=value` lists.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct RowDifference {
-    pub table: &'static str,
-    pub key: String,
-    /// The epoch that wrote it: the replay's where the replay has the row.
-    pub epoch: Epoch,
-    pub committed: Option<String>,
-    pub replayed: Option<String>,
-}
 
 /// The first difference of each table, by epoch; none where they agree. `whole`: the replay began with the
 /// log, so that it must have every row; else only its rows are compared.

@@ -1,57 +1,14 @@
-//! Digests: of what the serving sink was told, epoch by epoch, and of what its tables hold.
+//! Digests as `tombola.db` holds them: the running one, and those of its tables.
 
 use super::db::{Db, columns_list};
 use super::error::EmbeddedError;
+use crate::digest::{TableDigest, TableHasher};
 use runtime::Epoch;
-use runtime::digest::{Digest, NOTHING_SAID, RunningDigest};
+use runtime::digest::{Digest, NOTHING_SAID};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension};
-use schemas::rows::{Row, TableSpec};
+use schemas::rows::TableSpec;
 use schemas::tables::Cell;
-use sha2::{Digest as _, Sha256};
-
-/// One serving table in short.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct TableDigest {
-    pub table: &'static str,
-    pub rows: u64,
-    /// Hexadecimal SHA-256 over the business columns (all but `epoch`), rows in key order.
-    pub sha256: String,
-}
-
-/// Folds an epoch's rows into the running digest, in order; `None` where it has none.
-pub fn fold_rows<'a>(
-    running: &mut RunningDigest,
-    epoch: Epoch,
-    rows: impl Iterator<Item = &'a Row>,
-) -> Option<Digest> {
-    let mut rows = rows.peekable();
-    rows.peek()?;
-    let mut bytes = Vec::new();
-    Some(running.fold(epoch, |parts| {
-        for row in rows {
-            bytes.clear();
-            bytes.extend_from_slice(row.table().name.as_bytes());
-            row.each_cell(|cell| add_cell(&mut bytes, cell));
-            parts.add(&bytes);
-        }
-    }))
-}
-
-/// Type, length, bytes: no two rows look alike.
-fn add_cell(out: &mut Vec<u8>, cell: Cell<'_>) {
-    let mut sized = |tag: u8, bytes: &[u8]| {
-        out.push(tag);
-        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        out.extend_from_slice(bytes);
-    };
-    match cell {
-        Cell::Null => sized(0, &[]),
-        Cell::Int(int) => sized(1, &int.to_le_bytes()),
-        Cell::Text(text) => sized(3, text.as_bytes()),
-        Cell::Bytes(bytes) => sized(4, bytes),
-    }
-}
 
 /// The running digest as of an epoch.
 pub(crate) fn digest_at(conn: &Connection, epoch: Epoch) -> rusqlite::Result<Digest> {
@@ -73,35 +30,23 @@ pub fn digest(conn: &Connection, table: &TableSpec) -> rusqlite::Result<TableDig
     let (columns, key) = (columns_list(table.columns), columns_list(&table.columns[..table.key]));
     let mut select = conn.prepare(&format!("SELECT {columns} FROM {} ORDER BY {key}", table.name))?;
     let mut rows = select.query([])?;
-    let mut hasher = Sha256::new();
-    let mut count = 0;
+    let mut hasher = TableHasher::default();
     while let Some(row) = rows.next()? {
         for column in 0..table.columns.len() {
             add_value(&mut hasher, row.get_ref(column)?);
         }
-        count += 1;
+        hasher.end_row();
     }
-    let sha256 = hex(&hasher.finalize());
-    Ok(TableDigest { table: table.name, rows: count, sha256 })
+    Ok(hasher.finish(table))
 }
 
-/// Type, length, bytes: no two rows look alike.
-fn add_value(hasher: &mut Sha256, value: ValueRef<'_>) {
-    let mut sized = |tag: u8, bytes: &[u8]| {
-        hasher.update([tag]);
-        hasher.update((bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
+fn add_value(hasher: &mut TableHasher, value: ValueRef<'_>) {
     match value {
-        ValueRef::Null => sized(0, &[]),
-        ValueRef::Integer(int) => sized(1, &int.to_le_bytes()),
-        ValueRef::Real(real) => sized(2, &real.to_le_bytes()),
-        ValueRef::Text(text) => sized(3, text),
-        ValueRef::Blob(blob) => sized(4, blob),
+        ValueRef::Null => hasher.add(Cell::Null),
+        ValueRef::Integer(int) => hasher.add(Cell::Int(int)),
+        // Sinks write none; it tells of a table that was changed by hand.
+        ValueRef::Real(real) => hasher.add_sized(2, &real.to_le_bytes()),
+        ValueRef::Text(text) => hasher.add_sized(3, text),
+        ValueRef::Blob(blob) => hasher.add(Cell::Bytes(blob)),
     }
-}
-
-/// Bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -23,11 +23,14 @@ mod serving;
 mod tests;
 mod turn;
 
+pub use crate::answers::{Found, Progress, RowDifference};
+pub use crate::digest::{TableDigest, fold_rows, hex};
 pub use bindings::BindingsDb;
-pub use compare::{RowDifference, compare, seed_digest};
-pub use digest::{TableDigest, digest, fold_rows, hex};
+pub use compare::{compare, seed_digest};
+pub use digest::digest;
 pub use error::EmbeddedError;
 pub use facts::FactsSink;
 pub use lock::PipelineLock;
-pub use reader::{Found, Progress, Reader};
+pub use reader::Reader;
+pub(crate) use reader::each_row;
 pub use serving::ServingSink;

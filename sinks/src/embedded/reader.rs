@@ -4,36 +4,18 @@
 //! grow without end: so every question is its own transaction, and a query is stopped at its time limit.
 
 use super::bindings::{generations, last};
-use super::db::{Db, decided};
-use super::digest::{TableDigest, digest_at, table_digest};
+use super::db::{Db, columns_list, decided};
+use super::digest::{digest_at, table_digest};
 use super::error::{EmbeddedError, Result};
+use crate::answers::{Found, Progress};
+use crate::digest::TableDigest;
+use runtime::Epoch;
 use runtime::bindings::GenerationInfo;
 use runtime::digest::Digest;
-use runtime::{Epoch, Millis};
 use rusqlite::{ErrorCode, params};
 use schemas::rows::{TableSpec, Value};
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// Where the pipeline stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// The last epoch bound.
-    pub bound: Epoch,
-    /// The last epoch whose rows can be seen.
-    pub decided: Epoch,
-    /// `now` of that epoch.
-    pub decided_now: Millis,
-}
-
-/// What a query found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub columns: Vec<String>,
-    pub rows: Vec<Vec<Value>>,
-    /// There would have been more rows than were asked for.
-    pub more: bool,
-}
 
 /// Reads `tombola.db`; never writes.
 #[derive(Debug)]
@@ -140,6 +122,25 @@ impl Reader {
         }
         Ok(found)
     }
+}
+
+/// Calls `each` with every row of a table of a data directory, in key order, its `epoch` last.
+pub(crate) fn each_row<E: From<EmbeddedError>>(
+    dir: &Path,
+    table: &TableSpec,
+    mut each: impl FnMut(Vec<Value>) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let db = Db::open_read_only(dir)?;
+    let failed = |e| E::from(db.failed("read a table", e));
+    let (columns, key) = (columns_list(table.columns), columns_list(&table.columns[..table.key]));
+    let sql = format!("SELECT {columns}, epoch FROM {} ORDER BY {key}", table.name);
+    let mut select = db.conn.prepare(&sql).map_err(failed)?;
+    let mut rows = select.query([]).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let values = (0..=table.columns.len()).map(|n| row.get_ref(n).map(value_of));
+        each(values.collect::<rusqlite::Result<_>>().map_err(failed)?)?;
+    }
+    Ok(())
 }
 
 fn value_of(value: rusqlite::types::ValueRef<'_>) -> Value {

@@ -13,19 +13,16 @@
 
 use super::checkpoint::Checkpointer;
 use super::db::{Db, columns_list, decided, newest_generation};
-use super::digest::{digest_at, fold_rows};
+use super::digest::digest_at;
 use super::error::{EmbeddedError, classify};
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-use runtime::digest::RunningDigest;
+use crate::digest::fold_run;
+use crate::rows::{TableRows, assert_new, newest_rows};
 use runtime::sink::{EpochItems, Sink, SinkError};
 use runtime::{Epoch, Generation, killpoint};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Transaction, params};
-use rustc_hash::FxBuildHasher;
 use schemas::rows::{Row, TableSpec};
-use schemas::tables::{Cell, RowKey};
-use std::hash::BuildHasher;
+use schemas::tables::Cell;
 use std::path::Path;
 
 const NAME: &str = "serving";
@@ -99,70 +96,6 @@ impl<I: Send> Sink<I> for ServingSink<I> {
     }
 }
 
-/// An epoch applied twice could put an old row over a new one: nothing but a fault in the runtime asks for it.
-fn assert_new<I>(done: Epoch, run: &[EpochItems<I>]) {
-    assert!(run.iter().is_sorted_by(|a, b| a.epoch < b.epoch), "epochs come in order, each once");
-    assert!(run.iter().all(|e| e.epoch > done), "epochs up to {done} are in the serving tables already");
-}
-
-/// A row, and the epoch that wrote it.
-type Written<'a> = (&'a Row, Epoch);
-
-/// The rows of one table.
-struct TableRows<'a> {
-    table: &'static TableSpec,
-    rows: Vec<Written<'a>>,
-}
-
-/// A row found by its key: its key's hash, the number of its table, its place in it.
-struct Found {
-    hash: u64,
-    table: u32,
-    at: u32,
-}
-
-/// The last row of the run for each key, by table; within one, in the order in which keys first came, so
-/// that ids that grow are written side by side.
-fn newest_rows<I>(run: &[EpochItems<I>], row_of: fn(&I) -> Option<&Row>) -> Vec<TableRows<'_>> {
-    let items = run.iter().flat_map(|e| e.items.iter().map(|item| (&item.body, e.epoch)));
-    let mut tables: Vec<TableRows<'_>> = Vec::new();
-    // About every other item is a row. Growing would mean looking at all of them again.
-    let mut seen: HashTable<Found> =
-        HashTable::with_capacity(run.iter().map(|epoch| epoch.items.len()).sum::<usize>() / 2);
-    for (row, epoch) in items.filter_map(|(body, epoch)| Some((row_of(body)?, epoch))) {
-        let (key, table) = (row.key(), table_of(&mut tables, row.table()) as u32);
-        let hash = hash(&key);
-        let rows = &tables[table as usize].rows;
-        let same = |known: &Found| {
-            known.hash == hash && known.table == table && rows[known.at as usize].0.key() == key
-        };
-        match seen.entry(hash, same, |known| known.hash) {
-            Entry::Occupied(known) => {
-                let at = known.get().at as usize;
-                tables[table as usize].rows[at] = (row, epoch);
-            }
-            Entry::Vacant(free) => {
-                free.insert(Found { hash, table, at: rows.len() as u32 });
-                tables[table as usize].rows.push((row, epoch));
-            }
-        }
-    }
-    tables
-}
-
-/// For this run only: it needn't be stable, but fast.
-fn hash(key: &RowKey<'_>) -> u64 {
-    FxBuildHasher.hash_one(key.parts)
-}
-
-/// The number of a table: there are a handful.
-fn table_of(tables: &mut Vec<TableRows<'_>>, table: &'static TableSpec) -> usize {
-    tables.iter().position(|t| std::ptr::eq(t.table, table)).unwrap_or_else(|| {
-        tables.push(TableRows { table, rows: Vec::new() });
-        tables.len() - 1
-    })
-}
-
 fn upsert(tx: &Transaction<'_>, tables: &[TableRows<'_>]) -> rusqlite::Result<()> {
     for TableRows { table, rows } in tables {
         let mut statement = tx.prepare_cached(&upsert_sql(table))?;
@@ -204,13 +137,9 @@ fn record<I>(
     row_of: fn(&I) -> Option<&Row>,
     last: &EpochItems<I>,
 ) -> rusqlite::Result<()> {
-    let mut running = RunningDigest::resume(digest_at(tx, last.epoch)?);
     let mut add = tx.prepare_cached("INSERT INTO epoch_digests (epoch, digest) VALUES (?1, ?2)")?;
-    for epoch in run {
-        let rows = epoch.items.iter().filter_map(|item| row_of(&item.body));
-        if let Some(digest) = fold_rows(&mut running, epoch.epoch, rows) {
-            add.execute(params![epoch.epoch.0 as i64, digest])?;
-        }
+    for (epoch, digest) in fold_run(digest_at(tx, last.epoch)?, run, row_of) {
+        add.execute(params![epoch.0 as i64, digest])?;
     }
     let mut advance =
         tx.prepare_cached("UPDATE frontiers SET epoch = ?1, now_ms = ?2 WHERE name = 'decided'")?;

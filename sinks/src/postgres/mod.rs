@@ -1,0 +1,36 @@
+//! Postgres: bindings and serving tables in a schema that belongs to one pipeline.
+//!
+//! ```text
+//!   worker 0 ── PostgresBindings ──┐
+//!   committer ─ PostgresServing ───┼─ schema `tombola` ──> PostgresReader (status, query, digest, verify)
+//!   loader ──── PostgresPublished ─┘        PostgresLock: whose schema it is
+//! ```
+//!
+//! Invariants: an epoch's rows and the decided frontier change in one transaction; whoever writes is the newest
+//! generation (`frontier.rs`). A crash of ours or the server's leaves whole transactions; an answer that was
+//! lost is found out, never guessed. Tables are made by `migrate`, never in passing.
+
+mod bindings;
+mod columns;
+mod compare;
+mod error;
+mod frontier;
+mod lock;
+mod migrate;
+mod published;
+mod query;
+mod reader;
+mod serving;
+mod session;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use bindings::PostgresBindings;
+pub use error::PostgresError;
+pub use lock::PostgresLock;
+pub use migrate::{Migration, MigrationSet, grant_roles, migrate, plan};
+pub use published::PostgresPublished;
+pub use reader::PostgresReader;
+pub use serving::PostgresServing;
+pub use settings::{PASSWORD_VARIABLE, PostgresSettings};

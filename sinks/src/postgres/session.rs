@@ -1,0 +1,204 @@
+//! A connection with the small runtime that drives it, and statements sent without waiting in between.
+//!
+//! ```text
+//!   send_all:  BEGIN, lock, rows, ... ──> server          one round trip, answers in the same order
+//!              answer, answer, answer  <──
+//! ```
+//!
+//! `tokio-postgres` itself and not the blocking `postgres` on top of it, because only the former sends many
+//! statements in one round trip. Blocking calls: never on a thread of a tokio runtime.
+//!
+//! After any failure a session is thrown away, and with it whatever its transaction had begun.
+
+use super::error::{PostgresError, Result, classify};
+use super::settings::PostgresSettings;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, NoTls, Row, Statement};
+
+/// An answer that never comes is no answer: the connection is given up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What every session of a pipeline begins with.
+///
+/// A process that is stopped in the middle of a transaction must not keep its successor waiting, so the
+/// server ends such a transaction; and a commit that was acknowledged must be durable, whatever the
+/// server's default is.
+const BEGIN_SESSION: &str = "
+SET idle_in_transaction_session_timeout = '10s';
+SET lock_timeout = '30s';
+SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
+SET client_encoding = 'UTF8'; SET bytea_output = 'hex';
+SET plan_cache_mode = force_generic_plan;
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local');
+";
+
+/// One connection.
+pub(crate) struct Session {
+    // Dropped first: it tells the connection's task to end.
+    pub client: Client,
+    runtime: Runtime,
+    pub place: String,
+}
+
+/// A request on its way.
+type Pending<'a, T> = Pin<Box<dyn Future<Output = std::result::Result<T, Error>> + 'a>>;
+/// A statement on its way.
+pub(crate) type Sending<'a> = Pending<'a, Answer>;
+
+/// Rows, or how many were changed.
+pub(crate) enum Answer {
+    Done,
+    Changed(u64),
+    Rows(Vec<Row>),
+}
+
+impl Answer {
+    pub fn rows(self) -> Vec<Row> {
+        if let Answer::Rows(rows) = self { rows } else { Vec::new() }
+    }
+
+    pub fn changed(&self) -> u64 {
+        if let Answer::Changed(count) = self { *count } else { 0 }
+    }
+}
+
+/// Answers in the order of the statements.
+pub(crate) struct Answers {
+    answers: std::vec::IntoIter<std::result::Result<Answer, Error>>,
+    place: String,
+    doing: &'static str,
+}
+
+impl Answers {
+    /// The next statement's answer.
+    pub fn next(&mut self) -> Result<Answer> {
+        let answer = self.answers.next().expect("one answer for each statement sent");
+        answer.map_err(|e| classify(&self.place, self.doing, e))
+    }
+
+    /// All that are left; the first failure is the cause of those after it.
+    pub fn rest(mut self) -> Result<Vec<Answer>> {
+        (0..self.answers.len()).map(|_| self.next()).collect()
+    }
+}
+
+impl Session {
+    /// Connects, with the settings' schema as the only one that is searched.
+    pub fn open(settings: &PostgresSettings, purpose: &str) -> Result<Session> {
+        let (config, place) = (settings.config(purpose)?, settings.place());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| PostgresError::Thread { place: place.clone(), source })?;
+        let begin = format!("SET search_path = \"{}\"; {BEGIN_SESSION}", settings.schema);
+        let connected = runtime.block_on(async {
+            let (client, connection) = config.connect(NoTls).await?;
+            // How a connection ended is told to whoever waits for an answer on it.
+            drop(tokio::spawn(connection));
+            client.batch_execute(&begin).await?;
+            Ok(client)
+        });
+        let client = connected.map_err(|e| classify(&place, "connect", e))?;
+        Ok(Session { client, runtime, place })
+    }
+
+    /// Waits for an answer.
+    pub fn wait<T>(
+        &self,
+        doing: &'static str,
+        answer: impl Future<Output = std::result::Result<T, Error>>,
+    ) -> Result<T> {
+        match self.runtime.block_on(async { tokio::time::timeout(ANSWER_TIMEOUT, answer).await }) {
+            Ok(answer) => answer.map_err(|e| classify(&self.place, doing, e)),
+            Err(_) => Err(PostgresError::Passing {
+                place: self.place.clone(),
+                doing,
+                problem: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()),
+                source: None,
+            }),
+        }
+    }
+
+    /// Waits for an answer for as long as the server's own limits let it take.
+    pub fn wait_long<T>(
+        &self,
+        answer: impl Future<Output = std::result::Result<T, Error>>,
+    ) -> std::result::Result<T, Error> {
+        self.runtime.block_on(answer)
+    }
+
+    /// Runs statements without parameters.
+    pub fn run(&self, doing: &'static str, sql: &str) -> Result<()> {
+        self.wait(doing, self.client.batch_execute(sql))
+    }
+
+    /// Runs one statement that changes rows: how many.
+    pub fn execute(&self, doing: &'static str, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64> {
+        self.wait(doing, self.client.execute(sql, params))
+    }
+
+    /// Runs one statement that returns rows.
+    pub fn rows(&self, doing: &'static str, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        self.wait(doing, self.client.query(sql, params))
+    }
+
+    /// Runs one statement that returns one row.
+    pub fn row(&self, doing: &'static str, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row> {
+        self.wait(doing, self.client.query_one(sql, params))
+    }
+
+    /// Prepares statements, all in one round trip.
+    pub fn prepare_all(&self, sql: &[String]) -> Result<Vec<Statement>> {
+        let sendings = sql.iter().map(|sql| boxed(self.client.prepare(sql))).collect();
+        self.wait("prepare its statements", async { in_order(sendings).await.into_iter().collect() })
+    }
+
+    /// Sends statements one after the other without waiting in between; answers in the same order, each
+    /// for itself: in a transaction whose fence says no, what failed behind it means nothing.
+    pub fn send_all(&self, doing: &'static str, sendings: Vec<Sending<'_>>) -> Result<Answers> {
+        let answers = self.wait(doing, async { Ok(in_order(sendings).await) })?;
+        Ok(Answers { answers: answers.into_iter(), place: self.place.clone(), doing })
+    }
+
+    /// A statement without parameters, for [`Session::send_all`].
+    pub fn plain<'a>(&'a self, sql: &'a str) -> Sending<'a> {
+        boxed(async move { self.client.batch_execute(sql).await.map(|()| Answer::Done) })
+    }
+
+    /// A statement that changes rows.
+    pub fn change<'a>(&'a self, statement: &'a Statement, params: Params<'a>) -> Sending<'a> {
+        boxed(async move { self.client.execute(statement, &params).await.map(Answer::Changed) })
+    }
+
+    /// A statement that returns rows.
+    pub fn ask<'a>(&'a self, statement: &'a Statement, params: Params<'a>) -> Sending<'a> {
+        boxed(async move { self.client.query(statement, &params).await.map(Answer::Rows) })
+    }
+}
+
+/// Parameters of a statement.
+pub(crate) type Params<'a> = Vec<&'a (dyn ToSql + Sync)>;
+
+fn boxed<'a, T>(future: impl Future<Output = T> + 'a) -> Pin<Box<dyn Future<Output = T> + 'a>> {
+    Box::pin(future)
+}
+
+/// Polls in the given order, which is the order of sending: a statement is sent when it is first polled.
+async fn in_order<T>(mut sendings: Vec<Pending<'_, T>>) -> Vec<std::result::Result<T, Error>> {
+    let mut answers: Vec<Option<std::result::Result<T, Error>>> = sendings.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (sending, answer) in sendings.iter_mut().zip(&mut answers) {
+            if answer.is_none()
+                && let Poll::Ready(ready) = sending.as_mut().poll(context)
+            {
+                *answer = Some(ready);
+            }
+        }
+        if answers.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    answers.into_iter().flatten().collect()
+}
