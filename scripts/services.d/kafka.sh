@@ -26,6 +26,8 @@ share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+broker.session.timeout.ms=6000
+broker.heartbeat.interval.ms=1000
 num.network.threads=2
 num.io.threads=4
 log.cleaner.dedupe.buffer.size=16777216
@@ -86,4 +88,7 @@ kafka_command() {
   kafka_java 256m -XX:TieredStopAtLevel=1 -Dtombola.level=WARN "$class" "$@"
 }
 
-kafka_tool() { kafka_install; kafka_command "$@"; }
+kafka_tool() {
+  kafka_install
+  kafka_command "$@"
+}

@@ -102,3 +102,21 @@ is_gone() { ! kill -0 "$1" 2>/dev/null || is_zombie "$1"; }
 get() { curl -fsS --max-time 5 "$@"; }
 
 port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Of all that was ever brought up here, so that bringing up one more forgets none.
+endpoints_file() {
+  local service
+  {
+    echo "# Written by scripts/services; for 'set -a; . FILE'."
+    for service in $all_services; do
+      [ ! -e "$state/run/$service" ] || "${service}_endpoints"
+    done
+  } > "$state/endpoints.env.new"
+  mv "$state/endpoints.env.new" "$state/endpoints.env"
+}
+
+show_endpoints() {
+  [ -r "$state/endpoints.env" ] || die "nothing was brought up here ($state)"
+  cat "$state/endpoints.env"
+  say "written to $state/endpoints.env"
+}

@@ -125,19 +125,4 @@ start_service() {
   write_endpoints
 }
 
-write_endpoints() {
-  local service
-  {
-    echo "# Written by scripts/services; for 'set -a; . FILE'."
-    for service in $all_services; do
-      [ ! -e "$state/run/$service" ] || "${service}_endpoints"
-    done
-  } > "$state/endpoints.env.new"
-  mv "$state/endpoints.env.new" "$state/endpoints.env"
-}
-
-show_endpoints() {
-  [ -r "$state/endpoints.env" ] || die "nothing was brought up here ($state)"
-  cat "$state/endpoints.env"
-  say "written to $state/endpoints.env"
-}
+write_endpoints() { endpoints_file; }

@@ -88,8 +88,8 @@ postgres_ready() {
 
 postgres_endpoints() {
   echo "PG_URL=postgres://$postgres_user:$service_password@127.0.0.1:$postgres_port/$service_database"
-  echo "CONNECT_PG_HOST=127.0.0.1"
-  echo "CONNECT_PG_PORT=$postgres_port"
+  echo "CONNECT_PG_HOST=$connect_postgres_host"
+  echo "CONNECT_PG_PORT=$connect_postgres_port"
   echo "CONNECT_PG_USER=$postgres_user"
   echo "CONNECT_PG_PASSWORD=$service_password"
   echo "CONNECT_PG_DATABASE=$service_database"

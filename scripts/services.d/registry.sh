@@ -18,5 +18,5 @@ registry_ready() { get "http://127.0.0.1:$registry_port/apis/ccompat/v7/subjects
 
 registry_endpoints() {
   echo "REGISTRY_URL=http://127.0.0.1:$registry_port/apis/ccompat/v7"
-  echo "CONNECT_REGISTRY_URL=http://127.0.0.1:$registry_port"
+  echo "CONNECT_REGISTRY_URL=$connect_registry_url"
 }

@@ -18,8 +18,15 @@ state="${TOMBOLA_SERVICES_STATE:-/var/tmp/tombola-services-$(id -u)-$port_base}"
 
 # One user and one password for all: everything listens on loopback and holds test data.
 service_user=tombola
-service_password=tombola
+service_password=tombola-local
 service_database=tombola
+
+s3_bucket=tombola
+
+# Where Connect finds the others. In Docker it is not where we find them.
+connect_postgres_host=127.0.0.1
+connect_postgres_port="$postgres_port"
+connect_registry_url="http://127.0.0.1:$registry_port"
 
 default_services="kafka registry postgres connect clickhouse"
 all_services="$default_services s3"
