@@ -20,9 +20,10 @@ services_named() {
   done
 }
 
-one_service() {
-  case " $all_services all " in
-    *" $1 "*) echo "$1" ;;
+# name_or_die NAME [MORE NAMES THAT WILL DO]
+name_or_die() {
+  case " $all_services ${2:-} " in
+    *" $1 "*) ;;
     *) say "there is no service '$1'; there are: $all_services"; exit 2 ;;
   esac
 }
@@ -42,6 +43,13 @@ make_state() {
   chmod 755 "$state"
 }
 
+# Whoever changes an instance does so alone; the lock is not in its state, as that may go away meanwhile.
+lock_instance() {
+  mkdir -p "$downloads"
+  exec 8> "$downloads/.$(basename "$state").lock"
+  flock 8
+}
+
 # When a process started, in clock ticks since boot; empty if there is none. A reused pid has another.
 started_at() {
   local line
@@ -57,7 +65,7 @@ launch() {
   local service="$1" pid
   shift
   echo "== $(date -u +%FT%TZ) start" >> "$state/log/$service"
-  setsid nohup "$@" >> "$state/log/$service" 2>&1 < /dev/null &
+  setsid nohup "$@" >> "$state/log/$service" 2>&1 < /dev/null 8>&- &
   pid=$!
   echo "$pid $(started_at "$pid")" > "$state/run/$service"
 }

@@ -65,10 +65,11 @@ halt() {
 }
 
 status() {
-  local service pid port_name word bad=0
+  local service pid port_name word bad=0 any=0
   printf '%-11s %-8s %8s %6s %9s\n' service state pid port 'rss (MB)'
   for service in $all_services; do
     port_name="${service}_port"
+    [ ! -e "$state/run/$service" ] || any=1
     if pid="$(pid_of "$service")"; then
       word=up
       if grep -q '^State:.T' "/proc/$pid/status"; then word=stopped; bad=1; elif ! "${service}_ready" >/dev/null 2>&1; then word=silent; bad=1; fi
@@ -77,11 +78,10 @@ status() {
       printf '%-11s %-8s %8s %6s\n' "$service" down - "${!port_name}"
       bad=1
     else
-      printf '%-11s %-8s %8s %6s\n' "$service" 'not up' - "${!port_name}"
-      [[ " $default_services " != *" $service "* ]] || bad=1
+      printf '%-11s %-8s %8s %6s\n' "$service" 'not up' - "${!port_name}" # nobody asked for it
     fi
   done
-  [ "$bad" = 0 ] || exit 1
+  [ "$bad" = 0 ] && [ "$any" = 1 ] || exit 1
 }
 
 # Proportional share, summed: Postgres' processes share their buffers.
@@ -109,9 +109,15 @@ kill_service() {
   for one in $members; do wait_until 10 is_gone "$one" || die "$1 ($one) survives SIGKILL"; done
 }
 
-stop_service() { signal_tree STOP "$(running_or_die "$1")"; }
+stop_service() { signal_one STOP "$1"; }
 
-cont_service() { signal_tree CONT "$(running_or_die "$1")"; }
+cont_service() { signal_one CONT "$1"; }
+
+signal_one() {
+  local pid
+  pid="$(running_or_die "$2")"
+  signal_tree "$1" "$pid"
+}
 
 start_service() {
   if pid_of "$1" >/dev/null; then

@@ -28,7 +28,7 @@ s3_start() {
 
 # Lists the bucket, signed.
 s3_ready() {
-  get --aws-sigv4 aws:amz:us-east-1:s3 --user "$service_user:$service_password" "http://127.0.0.1:$s3_port/$s3_bucket?list-type=2"
+  get --aws-sigv4 aws:amz:us-east-1:s3 -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' --user "$service_user:$service_password" "http://127.0.0.1:$s3_port/$s3_bucket?list-type=2"
 }
 
 s3_endpoints() {
