@@ -105,7 +105,9 @@ wait_until() {
   done
 }
 
-is_gone() { ! kill -0 "$1" 2>/dev/null || is_zombie "$1"; }
+is_gone() { ! [ -e "/proc/$1" ] || is_zombie "$1"; }
+
+is_reaped() { ! [ -e "/proc/$1" ]; }
 
 get() { curl -fsS --max-time 5 "$@"; }
 

@@ -107,6 +107,7 @@ kill_service() {
   members="$(tree_of "$pid")"
   signal_tree KILL "$pid"
   for one in $members; do wait_until 10 is_gone "$one" || die "$1 ($one) survives SIGKILL"; done
+  wait_until 3 is_reaped "$pid" || true # not every process 1 is quick at it
 }
 
 stop_service() { signal_one STOP "$1"; }

@@ -52,8 +52,18 @@ log_timezone = 'UTC'
 SETTINGS
 }
 
+# A killed server that nobody has reaped yet counts as a living one to its successor. It is not, so its lock goes;
+# one that does live keeps it, and the start fails with that reason.
+drop_dead_lock() {
+  local pid
+  [ -r "$1/postmaster.pid" ] || return 0
+  pid="$(head -n 1 "$1/postmaster.pid")"
+  ! is_zombie "$pid" || rm -f "$1/postmaster.pid"
+}
+
 postgres_start() {
   local data="$state/data/postgres" password
+  drop_dead_lock "$data"
   if [ ! -e "$data/PG_VERSION" ]; then
     mkdir -p "$data"
     chmod 700 "$data"
