@@ -5,7 +5,7 @@ use super::{Failure, output};
 use crate::config::{AnalyticsKind, Config, ServingKind};
 use crate::pipeline::Pipeline;
 use crate::stores::{StoreError, postgres};
-use sinks::postgres::{MigrationSet, PostgresSettings};
+use sinks::postgres::{self as pg, Migration, MigrationSet, PostgresSettings};
 
 /// Make the tables that the settings call for: serving tables in PostgreSQL, facts in ClickHouse.
 ///
@@ -40,7 +40,10 @@ impl Migrate {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let config = self.place.load()?;
-        if !self.oltp && config.serving.kind == ServingKind::Embedded && config.analytics.kind == AnalyticsKind::None {
+        if !self.oltp
+            && config.serving.kind == ServingKind::Embedded
+            && config.analytics.kind == AnalyticsKind::None
+        {
             return Err(Failure::Usage(
                 "nothing to migrate: the embedded stores make their tables themselves; set serving.kind or \
                  analytics.kind, or name --oltp"
@@ -53,17 +56,35 @@ impl Migrate {
         if config.serving.kind == ServingKind::Postgres {
             self.postgres(&config, MigrationSet::Serving)?;
         }
-        if config.analytics.kind == AnalyticsKind::Clickhouse {
-            self.clickhouse(&config)?;
+        Ok(())
+    }
+
+    fn postgres(&self, config: &Config, set: MigrationSet) -> Result<(), Failure> {
+        let settings = self.settings(config);
+        let done = if self.plan { pg::plan(&settings, set) } else { pg::migrate(&settings, set) };
+        let done = done.map_err(StoreError::from)?;
+        output::print(&text(&settings.place(), &done, self.plan));
+        if self.roles && !self.plan {
+            pg::grant_roles(&settings, set).map_err(StoreError::from)?;
+            output::print(&format!("{}: roles are there, with their grants\n", settings.place()));
         }
         Ok(())
     }
 
     fn settings(&self, config: &Config) -> PostgresSettings {
-        let mut settings = postgres::of(config, &Pipeline::of(config));
+        let mut settings = postgres::settings(config, &Pipeline::of(config).name());
         if let Some(url) = &self.url {
             settings.url = url.clone();
         }
         settings
     }
+}
+
+fn text(place: &str, migrations: &[Migration], plan: bool) -> String {
+    let new: Vec<&Migration> = migrations.iter().filter(|m| !(plan && m.applied)).collect();
+    if new.is_empty() {
+        return format!("{place}: nothing to apply\n");
+    }
+    let what = if plan { "to be applied" } else { "applied" };
+    new.iter().map(|m| format!("{place}: {what}: {:04} {}\n", m.number, m.name)).collect()
 }

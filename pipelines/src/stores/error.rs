@@ -15,6 +15,8 @@ pub enum StoreError {
     Tables(#[from] sinks::embedded::EmbeddedError),
     #[error(transparent)]
     Kafka(#[from] connectors::kafka::KafkaError),
+    #[error(transparent)]
+    Postgres(#[from] sinks::postgres::PostgresError),
     #[error("{setting}: {}: {problem}; name a file that this user may read", path.display())]
     Secret { setting: String, path: PathBuf, problem: std::io::Error },
     #[error(transparent)]

@@ -63,9 +63,10 @@ pub fn declared(config: &Config) -> Vec<TopicSpec> {
             ("retention.ms".to_owned(), retention_ms.to_string()),
         ]),
     };
-    let inputs = schemas::ndjson::input_topics().map(|topic| spec(topic, config.log.topic_partitions));
+    let inputs =
+        schemas::ndjson::input_topics().into_iter().map(|topic| spec(topic, config.log.topic_partitions));
     let facts = Fact::TOPICS.into_iter().map(|topic| spec(topic, facts_partitions));
-    inputs.into_iter().chain(facts).chain([spec(RETRIES, 1)]).collect()
+    inputs.chain(facts).chain([spec(RETRIES, 1)]).collect()
 }
 
 /// What is to be changed so that the cluster has them.
