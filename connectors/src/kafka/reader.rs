@@ -70,7 +70,7 @@ pub struct KafkaReader<D> {
     place: String,
     topics: Vec<Topic>,
     decode: D,
-    /// Before the consumer, and emptied on drop: librdkafka waits for ever for a queue that still holds something.
+    /// Before the consumer, and emptied on drop: librdkafka waits for ever for whoever still holds a partition.
     open: BTreeMap<PartitionId, Reading>,
     consumer: Arc<Consumer>,
     stable: Asker,
@@ -277,6 +277,8 @@ impl<D> Drop for KafkaReader<D> {
         }
         self.open.values().for_each(Reading::empty);
         self.open.clear();
+        // A list from librdkafka holds on to its partitions.
+        self.positions = None;
     }
 }
 
