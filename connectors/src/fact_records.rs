@@ -47,7 +47,8 @@ impl<S: SchemaSource> Decode for FactRecordDecoder<S> {
         let stop = |problem: String| LogError::Stop {
             place: format!("topic {topic}, partition {partition}, offset {offset}"),
             problem,
-            remedy: "restore the log if it is damaged, or run the version of Tombola that wrote it".to_owned(),
+            remedy: "restore the log if it is damaged, or run the version of Tombola that wrote it"
+                .to_owned(),
         };
         let bytes = record.value.unwrap_or_default();
         self.know_schema(bytes)?;

@@ -2,6 +2,7 @@
 //!
 //! A sink knows the runtime's traits and the schemas, no job and no connector.
 
+pub mod clickhouse;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod embedded;

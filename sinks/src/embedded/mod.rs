@@ -17,6 +17,7 @@ mod digest;
 mod error;
 mod facts;
 mod lock;
+mod plans;
 mod reader;
 mod serving;
 #[cfg(test)]
@@ -29,5 +30,6 @@ pub use digest::{TableDigest, digest, fold_rows, hex};
 pub use error::EmbeddedError;
 pub use facts::FactsSink;
 pub use lock::PipelineLock;
+pub use plans::EmbeddedPlans;
 pub use reader::{Found, Progress, Reader};
 pub use serving::ServingSink;
