@@ -172,10 +172,10 @@ CREATE TABLE IF NOT EXISTS facts_commissions @on_cluster@ (
   commission_base_minor Int64,
   plan            LowCardinality(Nullable(String)),
   valid_from      LowCardinality(Nullable(String)),
-  tiers           Array(Tuple(floor_minor Int64, rate_bps Int32)),
-  causes          Array(Tuple(
-    kind String, month String, count Int64, amount_minor Int64, effect_minor Int64,
-    topic String, partition Int32, offset Int64, recorded_at DateTime64(3, 'UTC'))),
+  -- floor_minor, rate_bps
+  tiers           Array(Tuple(Int64, Int32)),
+  -- kind, month, count, amount_minor, effect_minor, topic, partition, offset, recorded_at
+  causes          Array(Tuple(String, String, Int64, Int64, Int64, String, Int32, Int64, DateTime64(3, 'UTC'))),
   at              DateTime64(3, 'UTC'),   -- when it happened in the pipeline's order of time
   recorded_at     DateTime64(3, 'UTC'),   -- effective record time of its cause
   cause_command_id String,

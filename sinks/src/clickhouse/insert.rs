@@ -12,8 +12,8 @@ use clickhouse::{Client, Row};
 use schemas::Fact;
 
 /// Settings that make an insert one step, whatever the server's or the user's defaults are.
-const ONE_STEP: [(&str, &str); 7] = [
-    // The default of newer servers: an answer before anything is there, and tokens ignored.
+pub const INSERT_SETTINGS: [(&str, &str); 7] = [
+    // The default of newer servers, which puts rows of several inserts together.
     ("async_insert", "0"),
     ("insert_deduplicate", "1"),
     ("deduplicate_blocks_in_dependent_materialized_views", "1"),
@@ -59,7 +59,7 @@ pub(super) async fn insert(http: &Client, piece: &Piece<'_>, token: &str, batch_
 
 async fn begin<R: Row>(http: &Client, table: &str, token: &str) -> Result<Insert<R>> {
     let mut insert = http.insert::<R>(table).await?;
-    for (name, value) in ONE_STEP {
+    for (name, value) in INSERT_SETTINGS {
         insert = insert.with_setting(name, value);
     }
     Ok(insert.with_setting("insert_deduplication_token", token))

@@ -50,6 +50,7 @@ mod status;
 mod tables;
 
 pub use error::ClickHouseError;
+pub use insert::INSERT_SETTINGS;
 pub use loader::{Loader, LoaderSources};
 pub use migrate::{Migration, migrate, plan, rendered};
 pub use plan::{Batch, BatchRange, PlanState, PlanStore};

@@ -34,7 +34,10 @@ impl Database {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
         let database = Database::named(&format!("test_{pid}_{now}_{n}"), false);
         let create = format!("CREATE DATABASE {}", database.settings.database);
-        database.runtime.block_on(database.http.clone().with_database("default").query(&create).execute()).unwrap();
+        database
+            .runtime
+            .block_on(database.http.clone().with_database("default").query(&create).execute())
+            .unwrap();
         database
     }
 
@@ -68,7 +71,8 @@ impl Database {
 
     /// The answer as tab-separated text, or what the server says against it.
     pub fn try_ask(&self, sql: &str, settings: &[(&str, &str)]) -> Result<String, String> {
-        let http = settings.iter().fold(self.http.clone(), |http, (name, value)| http.with_setting(*name, *value));
+        let http =
+            settings.iter().fold(self.http.clone(), |http, (name, value)| http.with_setting(*name, *value));
         let answer = self.runtime.block_on(async {
             let mut cursor = http.query_raw(sql).fetch_bytes("TabSeparated")?;
             cursor.collect().await
@@ -89,13 +93,15 @@ impl Database {
     }
 
     pub fn run_with(&self, sql: &str, settings: &[(&str, &str)]) -> Result<(), String> {
-        let http = settings.iter().fold(self.http.clone(), |http, (name, value)| http.with_setting(*name, *value));
+        let http =
+            settings.iter().fold(self.http.clone(), |http, (name, value)| http.with_setting(*name, *value));
         self.runtime.block_on(http.query_raw(sql).execute()).map_err(|e| e.to_string())
     }
 
     /// Sends bytes as the body of an insert.
     pub fn insert_bytes(&self, sql: &str, bytes: Vec<u8>, settings: &[(&str, &str)]) -> Result<(), String> {
-        let http = settings.iter().fold(self.http.clone(), |http, (name, value)| http.with_setting(*name, *value));
+        let http =
+            settings.iter().fold(self.http.clone(), |http, (name, value)| http.with_setting(*name, *value));
         let sent = self.runtime.block_on(async {
             let mut insert = http.insert_formatted_with(sql);
             insert.send(bytes.into()).await?;
@@ -123,7 +129,8 @@ pub struct TestPlans {
 
 impl TestPlans {
     pub fn open(dir: &Path, decided: Arc<AtomicU64>) -> TestPlans {
-        let generation = BindingsDb::open(dir).unwrap().begin_generation("1.0", "{}", 1, 0).unwrap().generation;
+        let generation =
+            BindingsDb::open(dir).unwrap().begin_generation("1.0", "{}", 1, 0).unwrap().generation;
         TestPlans { inner: EmbeddedPlans::open(dir, generation).unwrap(), decided }
     }
 
@@ -179,7 +186,7 @@ impl Bench {
     pub fn load(&self, settings: &ClickHouseSettings) {
         let loader = self.start(settings);
         let decided = Epoch(self.decided.load(Ordering::SeqCst));
-        let published = loader.status().wait_published(decided, Duration::from_secs(60));
+        let published = loader.status().wait_published(decided, Duration::from_secs(15));
         assert!(published, "{:?}", loader.status().get());
     }
 }

@@ -48,7 +48,9 @@ impl World {
             return self.order_fact(epoch, n, OrderEvent::Refused);
         }
         let (available, held, sold) = (StockAccount::Available, StockAccount::Held, StockAccount::Sold);
-        for (event, debit, credit) in [(OrderEvent::Held, available, held), (OrderEvent::Confirmed, held, sold)] {
+        for (event, debit, credit) in
+            [(OrderEvent::Held, available, held), (OrderEvent::Confirmed, held, sold)]
+        {
             self.order_fact(epoch, n, event);
             self.stock_fact(epoch, n, (debit, credit));
         }
@@ -95,7 +97,8 @@ impl World {
     fn stock_fact(&mut self, epoch: u64, n: u64, (debit, credit): (StockAccount, StockAccount)) {
         let offer_id = text("offer", n % 10);
         let (held, sold) = self.stock.entry(offer_id.clone()).or_default();
-        (*held, *sold) = if credit == StockAccount::Held { (*held + 1, *sold) } else { (*held - 1, *sold + 1) };
+        (*held, *sold) =
+            if credit == StockAccount::Held { (*held + 1, *sold) } else { (*held - 1, *sold + 1) };
         let fact = StockFact {
             tenant: "acme".into(),
             offer_id,
@@ -129,11 +132,6 @@ impl World {
             *sold.entry(fact.offer_id.clone()).or_default() += i64::from(fact.credit == StockAccount::Sold);
         }
         sold
-    }
-
-    /// All facts up to an epoch.
-    pub fn len(&self, through: u64) -> usize {
-        Fact::TOPICS.iter().map(|topic| self.facts(topic, through).count()).sum()
     }
 }
 
@@ -246,7 +244,9 @@ impl LogReader for WorldLog {
 
     fn partitions(&mut self) -> Result<Vec<PartitionId>, LogError> {
         let ids = self.world.partitions.keys();
-        Ok(ids.map(|(topic, partition)| PartitionId { topic: TopicId(*topic), partition: *partition }).collect())
+        Ok(ids
+            .map(|(topic, partition)| PartitionId { topic: TopicId(*topic), partition: *partition })
+            .collect())
     }
 
     fn fetch(&mut self, id: PartitionId, from: Offset, max: usize) -> Result<Fetch<FactRecord>, LogError> {
