@@ -4,8 +4,9 @@ use super::place::Place;
 use super::{Failure, output};
 use crate::config::{AnalyticsKind, Config, ServingKind};
 use crate::pipeline::Pipeline;
-use crate::stores::{StoreError, postgres};
-use sinks::postgres::{self as pg, Migration, MigrationSet, PostgresSettings};
+use crate::stores::{StoreError, clickhouse, postgres};
+use sinks::clickhouse as ch;
+use sinks::postgres::{self as pg, MigrationSet, PostgresSettings};
 
 /// Make the tables that the settings call for: serving tables in PostgreSQL, facts in ClickHouse.
 ///
@@ -56,6 +57,18 @@ impl Migrate {
         if config.serving.kind == ServingKind::Postgres {
             self.postgres(&config, MigrationSet::Serving)?;
         }
+        if config.analytics.kind == AnalyticsKind::Clickhouse {
+            self.clickhouse(&config)?;
+        }
+        Ok(())
+    }
+
+    fn clickhouse(&self, config: &Config) -> Result<(), Failure> {
+        let settings = clickhouse::settings(&config.clickhouse);
+        let done = if self.plan { ch::plan(&settings) } else { ch::migrate(&settings) };
+        let done = done.map_err(StoreError::from)?;
+        let names = done.iter().filter(|m| !(self.plan && m.applied)).map(|m| (m.number, m.name));
+        output::print(&text(&settings.place(), names, self.plan));
         Ok(())
     }
 
@@ -63,7 +76,8 @@ impl Migrate {
         let settings = self.settings(config);
         let done = if self.plan { pg::plan(&settings, set) } else { pg::migrate(&settings, set) };
         let done = done.map_err(StoreError::from)?;
-        output::print(&text(&settings.place(), &done, self.plan));
+        let names = done.iter().filter(|m| !(self.plan && m.applied)).map(|m| (m.number, m.name));
+        output::print(&text(&settings.place(), names, self.plan));
         if self.roles && !self.plan {
             pg::grant_roles(&settings, set).map_err(StoreError::from)?;
             output::print(&format!("{}: roles are there, with their grants\n", settings.place()));
@@ -80,11 +94,9 @@ impl Migrate {
     }
 }
 
-fn text(place: &str, migrations: &[Migration], plan: bool) -> String {
-    let new: Vec<&Migration> = migrations.iter().filter(|m| !(plan && m.applied)).collect();
-    if new.is_empty() {
-        return format!("{place}: nothing to apply\n");
-    }
+fn text<'a>(place: &str, migrations: impl Iterator<Item = (u32, &'a str)>, plan: bool) -> String {
     let what = if plan { "to be applied" } else { "applied" };
-    new.iter().map(|m| format!("{place}: {what}: {:04} {}\n", m.number, m.name)).collect()
+    let lines: String =
+        migrations.map(|(number, name)| format!("{place}: {what}: {number:04} {name}\n")).collect();
+    if lines.is_empty() { format!("{place}: nothing to apply\n") } else { lines }
 }

@@ -7,7 +7,7 @@ use crate::retry::RETRIES;
 use connectors::decode::RecordDecoder;
 use connectors::embedded::{NewRecord, Placed, StoredRecord, TopicInfo};
 use connectors::kafka::{
-    ConfluentRegistry, KafkaAppender, KafkaEpochs, KafkaReader, KafkaSettings, KafkaView, Plan,
+    ConfluentRegistry, KafkaAppender, KafkaEpochs, KafkaReader, KafkaSettings, KafkaView, Lags, Plan,
     ReaderOptions, RegistrySettings, TopicSpec,
 };
 use operators::settings::Settings;
@@ -77,11 +77,13 @@ pub fn plan(config: &Config) -> Result<Plan> {
     Ok(connectors::kafka::plan(&settings(&config.kafka)?, &declared(config))?)
 }
 
-pub fn reader(kafka: &Kafka, pipeline: &Pipeline) -> Result<Reader> {
+pub fn reader(kafka: &Kafka, pipeline: &Pipeline) -> Result<(Reader, Lags)> {
     let decoder = RecordDecoder::new(registry(kafka)?);
     let options = ReaderOptions { pipeline: pipeline.name(), from_log_start: false };
     let wanted = |topic: &str| pipeline.reads(topic);
-    Ok(Box::new(KafkaReader::open(&settings(kafka)?, options, pipeline.topics(), wanted, decoder)?))
+    let reader = KafkaReader::open(&settings(kafka)?, options, pipeline.topics(), wanted, decoder)?;
+    let lags = reader.lags();
+    Ok((Box::new(reader), lags))
 }
 
 pub fn facts(kafka: &Kafka, pipeline: &str) -> Result<Box<dyn EpochLog>> {
