@@ -94,23 +94,30 @@ BEGIN
   END LOOP;
 END $$;
 
--- Commands written in the same transaction as the business's own rows; Debezium's outbox event router takes
--- them from here to the topic that aggregatetype names. Rows may be deleted as soon as they are inserted.
-CREATE TABLE outbox (
+-- An application writes its commands here, in the transaction that is their reason, and may delete them in the same
+-- one: the insert is in the log, and that is what counts.
+CREATE TABLE IF NOT EXISTS outbox (
   id            uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-  aggregatetype varchar(255) NOT NULL, -- orders, payments, ...: the topic is commands.<aggregatetype>
-  aggregateid   varchar(255) NOT NULL, -- the Kafka key
-  type          varchar(255) NOT NULL, -- the command's record, place_order
-  payload       jsonb NOT NULL,
-  created_at    timestamptz NOT NULL DEFAULT now()
+  aggregatetype text  NOT NULL, -- which topic: 'orders' goes to commands.orders
+  aggregateid   text  NOT NULL, -- the record's key
+  type          text  NOT NULL, -- the command's name, for people
+  payload       bytea NOT NULL  -- the record's value: Avro in the Confluent wire format
 );
 
--- Debezium writes here now and then, so that its slot moves on while nothing else does.
-CREATE TABLE debezium_heartbeat (
-  id      integer PRIMARY KEY CHECK (id = 1),
-  beat_at timestamptz NOT NULL DEFAULT now()
+-- Each connector writes here now and then, so that its slot moves on while nothing else does.
+CREATE TABLE IF NOT EXISTS debezium_heartbeat (
+  connector text PRIMARY KEY,
+  beaten_at timestamptz NOT NULL
 );
-INSERT INTO debezium_heartbeat (id) VALUES (1);
 
-CREATE PUBLICATION tombola FOR TABLE
-  offers, partners, customers, commission_rates, commission_periods, velocity_rules, outbox, debezium_heartbeat;
+-- What each connector is told. One that may alter publications itself keeps them as it is configured.
+DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'tombola_reference') THEN
+    CREATE PUBLICATION tombola_reference FOR TABLE
+      offers, partners, customers, commission_rates, commission_periods, velocity_rules, debezium_heartbeat;
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'tombola_outbox') THEN
+    CREATE PUBLICATION tombola_outbox FOR TABLE outbox;
+  END IF;
+END $$;
