@@ -83,7 +83,8 @@ impl Gather {
             let step = if dead { FETCH_DEAD_LETTERS } else { FETCH_RECORDS };
             held.complete = held.is_beyond(decided);
             while !held.complete && held.facts.len() < rows && held.bytes < bytes {
-                let fetch = self.reader.fetch(*id, Offset(held.next), step)?;
+                let left = step.min(rows - held.facts.len());
+                let fetch = self.reader.fetch(*id, Offset(held.next), left)?;
                 let nothing = fetch.records.is_empty();
                 held.take_in(fetch.records);
                 held.complete = held.next >= fetch.end.0 || held.is_beyond(decided);
