@@ -8,7 +8,7 @@ need() {
 }
 
 apt_install() {
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || die "'$2' is missing: install the package '$1' (as root: apt-get install $1)"
+  { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; } || die "'$2' is missing: install the package '$1' (as root: apt-get install $1)"
   say "installing $1 ..."
   apt-get update -qq >/dev/null || die "apt-get update failed"
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null || die "apt-get install $1 failed"
@@ -36,8 +36,11 @@ fingerprint() { cat "$@" | sha256sum | cut -c1-16; }
 
 java_pom="$parts/java/pom.xml"
 
+java_version() { java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p'; }
+
 need_java() {
   need java openjdk-17-jre-headless
+  [ "$(java_version)" -ge 17 ] || die "Java $(java_version) is too old: install 17 or newer"
   need curl curl
   need ps procps
   need flock util-linux

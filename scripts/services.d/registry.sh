@@ -2,7 +2,10 @@
 
 registry_install() { need_java; install_jars registry fetch_registry; }
 
-fetch_registry() { mvn -B -C -f "$java_pom" -P registry dependency:unpack -DoutputDirectory="$1" -DmarkersDirectory="$1/.unpacked"; }
+fetch_registry() {
+  mvn -B -C -f "$java_pom" -P registry dependency:unpack -DoutputDirectory="$1" -Dunpacked.markers="$1/.unpacked"
+  ls "$1/"apicurio-registry-app-*-runner.jar
+}
 
 # Schemas are kept in a file, so that their ids survive a kill.
 registry_start() {
