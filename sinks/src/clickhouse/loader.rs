@@ -107,7 +107,8 @@ struct Work {
     status: Arc<LoaderStatus>,
     /// Absent until plans and server have been asked, and after each failure.
     state: Option<PlanState>,
-    published: Epoch,
+    /// The frontier as the server has been told.
+    told: Epoch,
 }
 
 impl Work {
@@ -126,8 +127,8 @@ impl Work {
             });
         }
         let (client, gather) = (Client::new(&settings)?, Gather::new(reader, topics.clone(), &settings));
-        let (state, published) = (None, Epoch(0));
-        Ok(Work { settings, client, pipeline, topics, gather, plans, stop, status, state, published })
+        let (state, told) = (None, Epoch(0));
+        Ok(Work { settings, client, pipeline, topics, gather, plans, stop, status, state, told })
     }
 
     fn run(mut self) {
@@ -223,9 +224,11 @@ impl Work {
             self.deliver(&state.loader_id, batch, &taken, true)?;
             state = self.plans.state()?;
         }
-        self.published = self.plans.published()?;
+        // Told again at the next step: a server that lost its power may have forgotten the last one.
+        self.told = Epoch(0);
+        let published = self.plans.published()?;
         self.gather.restart(&state.positions);
-        self.status.change(|figures| figures.published = self.published);
+        self.status.change(|figures| figures.published = published);
         self.state = Some(state);
         Ok(())
     }
@@ -274,15 +277,15 @@ impl Work {
     }
 
     fn publish(&mut self, epoch: Epoch) -> Result<(), Failure> {
-        if epoch <= self.published {
+        if epoch <= self.told {
             return Ok(());
         }
         killpoint::reach("loader.before_frontier");
         publish::publish(&self.client, &self.stop, (&self.pipeline, &self.topics), epoch.0)?;
         killpoint::reach("loader.after_frontier");
         self.plans.set_published(epoch)?;
-        self.published = epoch;
-        self.status.change(|figures| figures.published = epoch);
+        self.told = epoch;
+        self.status.change(|figures| figures.published = figures.published.max(epoch));
         Ok(())
     }
 }
