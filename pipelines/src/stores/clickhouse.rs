@@ -6,9 +6,7 @@ use crate::pipeline::Pipeline;
 use connectors::embedded::{EmbeddedReader, Registry};
 use connectors::fact_records::FactRecordDecoder;
 use connectors::kafka::{KafkaReader, ReaderOptions};
-use operators::settings::Settings;
 use runtime::source::LogReader;
-use schemas::Fact;
 use schemas::facts::FactRecord;
 use sinks::clickhouse::{ClickHouseSettings, Loader, LoaderSources, PlanStore};
 use std::path::Path;
@@ -36,24 +34,23 @@ pub fn settings(clickhouse: &Clickhouse) -> ClickHouseSettings {
 pub fn start(
     config: &Config,
     pipeline: &Pipeline,
+    topics: &[&'static str],
     reader: FactsReader,
     plans: Box<dyn PlanStore>,
 ) -> Result<Loader> {
-    let topics = Fact::TOPICS.iter().map(|&topic| topic.to_owned()).collect();
+    let topics = topics.iter().map(|&topic| topic.to_owned()).collect();
     let sources = LoaderSources { pipeline: pipeline.name(), topics, reader, plans };
     Loader::start(settings(&config.clickhouse), sources).map_err(StoreError::NoThread)
 }
 
-pub fn embedded_reader(dir: &Path, pipeline: &Pipeline, of: &Settings) -> Result<FactsReader> {
+pub fn embedded_reader(dir: &Path, topics: &[&'static str]) -> Result<FactsReader> {
     let decoder = FactRecordDecoder::new(Registry::open(dir)?);
-    let writes = |topic: &str| pipeline.writes(topic, of);
-    Ok(Box::new(EmbeddedReader::open_some(dir, &Fact::TOPICS, writes, decoder)?))
+    Ok(Box::new(EmbeddedReader::open_some(dir, topics, |_| true, decoder)?))
 }
 
-pub fn kafka_reader(config: &Config, pipeline: &Pipeline, of: &Settings) -> Result<FactsReader> {
+pub fn kafka_reader(config: &Config, pipeline: &Pipeline, topics: &[&'static str]) -> Result<FactsReader> {
     let decoder = FactRecordDecoder::new(super::kafka::registry(&config.kafka)?);
     let options = ReaderOptions { pipeline: format!("{}-loader", pipeline.name()), from_log_start: false };
-    let writes = |topic: &str| pipeline.writes(topic, of);
     let settings = super::kafka::settings(&config.kafka)?;
-    Ok(Box::new(KafkaReader::open(&settings, options, &Fact::TOPICS, writes, decoder)?))
+    Ok(Box::new(KafkaReader::open(&settings, options, topics, |_| true, decoder)?))
 }

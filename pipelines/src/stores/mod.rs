@@ -259,15 +259,16 @@ impl Stores {
         if self.config.analytics.kind == AnalyticsKind::None {
             return Ok(None);
         }
+        let topics: Vec<&'static str> = self.pipeline.outputs(settings).collect();
         let reader = match self.config.log.kind {
-            LogKind::Embedded => clickhouse::embedded_reader(&self.dir, &self.pipeline, settings)?,
-            LogKind::Kafka => clickhouse::kafka_reader(&self.config, &self.pipeline, settings)?,
+            LogKind::Embedded => clickhouse::embedded_reader(&self.dir, &topics)?,
+            LogKind::Kafka => clickhouse::kafka_reader(&self.config, &self.pipeline, &topics)?,
         };
         let plans = match self.config.serving.kind {
             ServingKind::Embedded => embedded::plans(&self.state_dir(), generation)?,
             ServingKind::Postgres => postgres::plans(&self.postgres(), generation)?,
         };
-        clickhouse::start(&self.config, &self.pipeline, reader, plans).map(Some)
+        clickhouse::start(&self.config, &self.pipeline, &topics, reader, plans).map(Some)
     }
 
     /// The bindings, to be written.

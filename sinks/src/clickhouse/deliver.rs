@@ -153,7 +153,7 @@ impl Delivery<'_> {
         found.into_iter().next().ok_or_else(|| ClickHouseError::Stop {
             place: self.client.place.clone(),
             problem: format!("the materialized view {aggregate}_mv is gone"),
-            remedy: "run `tombola clickhouse migrate` against an empty database and load again".to_owned(),
+            remedy: "run `tombola migrate` against an empty database and load again".to_owned(),
         })
     }
 }

@@ -212,9 +212,7 @@ impl Work {
         let mut state = self.plans.state()?;
         if !migrate::is_current(&self.client, &self.settings)? {
             let place = &self.client.place;
-            return Err(Failure::Retry(format!(
-                "{place}: tables are missing; run `tombola clickhouse migrate`"
-            )));
+            return Err(Failure::Retry(format!("{place}: tables are missing; run `tombola migrate`")));
         }
         guard::check(&self.client, &self.stop, &self.pipeline, &state)?;
         if let Some(batch) = state.pending.clone() {

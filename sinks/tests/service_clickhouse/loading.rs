@@ -134,7 +134,7 @@ fn service_migrations_are_applied_once_and_a_loader_waits_for_them() {
     std::thread::sleep(Duration::from_millis(500));
     let figures = loader.status().get();
     assert_eq!(figures.state, LoaderState::Waiting);
-    assert!(figures.problem.unwrap().contains("run `tombola clickhouse migrate`"));
+    assert!(figures.problem.unwrap().contains("run `tombola migrate`"));
     assert!(plan(&database.settings).unwrap().iter().all(|migration| !migration.applied));
     assert_eq!(migrate(&database.settings).unwrap().len(), 3);
     assert_eq!(migrate(&database.settings).unwrap(), []);
