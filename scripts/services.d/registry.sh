@@ -2,7 +2,14 @@
 
 registry_install() { need_java; install_jars registry fetch_registry; }
 
-fetch_registry() { mvn -B -C -f "$java_pom" -P registry dependency:unpack -DoutputDirectory="$1" -DmarkersDirectory="$1/.unpacked"; }
+# Maven notes what it has unpacked in the project's target folder and skips it the next time, wherever that was to go:
+# so the project is a copy beside what it fetches.
+fetch_registry() {
+  cp "$java_pom" "$1/pom.xml"
+  mvn -B -C -f "$1/pom.xml" -P registry dependency:unpack -DoutputDirectory="$1"
+  ls "$1"/apicurio-registry-app-*-runner.jar
+  rm -rf "$1/pom.xml" "$1/target"
+}
 
 # Schemas are kept in a file, so that their ids survive a kill.
 registry_start() {
