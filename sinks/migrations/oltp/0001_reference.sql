@@ -98,19 +98,19 @@ END $$;
 -- them from here to the topic that aggregatetype names. Rows may be deleted as soon as they are inserted.
 CREATE TABLE outbox (
   id            uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-  aggregatetype varchar(255) NOT NULL, -- orders, payments, ...: the topic is commands.<aggregatetype>
-  aggregateid   varchar(255) NOT NULL, -- the Kafka key
-  type          varchar(255) NOT NULL, -- the command's record, place_order
-  payload       jsonb NOT NULL,
+  aggregatetype text NOT NULL,    -- orders, payments, ...: the topic is commands.<aggregatetype>
+  aggregateid   text NOT NULL,    -- the record's key
+  type          text NOT NULL,    -- the command's name, for people
+  payload       bytea NOT NULL,   -- the record's value: Avro in the Confluent wire format
   created_at    timestamptz NOT NULL DEFAULT now()
 );
 
--- Debezium writes here now and then, so that its slot moves on while nothing else does.
+-- Debezium's connectors write here now and then, so that their slots move on while nothing else does.
 CREATE TABLE debezium_heartbeat (
-  id      integer PRIMARY KEY CHECK (id = 1),
-  beat_at timestamptz NOT NULL DEFAULT now()
+  connector text PRIMARY KEY,
+  beaten_at timestamptz NOT NULL
 );
-INSERT INTO debezium_heartbeat (id) VALUES (1);
 
-CREATE PUBLICATION tombola FOR TABLE
-  offers, partners, customers, commission_rates, commission_periods, velocity_rules, outbox, debezium_heartbeat;
+CREATE PUBLICATION tombola_reference FOR TABLE
+  offers, partners, customers, commission_rates, commission_periods, velocity_rules, debezium_heartbeat;
+CREATE PUBLICATION tombola_outbox FOR TABLE outbox, debezium_heartbeat;

@@ -11,4 +11,4 @@ END $$;
 
 GRANT SELECT ON offers, partners, customers, commission_rates, commission_periods, velocity_rules, outbox, debezium_heartbeat
   TO tombola_capture;
-GRANT UPDATE (beat_at) ON debezium_heartbeat TO tombola_capture;
+GRANT INSERT, UPDATE ON debezium_heartbeat TO tombola_capture;
