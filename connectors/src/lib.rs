@@ -4,4 +4,5 @@
 
 pub mod decode;
 pub mod embedded;
+pub mod fact_records;
 pub mod kafka;

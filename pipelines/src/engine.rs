@@ -8,7 +8,7 @@
 //! After a crash the lock is free, the generation is the next one, and the runtime recovers.
 
 use crate::config::{Config, ConfigError};
-use crate::metrics::{Counted, Metrics, Reporter};
+use crate::metrics::{Counted, Metrics, Reporter, Watched};
 use crate::stores::{StoreError, Stores};
 use operators::messages::Output;
 use operators::settings::{Settings, SettingsError};
@@ -20,14 +20,19 @@ use runtime::shared::Shared;
 use runtime::sink::{Sink, SinkError};
 use runtime::{Epoch, Generation};
 use schemas::{Row, SchemaIds};
+use sinks::clickhouse::Loader;
 use sinks::embedded::FactsSink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a generation records as the code it ran.
 pub const CODE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How long a run that has drained the log waits for the analytical store.
+const PUBLISH_MAX: Duration = Duration::from_secs(60);
 
 /// How to run.
 pub struct EngineOptions {
@@ -92,12 +97,20 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let recorded = settings.to_recorded();
     let generation =
         bindings.begin_generation(CODE_VERSION, &recorded, options.workers, crate::clock_ms())?;
+    let state_dir = stores.state_dir();
+    std::fs::create_dir_all(&state_dir).map_err(|e| no_folder(&state_dir, &e))?;
+    let loader = stores.loader(generation.generation, &settings)?;
+    let (readers, lags) = stores.watched_readers(options.workers)?;
     let metrics = Metrics::of(pipeline.name());
     let sinks = counted(sinks(&stores, generation.generation, ids)?, &metrics);
-    let _reporter =
-        Reporter::start(metrics, Arc::clone(&options.shared), stores.state_dir()).map_err(no_thread)?;
+    let watched = Watched {
+        shared: Arc::clone(&options.shared),
+        lags,
+        loader: loader.as_ref().map(Loader::status),
+    };
+    let _reporter = Reporter::start(metrics, watched, state_dir).map_err(no_thread)?;
     let parts = Parts {
-        readers: stores.readers(options.workers)?,
+        readers,
         bindings,
         sinks,
         snapshots: Some(stores.snapshots()?),
@@ -109,7 +122,24 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     }
     let job = Arc::new(pipeline.job(settings));
     let run_options = run_options(&options.config, options.workers, options.until_drained);
-    Ok(runtime::run::run(job, &run_options, Mode::Live { generation }, parts, &options.shared, &wakers)?)
+    runtime::run::run(job, &run_options, Mode::Live { generation }, parts, &options.shared, &wakers)?;
+    if let Some(loader) = loader.filter(|_| options.until_drained) {
+        publish_all(&loader, Epoch(options.shared.decided.load(Ordering::SeqCst)));
+    }
+    Ok(())
+}
+
+/// Whoever ran until the log was drained wants to see all of it in the analytical store, too.
+fn publish_all(loader: &Loader, decided: Epoch) {
+    if !loader.status().wait_published(decided, PUBLISH_MAX) {
+        let figures = loader.status().get();
+        let (published, problem) = (figures.published, figures.problem.unwrap_or_default());
+        tracing::warn!(%decided, %published, problem, "ClickHouse is behind; the next run brings it what it lacks");
+    }
+}
+
+fn no_folder(dir: &Path, problem: &std::io::Error) -> EngineError {
+    RunError::Failed(format!("{}: {problem}; name another --data-dir", dir.display())).into()
 }
 
 /// The runtime's options out of the configuration.

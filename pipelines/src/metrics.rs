@@ -9,7 +9,7 @@
 
 mod feed;
 
-pub use feed::{Counted, Reporter};
+pub use feed::{Counted, Reporter, Watched};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -33,6 +33,14 @@ pub struct JobLabels {
 pub struct TopicLabels {
     pub job: String,
     pub topic: &'static str,
+}
+
+/// Of one partition of an input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PartitionLabels {
+    pub job: String,
+    pub topic: String,
+    pub partition: u32,
 }
 
 /// Of one reason of a job.
@@ -66,6 +74,10 @@ pub struct Metrics {
     pub epoch_bound: Gauge,
     pub epoch_committed: Gauge,
     pub epoch_published: Gauge,
+    pub consumer_lag: Family<PartitionLabels, Gauge>,
+    pub published_rows: Counter,
+    pub publish_retries: Counter,
+    pub publish_stopped: Gauge,
     pub frontier_age: Seconds,
     pub snapshot_size: Gauge,
     pub snapshot_duration: Seconds,
@@ -105,6 +117,22 @@ impl Metrics {
             "epoch_published",
             "Last epoch that every analytical store has",
             self.epoch_published.clone(),
+        );
+        r.register(
+            "consumer_lag",
+            "Records of an input partition that are in Kafka and not read yet",
+            self.consumer_lag.clone(),
+        );
+        r.register("published_rows", "Facts that the analytical store has", self.published_rows.clone());
+        r.register(
+            "publish_retries",
+            "Tries to reach the analytical store that failed",
+            self.publish_retries.clone(),
+        );
+        r.register(
+            "publish_stopped",
+            "1 where feeding the analytical store has stopped and an operator is needed; sales go on",
+            self.publish_stopped.clone(),
         );
         r.register_with_unit(
             "frontier_age",

@@ -32,6 +32,14 @@ pub enum Fact {
     Screening(Box<ScreeningFact>),
 }
 
+/// A fact as a consumer of its topic gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FactRecord {
+    /// The epoch that decided it, from the record's header.
+    pub epoch: u64,
+    pub fact: Fact,
+}
+
 /// What happened to an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

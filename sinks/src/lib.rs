@@ -3,6 +3,7 @@
 //! A sink knows the runtime's traits and the schemas, no job and no connector.
 
 pub mod answers;
+pub mod clickhouse;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod digest;

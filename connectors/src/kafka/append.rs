@@ -7,7 +7,7 @@
 use super::ends::Asker;
 use super::error::{Result, classify, classify_code};
 use super::settings::{Isolation, KafkaSettings, Logging};
-use super::transaction::producing;
+use super::transaction::{flush, producing};
 use crate::embedded::{NewRecord, Placed};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -118,7 +118,7 @@ impl KafkaAppender {
             producer.begin_transaction().map_err(failed)?;
         }
         self.send(&producer, topics)?;
-        let flushed = producer.flush(APPEND_MAX);
+        let flushed = flush(&producer, APPEND_MAX);
         flushed.map_err(|e| classify(self.settings.place(), "append", e))?;
         let mut all = self.placed(&producer, count)?.into_iter();
         if self.transactional_id.is_some() {

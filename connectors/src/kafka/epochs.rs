@@ -9,7 +9,8 @@
 //! what is committed. Opening the transactional id undoes or completes what an older process left, so the
 //! progress read after it is final; while no other process opens it, nothing but this one's commits can change it.
 //! So a generation is fenced by being recorded there: an older one that opens the id again finds the newer one
-//! recorded and stops; the newer one, whose producer that has broken, opens it again and goes on.
+//! recorded and stops; the newer one, whose producer that has broken, opens it again and goes on. It announces itself
+//! before (`writers.rs`), so that the two don't break each other's producers for ever.
 //!
 //! A crash, or an answer that never comes: the transaction is either there or not, and the next opening
 //! tells. It can't be half there. Not promised: readers of what is not committed see what may be undone.
@@ -110,10 +111,29 @@ impl KafkaEpochs {
         let opened = Transactional::open(&self.settings, &id)
             .and_then(|producer| Ok((producer, progress::read(&self.settings, &self.progress_log)?)));
         let (producer, progress) = opened.map_err(|e| e.into_sink(NAME))?;
-        if progress.generation > ours {
-            return Err(SinkError::Fenced { sink: NAME, ours, theirs: progress.generation });
+        let announced = self.writers.announced(&self.pipeline).map_err(|e| e.into_sink(NAME))?;
+        let theirs = progress.generation.max(announced);
+        if theirs > ours {
+            return Err(SinkError::Fenced { sink: NAME, ours, theirs });
         }
         Ok(Session { producer, progress })
+    }
+
+    fn announce_and_fence(
+        &mut self,
+        ours: Generation,
+        announced: &mut bool,
+    ) -> std::result::Result<(), SinkError> {
+        if !*announced {
+            // One that is the older itself must not tell the newer to stop.
+            let theirs = self.writers.announced(&self.pipeline).map_err(|e| e.into_sink(NAME))?;
+            if theirs > ours {
+                return Err(SinkError::Fenced { sink: NAME, ours, theirs });
+            }
+            self.writers.announce(&self.pipeline, ours).map_err(|e| e.into_sink(NAME))?;
+            *announced = true;
+        }
+        self.try_fence(ours)
     }
 
     fn try_fence(&mut self, ours: Generation) -> std::result::Result<(), SinkError> {
@@ -217,8 +237,9 @@ impl EpochLog for KafkaEpochs {
     fn fence(&mut self, generation: Generation) -> std::result::Result<(), SinkError> {
         self.session = None;
         let start = Instant::now();
+        let mut announced = false;
         loop {
-            match self.try_fence(generation) {
+            match self.announce_and_fence(generation, &mut announced) {
                 Err(error @ SinkError::Retry { .. }) if start.elapsed() < FENCE_MAX => {
                     tracing::warn!(%error, "taking over the facts failed, trying again");
                     std::thread::sleep(Duration::from_millis(200));

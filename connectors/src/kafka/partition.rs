@@ -128,15 +128,10 @@ impl Reading {
         self.failed.take()
     }
 
-    /// Whether a record is still to be decoded.
-    pub fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
-    }
-
     /// The queue is empty and `position` is how far it was taken off; sets reading back where only that tells more.
     pub fn look_into(&mut self, consumer: &Consumer, position: Option<u64>) -> Result<(), Client> {
         self.standing.reached(position.unwrap_or(0));
-        let Some(end) = self.standing.newest_end().filter(|_| self.standing.is_short()) else {
+        let Some(end) = self.standing.provable() else {
             self.short_since = None;
             return Ok(());
         };
@@ -153,6 +148,11 @@ impl Reading {
         let to = rdkafka::topic_partition_list::Offset::Offset(to as i64);
         self.at_end = false;
         consumer.seek(&self.topic, self.partition, to, Duration::from_secs(2))
+    }
+
+    /// Drops what has arrived.
+    pub fn empty(&self) {
+        while poll(&self.queue).is_some() {}
     }
 
     /// Begins anew elsewhere; forgets what was asked.

@@ -70,11 +70,12 @@ pub struct KafkaReader<D> {
     place: String,
     topics: Vec<Topic>,
     decode: D,
+    /// Before the consumer, and emptied on drop: librdkafka waits for ever for whoever still holds a partition.
+    open: BTreeMap<PartitionId, Reading>,
     consumer: Arc<Consumer>,
     stable: Asker,
     /// Present where another pipeline is followed.
     latest: Option<Asker>,
-    open: BTreeMap<PartitionId, Reading>,
     asked_at: Option<Instant>,
     clock: Millis,
     positions: Option<TopicPartitionList>,
@@ -141,33 +142,26 @@ impl<D: Decode> KafkaReader<D> {
         // Before the ends: see `progress.rs`.
         let said: Vec<Option<Millis>> =
             self.open.keys().map(|id| followed(id).map(Following::said_upto)).collect();
-        let ends = self.ends(&said)?;
+        let all: Vec<(&str, i32)> = self.open.values().map(|r| (r.topic.as_str(), r.partition)).collect();
+        // What is not decided yet counts where another pipeline is followed; asked for first, so that the last
+        // stable offset may have passed it.
+        let latest = match &self.latest {
+            Some(latest) => latest.ends(&all)?,
+            None => Vec::new(),
+        };
+        let stable = self.stable.ends(&all)?;
         let mut cut = None;
-        for (((id, reading), said_upto), end) in self.open.iter_mut().zip(said).zip(ends) {
-            if end < reading.standing.next() {
-                cut = Some((*id, end, reading.standing.next()));
+        for (n, (id, reading)) in self.open.iter_mut().enumerate() {
+            let (stable, next) = (stable[n], reading.standing.next());
+            if stable < next {
+                cut = Some((*id, stable, next));
                 continue;
             }
-            reading.standing.ask(Asked { clock, end, said_upto });
-            self.lags.set(&reading.topic, reading.partition as u32, end - reading.standing.next());
+            let end = if said[n].is_some() { latest[n] } else { stable };
+            reading.standing.ask(Asked { clock, end, stable, said_upto: said[n] });
+            self.lags.set(&reading.topic, reading.partition as u32, stable - next);
         }
         self.judge_cut(cut)
-    }
-
-    /// The end of every open partition, in order: the high watermark where another pipeline is followed.
-    fn ends(&self, said: &[Option<Millis>]) -> Result<Vec<u64>> {
-        let ask = |asker: &Asker, followed: bool| {
-            let of = self.open.values().zip(said).filter(|(_, said)| said.is_some() == followed);
-            let of: Vec<(&str, i32)> = of.map(|(r, _)| (r.topic.as_str(), r.partition)).collect();
-            asker.ends(&of).map(Vec::into_iter)
-        };
-        let mut stable = ask(&self.stable, false)?;
-        let mut latest = match &self.latest {
-            Some(latest) => ask(latest, true)?,
-            None => Vec::new().into_iter(),
-        };
-        let next = |said: &Option<Millis>| if said.is_some() { latest.next() } else { stable.next() };
-        Ok(said.iter().map_while(next).collect())
     }
 
     /// An end below what was read: a new leader may say so for a moment, a log that was cut for good.
@@ -268,6 +262,23 @@ impl<D: Decode> KafkaReader<D> {
             Ok(_) => LogError::Retry("the offset was out of range for a moment".into()),
             Err(error) => error.into(),
         }
+    }
+}
+
+impl<D> Drop for KafkaReader<D> {
+    fn drop(&mut self) {
+        if let Err(error) = self.consumer.unassign() {
+            tracing::debug!(%error, "unassigning partitions");
+        }
+        // What is on its way comes within a moment.
+        for _ in 0..3 {
+            self.open.values().for_each(Reading::empty);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.open.values().for_each(Reading::empty);
+        self.open.clear();
+        // A list from librdkafka holds on to its partitions.
+        self.positions = None;
     }
 }
 

@@ -92,7 +92,9 @@ impl ConfluentRegistry {
         let mut urls = settings.url.split(',').map(|url| url.trim().trim_end_matches('/').to_owned());
         let first = urls.next().filter(|url| !url.is_empty()).unwrap_or_default();
         let mut builder = SrSettings::new_builder(first);
-        urls.for_each(|url| drop(builder.add_url(url)));
+        for url in urls {
+            builder.add_url(url);
+        }
         if let Some(user) = &settings.user {
             builder.set_basic_authorization(user, settings.password.as_deref());
         }

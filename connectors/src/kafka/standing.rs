@@ -24,6 +24,8 @@ const OPEN_MAX: usize = 32;
 pub(crate) struct Asked {
     pub clock: Millis,
     pub end: u64,
+    /// The last stable offset, asked for with it: librdkafka's end of a partition proves no more than this.
+    pub stable: u64,
     /// How far the pipeline that is followed had come, read before the end was asked for.
     pub said_upto: Option<Millis>,
 }
@@ -48,9 +50,9 @@ impl Standing {
         self.next
     }
 
-    /// The log's end as last asked for.
-    pub fn newest_end(&self) -> Option<u64> {
-        self.newest.map(|asked| asked.end)
+    /// What librdkafka's end of the partition, seen from now on, would prove to be read.
+    pub fn provable(&self) -> Option<u64> {
+        self.newest.map(|asked| asked.stable).filter(|stable| self.is_short() && *stable > self.next)
     }
 
     /// Whether some question has not been answered.
@@ -94,7 +96,7 @@ mod tests {
     use super::*;
 
     fn asked(clock: Millis, end: u64) -> Asked {
-        Asked { clock, end, said_upto: None }
+        Asked { clock, end, stable: end, said_upto: None }
     }
 
     /// `a10:5` asks at clock 10 with end 5, `r5` reads up to 5; what is then said at `clock`.
@@ -133,10 +135,11 @@ mod tests {
     #[test]
     fn an_old_answer_still_counts_where_another_pipeline_is_followed() {
         let mut standing = Standing::at(5);
-        standing.ask(Asked { clock: 10, end: 5, said_upto: Some(7) });
-        standing.ask(Asked { clock: 20, end: 9, said_upto: Some(8) });
+        standing.ask(Asked { clock: 10, end: 5, stable: 5, said_upto: Some(7) });
+        standing.ask(Asked { clock: 20, end: 9, stable: 7, said_upto: Some(8) });
         let (end, answer) = standing.report(10_000);
         assert_eq!((end, answer.and_then(|a| a.said_upto)), (Offset(5), Some(7)));
+        assert_eq!(standing.provable(), Some(7), "what is not decided yet can't be proved to be nothing");
     }
 
     #[test]

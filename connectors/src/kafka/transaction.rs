@@ -23,8 +23,8 @@ const TRANSACTION_MS_MAX: &str = "60000";
 
 const WRITING: &[(&str, &str)] = &[
     ("compression.type", "lz4"),
-    // Flushing sends at once whatever has gathered.
-    ("linger.ms", "5"),
+    // Runs come all at once: there is nothing to wait for.
+    ("linger.ms", "1"),
     ("batch.size", "1000000"),
     ("batch.num.messages", "20000"),
     ("queue.buffering.max.messages", "200000"),
@@ -45,6 +45,22 @@ pub(crate) fn producing(settings: &KafkaSettings) -> ClientConfig {
     config.set("acks", "all");
     config.set("partitioner", "murmur2_random");
     config
+}
+
+/// Waits for everything to be acknowledged. The producer's own `flush` looks every 100 ms only.
+pub(crate) fn flush<C: ProducerContext>(
+    producer: &BaseProducer<C>,
+    max: Duration,
+) -> std::result::Result<(), Client> {
+    let start = Instant::now();
+    loop {
+        match producer.flush(Duration::ZERO) {
+            Err(Client::Flush(Code::OperationTimedOut)) if start.elapsed() < max => {
+                producer.poll(Duration::from_millis(1));
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Notes the first delivery that failed.
@@ -116,7 +132,7 @@ impl Transactional {
 
     /// Waits until the brokers have every record of the transaction.
     pub fn flush(&self) -> Result<()> {
-        let flushed = self.producer.flush(STEP_MAX);
+        let flushed = flush(&self.producer, STEP_MAX);
         flushed.map_err(|e| classify(&self.place, "append records", e))?;
         let failed = self.producer.context().first.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match failed.and_then(|error| error.rdkafka_error_code()) {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// How long a broker that is away is waited for.
 const AWAY_MAX: Duration = Duration::from_secs(30);
-/// How long the runtime's clock is behind: a view has none.
+/// How long one wait for records may take.
 const WAIT_MS: u64 = 20;
 
 /// Topics as readers of committed records see them.
@@ -78,18 +78,22 @@ impl KafkaView {
     /// # Errors
     /// See [`KafkaError`].
     pub fn read(&mut self, topic: &str, partition: u32, from: u64, max: usize) -> Result<Vec<StoredRecord>> {
-        let since = Instant::now();
+        let (since, mut next) = (Instant::now(), Offset(from));
         let id = PartitionId { topic: TopicId(0), partition };
         loop {
             self.rounds += 1;
             let rounds = self.rounds;
             let reader = self.reader(topic)?;
-            let fetched = reader.begin_round(rounds).and_then(|()| reader.fetch(id, Offset(from), max));
+            let fetched = reader.begin_round(rounds).and_then(|()| reader.fetch(id, next, max));
             match fetched {
                 Ok(fetch) if !fetch.records.is_empty() || fetch.next >= fetch.end => {
                     return Ok(fetch.records.into_iter().map(|record| record.body).collect());
                 }
-                Ok(_) => reader.wait(WAIT_MS),
+                Ok(fetch) => {
+                    // Offsets that hold nothing are behind it now; asked for again, they would be looked into again.
+                    next = fetch.next;
+                    reader.wait(WAIT_MS);
+                }
                 Err(LogError::Retry(_)) if since.elapsed() < AWAY_MAX => {
                     std::thread::sleep(Duration::from_millis(200));
                 }

@@ -8,16 +8,21 @@
 //! Both write before they look, and looking waits for what is pending: of a claim and a first fact that cross, one
 //! sees the other. Claims exclude each other by sharing one transactional id.
 
+use super::append::KafkaAppender;
 use super::compacted::Compacted;
 use super::ends::Asker;
 use super::error::{KafkaError, Result};
 use super::settings::{Isolation, KafkaSettings};
 use super::transaction::Transactional;
+use crate::embedded::NewRecord;
 use rdkafka::producer::BaseRecord;
+use runtime::{Generation, Millis};
 use std::collections::BTreeMap;
 
 /// The topic that holds the claims.
 pub(crate) const TOPIC: &str = "tombola.writers";
+/// Keys of announcements begin so; no topic's name holds a slash.
+const GENERATION: &str = "generation/";
 /// Two that claim at the same time take turns.
 const TRIES_MAX: u32 = 10;
 
@@ -33,10 +38,33 @@ impl Writers {
         Ok(Writers { settings: settings.clone(), log: Compacted::open(settings, TOPIC)? })
     }
 
-    /// The pipeline that has claimed each topic.
+    /// The pipeline that has claimed each topic; and what was announced.
     pub fn owners(&self) -> Result<BTreeMap<String, String>> {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(self.log.by_key()?.into_iter().map(|(topic, owner)| (topic, text(owner))).collect())
+    }
+
+    /// Announces that a generation of a pipeline is about to take over. Of two that open the same transactional id in
+    /// turn, each would fence the other's producer for ever: so the older one is told to stop.
+    pub fn announce(&self, pipeline: &str, generation: Generation) -> Result<()> {
+        let announced = KafkaAppender::open(&self.settings)?.append(
+            TOPIC,
+            &[NewRecord {
+                partition: Some(0),
+                key: Some(format!("{GENERATION}{pipeline}").into_bytes()),
+                value: Some(generation.0.to_string().into_bytes()),
+                timestamp_ms: now_ms(),
+                headers: Vec::new(),
+            }],
+        );
+        announced.map(drop)
+    }
+
+    /// The generation of a pipeline that has announced itself last.
+    pub fn announced(&self, pipeline: &str) -> Result<Generation> {
+        let all = self.owners()?;
+        let announced = all.get(&format!("{GENERATION}{pipeline}")).and_then(|text| text.parse().ok());
+        Ok(Generation(announced.unwrap_or(0)))
     }
 
     /// Takes topics for a pipeline, all or none.
@@ -80,6 +108,12 @@ impl Writers {
         }
         lock.commit()
     }
+}
+
+/// For people who look at the topic; nothing rests on it.
+fn now_ms() -> Millis {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_millis() as Millis)
 }
 
 /// Whether anything was ever written to a topic, be it undone.

@@ -4,8 +4,9 @@ use super::place::Place;
 use super::{Failure, output};
 use crate::config::{AnalyticsKind, Config, ServingKind};
 use crate::pipeline::Pipeline;
-use crate::stores::{StoreError, postgres};
-use sinks::postgres::{MigrationSet, PostgresSettings};
+use crate::stores::{StoreError, clickhouse, postgres};
+use sinks::clickhouse as ch;
+use sinks::postgres::{self as pg, MigrationSet, PostgresSettings};
 
 /// Make the tables that the settings call for: serving tables in PostgreSQL, facts in ClickHouse.
 ///
@@ -40,7 +41,10 @@ impl Migrate {
     /// Runs the command.
     pub fn run(self) -> Result<(), Failure> {
         let config = self.place.load()?;
-        if !self.oltp && config.serving.kind == ServingKind::Embedded && config.analytics.kind == AnalyticsKind::None {
+        if !self.oltp
+            && config.serving.kind == ServingKind::Embedded
+            && config.analytics.kind == AnalyticsKind::None
+        {
             return Err(Failure::Usage(
                 "nothing to migrate: the embedded stores make their tables themselves; set serving.kind or \
                  analytics.kind, or name --oltp"
@@ -59,11 +63,40 @@ impl Migrate {
         Ok(())
     }
 
+    fn clickhouse(&self, config: &Config) -> Result<(), Failure> {
+        let settings = clickhouse::settings(&config.clickhouse);
+        let done = if self.plan { ch::plan(&settings) } else { ch::migrate(&settings) };
+        let done = done.map_err(StoreError::from)?;
+        let names = done.iter().filter(|m| !(self.plan && m.applied)).map(|m| (m.number, m.name));
+        output::print(&text(&settings.place(), names, self.plan));
+        Ok(())
+    }
+
+    fn postgres(&self, config: &Config, set: MigrationSet) -> Result<(), Failure> {
+        let settings = self.settings(config);
+        let done = if self.plan { pg::plan(&settings, set) } else { pg::migrate(&settings, set) };
+        let done = done.map_err(StoreError::from)?;
+        let names = done.iter().filter(|m| !(self.plan && m.applied)).map(|m| (m.number, m.name));
+        output::print(&text(&settings.place(), names, self.plan));
+        if self.roles && !self.plan {
+            pg::grant_roles(&settings, set).map_err(StoreError::from)?;
+            output::print(&format!("{}: roles are there, with their grants\n", settings.place()));
+        }
+        Ok(())
+    }
+
     fn settings(&self, config: &Config) -> PostgresSettings {
-        let mut settings = postgres::of(config, &Pipeline::of(config));
+        let mut settings = postgres::settings(config, &Pipeline::of(config).name());
         if let Some(url) = &self.url {
             settings.url = url.clone();
         }
         settings
     }
+}
+
+fn text<'a>(place: &str, migrations: impl Iterator<Item = (u32, &'a str)>, plan: bool) -> String {
+    let what = if plan { "to be applied" } else { "applied" };
+    let lines: String =
+        migrations.map(|(number, name)| format!("{place}: {what}: {number:04} {name}\n")).collect();
+    if lines.is_empty() { format!("{place}: nothing to apply\n") } else { lines }
 }

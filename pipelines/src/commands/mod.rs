@@ -13,6 +13,7 @@ pub mod demo;
 pub mod digest;
 pub mod explain;
 pub mod failure;
+pub mod migrate;
 pub mod output;
 pub mod place;
 pub mod produce;
@@ -20,6 +21,7 @@ pub mod query;
 pub mod run;
 pub mod schemas;
 pub mod status;
+pub mod topics;
 pub mod verify;
 
 use clap::{Parser, Subcommand};
@@ -62,6 +64,8 @@ pub enum Command {
     DeadLetters(dead_letters::DeadLetters),
     Config(config::Config),
     Schemas(schemas::Schemas),
+    Topics(topics::Topics),
+    Migrate(migrate::Migrate),
 }
 
 /// Parses the command line and does what it says.
@@ -93,6 +97,8 @@ impl Cli {
             Command::DeadLetters(command) => command.run(),
             Command::Config(command) => command.run(),
             Command::Schemas(command) => command.run(),
+            Command::Topics(command) => command.run(),
+            Command::Migrate(command) => command.run(),
         }
     }
 }

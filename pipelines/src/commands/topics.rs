@@ -45,7 +45,8 @@ impl Topics {
         let config = place.load()?;
         if config.log.kind == LogKind::Embedded {
             return Err(Failure::Usage(
-                "the embedded log makes its topics itself; set log.kind = \"kafka\" to have them in Kafka".to_owned(),
+                "the embedded log makes its topics itself; set log.kind = \"kafka\" to have them in Kafka"
+                    .to_owned(),
             ));
         }
         let plan = kafka::plan(&config)?;

@@ -3,13 +3,15 @@
 //! Facts are counted when they are committed, so a replay after a crash doesn't count them twice; what was
 //! committed by an earlier process is not counted by this one.
 
-use super::{ActionLabels, JobLabels, Metrics, ReasonLabels, TopicLabels};
+use super::{ActionLabels, JobLabels, Metrics, PartitionLabels, ReasonLabels, TopicLabels};
+use connectors::kafka::Lags;
 use operators::messages::Output;
 use runtime::Epoch;
 use runtime::shared::Shared;
 use runtime::sink::{EpochItems, Sink, SinkError};
 use schemas::Fact;
 use schemas::facts::OrderEvent;
+use sinks::clickhouse::{LoaderState, LoaderStatus};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -110,7 +112,8 @@ impl Counts {
 
 impl Metrics {
     /// Takes over what the run's threads share.
-    pub fn observe(&self, shared: &Shared) {
+    pub fn observe(&self, watched: &Watched) {
+        let shared = &*watched.shared;
         let load = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::SeqCst);
         let records_in = self.records_in.get_or_create(&JobLabels { job: self.job.clone() });
         records_in.inc_by(load(&shared.records_in).saturating_sub(records_in.get()));
@@ -118,12 +121,34 @@ impl Metrics {
         self.epoch_minted.set(load(&shared.minted) as i64);
         self.epoch_bound.set(load(&shared.bound) as i64);
         self.epoch_committed.set(decided);
-        // No analytical store is attached: nothing is published later than it is decided.
-        self.epoch_published.set(decided);
+        // Where no analytical store is attached, nothing is published later than it is decided.
+        self.epoch_published.set(watched.loader.as_ref().map_or(decided, |loader| self.observe_loader(loader)));
+        for (topic, partition, lag) in watched.lags.iter().flat_map(Lags::get) {
+            let labels = PartitionLabels { job: self.job.clone(), topic, partition };
+            self.consumer_lag.get_or_create(&labels).set(lag as i64);
+        }
         self.frontier_age.set(shared.frontier_age_ms() as f64 / 1_000.0);
         self.snapshot_size.set(load(&shared.snapshot_bytes) as i64);
         self.snapshot_duration.set(load(&shared.snapshot_ms) as f64 / 1_000.0);
     }
+}
+
+impl Metrics {
+    /// Takes over what the loader says of itself; the published frontier.
+    fn observe_loader(&self, loader: &LoaderStatus) -> i64 {
+        let figures = loader.get();
+        self.published_rows.inc_by(figures.rows.saturating_sub(self.published_rows.get()));
+        self.publish_retries.inc_by(figures.retries.saturating_sub(self.publish_retries.get()));
+        self.publish_stopped.set(i64::from(figures.state == LoaderState::Stopped));
+        figures.published.0 as i64
+    }
+}
+
+/// What metrics are taken from.
+pub struct Watched {
+    pub shared: Arc<Shared>,
+    pub lags: Vec<Lags>,
+    pub loader: Option<Arc<LoaderStatus>>,
 }
 
 /// Writes the metrics of a run once a second, and once more when it is dropped.
@@ -137,13 +162,13 @@ impl Reporter {
     ///
     /// # Errors
     /// Where the system refuses a thread.
-    pub fn start(metrics: Metrics, shared: Arc<Shared>, dir: PathBuf) -> std::io::Result<Reporter> {
+    pub fn start(metrics: Metrics, watched: Watched, dir: PathBuf) -> std::io::Result<Reporter> {
         let ended = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&ended);
         let work = move || {
             loop {
                 let last = seen.load(Ordering::SeqCst);
-                metrics.observe(&shared);
+                metrics.observe(&watched);
                 if let Err(problem) = metrics.write(&dir) {
                     tracing::warn!(%problem, "metrics can't be written");
                 }

@@ -16,8 +16,9 @@ use runtime::sink::Sink;
 use runtime::{Epoch, Generation};
 use schemas::rows::TableSpec;
 use schemas::{Row, SchemaIds};
+use sinks::clickhouse::PlanStore;
 use sinks::embedded::{
-    self as tables_db, BindingsDb, Found, PipelineLock, Progress, RowDifference, ServingSink, TableDigest,
+    self as tables_db, BindingsDb, EmbeddedPlans, Found, PipelineLock, Progress, RowDifference, ServingSink, TableDigest,
 };
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,10 @@ pub fn recorded_bindings(state: &Path) -> Result<Box<dyn BindingStore>> {
 
 pub fn facts(dir: &Path, pipeline: &str) -> Result<Box<dyn EpochLog>> {
     Ok(Box::new(LogEpochs::open(dir, pipeline)?))
+}
+
+pub fn plans(state: &Path, generation: Generation) -> Result<Box<dyn PlanStore>> {
+    Ok(Box::new(EmbeddedPlans::open(state, generation)?))
 }
 
 pub fn serving(state: &Path, generation: Generation) -> Result<Box<dyn Sink<Output>>> {

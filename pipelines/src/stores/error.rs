@@ -15,6 +15,12 @@ pub enum StoreError {
     Tables(#[from] sinks::embedded::EmbeddedError),
     #[error(transparent)]
     Kafka(#[from] connectors::kafka::KafkaError),
+    #[error(transparent)]
+    Postgres(#[from] sinks::postgres::PostgresError),
+    #[error(transparent)]
+    ClickHouse(#[from] sinks::clickhouse::ClickHouseError),
+    #[error("a thread can't be started: {0}; raise the limit of threads")]
+    NoThread(#[source] std::io::Error),
     #[error("{setting}: {}: {problem}; name a file that this user may read", path.display())]
     Secret { setting: String, path: PathBuf, problem: std::io::Error },
     #[error(transparent)]

@@ -7,7 +7,7 @@ use crate::retry::RETRIES;
 use connectors::decode::RecordDecoder;
 use connectors::embedded::{NewRecord, Placed, StoredRecord, TopicInfo};
 use connectors::kafka::{
-    ConfluentRegistry, KafkaAppender, KafkaEpochs, KafkaReader, KafkaSettings, KafkaView, Plan,
+    ConfluentRegistry, KafkaAppender, KafkaEpochs, KafkaReader, KafkaSettings, KafkaView, Lags, Plan,
     ReaderOptions, RegistrySettings, TopicSpec,
 };
 use operators::settings::Settings;
@@ -63,9 +63,10 @@ pub fn declared(config: &Config) -> Vec<TopicSpec> {
             ("retention.ms".to_owned(), retention_ms.to_string()),
         ]),
     };
-    let inputs = schemas::ndjson::input_topics().map(|topic| spec(topic, config.log.topic_partitions));
+    let inputs =
+        schemas::ndjson::input_topics().into_iter().map(|topic| spec(topic, config.log.topic_partitions));
     let facts = Fact::TOPICS.into_iter().map(|topic| spec(topic, facts_partitions));
-    inputs.into_iter().chain(facts).chain([spec(RETRIES, 1)]).collect()
+    inputs.chain(facts).chain([spec(RETRIES, 1)]).collect()
 }
 
 /// What is to be changed so that the cluster has them.
@@ -76,11 +77,13 @@ pub fn plan(config: &Config) -> Result<Plan> {
     Ok(connectors::kafka::plan(&settings(&config.kafka)?, &declared(config))?)
 }
 
-pub fn reader(kafka: &Kafka, pipeline: &Pipeline) -> Result<Reader> {
+pub fn reader(kafka: &Kafka, pipeline: &Pipeline) -> Result<(Reader, Lags)> {
     let decoder = RecordDecoder::new(registry(kafka)?);
     let options = ReaderOptions { pipeline: pipeline.name(), from_log_start: false };
     let wanted = |topic: &str| pipeline.reads(topic);
-    Ok(Box::new(KafkaReader::open(&settings(kafka)?, options, pipeline.topics(), wanted, decoder)?))
+    let reader = KafkaReader::open(&settings(kafka)?, options, pipeline.topics(), wanted, decoder)?;
+    let lags = reader.lags();
+    Ok((Box::new(reader), lags))
 }
 
 pub fn facts(kafka: &Kafka, pipeline: &str) -> Result<Box<dyn EpochLog>> {

@@ -7,6 +7,7 @@
 //!
 //! Everybody else takes what stands here as traits: jobs, commands and the demo don't know which it is.
 
+pub mod clickhouse;
 mod embedded;
 mod error;
 pub mod kafka;
@@ -14,9 +15,10 @@ pub mod postgres;
 
 pub use error::StoreError;
 
-use crate::config::{Config, LogKind, ServingKind};
+use crate::config::{AnalyticsKind, Config, LogKind, ServingKind};
 use crate::pipeline::{Pipeline, state_dir};
 use connectors::decode::Input;
+use connectors::kafka::Lags;
 use connectors::embedded::{NewRecord, Placed, StoredRecord, TopicInfo};
 use operators::messages::Output;
 use operators::settings::Settings;
@@ -29,6 +31,7 @@ use runtime::source::LogReader;
 use runtime::{Epoch, Generation};
 use schemas::SchemaIds;
 use schemas::rows::TableSpec;
+use sinks::clickhouse::Loader;
 use sinks::embedded::{Found, Progress, RowDifference, TableDigest};
 use sinks::postgres::PostgresSettings;
 use std::path::{Path, PathBuf};
@@ -226,11 +229,45 @@ impl Stores {
     /// # Errors
     /// See [`StoreError`].
     pub fn readers(&self, workers: usize) -> Result<Vec<Reader>> {
-        let reader = |_| match self.config.log.kind {
-            LogKind::Embedded => embedded::reader(&self.dir, &self.pipeline),
-            LogKind::Kafka => kafka::reader(&self.config.kafka, &self.pipeline),
+        Ok(self.watched_readers(workers)?.0)
+    }
+
+    /// The same, and how far each is behind, where the log tells.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn watched_readers(&self, workers: usize) -> Result<(Vec<Reader>, Vec<Lags>)> {
+        let (mut readers, mut lags) = (Vec::new(), Vec::new());
+        for _ in 0..workers {
+            match self.config.log.kind {
+                LogKind::Embedded => readers.push(embedded::reader(&self.dir, &self.pipeline)?),
+                LogKind::Kafka => {
+                    let (reader, its_lags) = kafka::reader(&self.config.kafka, &self.pipeline)?;
+                    readers.push(reader);
+                    lags.push(its_lags);
+                }
+            }
+        }
+        Ok((readers, lags))
+    }
+
+    /// Starts what feeds the analytical store, if there is one.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. A store that is away is none.
+    pub fn loader(&self, generation: Generation, settings: &Settings) -> Result<Option<Loader>> {
+        if self.config.analytics.kind == AnalyticsKind::None {
+            return Ok(None);
+        }
+        let reader = match self.config.log.kind {
+            LogKind::Embedded => clickhouse::embedded_reader(&self.dir, &self.pipeline, settings)?,
+            LogKind::Kafka => clickhouse::kafka_reader(&self.config, &self.pipeline, settings)?,
         };
-        (0..workers).map(reader).collect()
+        let plans = match self.config.serving.kind {
+            ServingKind::Embedded => embedded::plans(&self.state_dir(), generation)?,
+            ServingKind::Postgres => postgres::plans(&self.postgres(), generation)?,
+        };
+        clickhouse::start(&self.config, &self.pipeline, reader, plans).map(Some)
     }
 
     /// The bindings, to be written.

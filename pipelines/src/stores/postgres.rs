@@ -12,7 +12,8 @@ use runtime::{Epoch, Generation};
 use schemas::Row;
 use schemas::rows::TableSpec;
 use sinks::embedded::{Found, Progress, RowDifference, TableDigest};
-use sinks::postgres::{PostgresBindings, PostgresLock, PostgresReader, PostgresServing, PostgresSettings};
+use sinks::postgres::{PostgresBindings, PostgresLock, PostgresPlans, PostgresReader, PostgresServing, PostgresSettings};
+use sinks::clickhouse::PlanStore;
 use std::path::Path;
 
 impl Owned for PostgresLock {}
@@ -40,6 +41,10 @@ pub fn is_idle(settings: &PostgresSettings) -> bool {
 
 pub fn bindings(settings: &PostgresSettings) -> Result<Box<dyn BindingStore>> {
     Ok(Box::new(PostgresBindings::open(settings)?))
+}
+
+pub fn plans(settings: &PostgresSettings, generation: Generation) -> Result<Box<dyn PlanStore>> {
+    Ok(Box::new(PostgresPlans::open(settings, generation)?))
 }
 
 pub fn serving(settings: &PostgresSettings, generation: Generation) -> Result<Box<dyn Sink<Output>>> {
@@ -72,7 +77,8 @@ impl Tables for PostgresReader {
     }
 
     fn query(&mut self, sql: &str, rows_max: usize, timeout_ms: u64) -> Result<Found> {
-        Ok(PostgresReader::query(self, sql, rows_max, timeout_ms)?)
+        // One row more is asked for: to know that there are more.
+        Ok(PostgresReader::query(self, sql, rows_max.min(1 << 40), timeout_ms)?)
     }
 
     fn compare(&mut self, replayed: &Path, through: Epoch, whole: bool) -> Result<Vec<RowDifference>> {

@@ -17,6 +17,7 @@ mod digest;
 mod error;
 mod facts;
 mod lock;
+mod plans;
 mod reader;
 mod serving;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use digest::digest;
 pub use error::EmbeddedError;
 pub use facts::FactsSink;
 pub use lock::PipelineLock;
+pub use plans::EmbeddedPlans;
 pub use reader::Reader;
 pub(crate) use reader::each_row;
 pub use serving::ServingSink;

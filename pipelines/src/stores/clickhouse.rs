@@ -1,0 +1,59 @@
+//! Analytics in ClickHouse: a loader beside the pipeline, fed from its committed facts.
+
+use super::{Result, StoreError};
+use crate::config::{Clickhouse, Config};
+use crate::pipeline::Pipeline;
+use connectors::embedded::{EmbeddedReader, Registry};
+use connectors::fact_records::FactRecordDecoder;
+use connectors::kafka::{KafkaReader, ReaderOptions};
+use operators::settings::Settings;
+use runtime::source::LogReader;
+use schemas::Fact;
+use schemas::facts::FactRecord;
+use sinks::clickhouse::{ClickHouseSettings, Loader, LoaderSources, PlanStore};
+use std::path::Path;
+
+/// A reader of facts with their epochs.
+pub type FactsReader = Box<dyn LogReader<Record = FactRecord>>;
+
+/// How the server is reached, and how batches are cut.
+pub fn settings(clickhouse: &Clickhouse) -> ClickHouseSettings {
+    ClickHouseSettings {
+        url: clickhouse.url.clone(),
+        database: clickhouse.database.clone(),
+        user: clickhouse.user.clone(),
+        password_file: clickhouse.password_file.clone(),
+        cluster: clickhouse.cluster.clone(),
+        batch_interval_ms: clickhouse.batch_ms,
+        ..ClickHouseSettings::default()
+    }
+}
+
+/// Starts the loader of a pipeline. It tries for as long as it runs; nothing waits for it.
+///
+/// # Errors
+/// Where no thread can be started.
+pub fn start(
+    config: &Config,
+    pipeline: &Pipeline,
+    reader: FactsReader,
+    plans: Box<dyn PlanStore>,
+) -> Result<Loader> {
+    let topics = Fact::TOPICS.iter().map(|&topic| topic.to_owned()).collect();
+    let sources = LoaderSources { pipeline: pipeline.name(), topics, reader, plans };
+    Loader::start(settings(&config.clickhouse), sources).map_err(StoreError::NoThread)
+}
+
+pub fn embedded_reader(dir: &Path, pipeline: &Pipeline, of: &Settings) -> Result<FactsReader> {
+    let decoder = FactRecordDecoder::new(Registry::open(dir)?);
+    let writes = |topic: &str| pipeline.writes(topic, of);
+    Ok(Box::new(EmbeddedReader::open_some(dir, &Fact::TOPICS, writes, decoder)?))
+}
+
+pub fn kafka_reader(config: &Config, pipeline: &Pipeline, of: &Settings) -> Result<FactsReader> {
+    let decoder = FactRecordDecoder::new(super::kafka::registry(&config.kafka)?);
+    let options = ReaderOptions { pipeline: format!("{}-loader", pipeline.name()), from_log_start: false };
+    let writes = |topic: &str| pipeline.writes(topic, of);
+    let settings = super::kafka::settings(&config.kafka)?;
+    Ok(Box::new(KafkaReader::open(&settings, options, &Fact::TOPICS, writes, decoder)?))
+}
