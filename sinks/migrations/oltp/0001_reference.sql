@@ -94,23 +94,30 @@ BEGIN
   END LOOP;
 END $$;
 
--- Commands written in the same transaction as the business's own rows; Debezium's outbox event router takes
--- them from here to the topic that aggregatetype names. Rows may be deleted as soon as they are inserted.
-CREATE TABLE outbox (
+-- An application writes its commands here, in the transaction that is their reason, and may delete them in the same
+-- one: the insert is in the log, and that is what counts.
+CREATE TABLE IF NOT EXISTS outbox (
   id            uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-  aggregatetype text NOT NULL,    -- orders, payments, ...: the topic is commands.<aggregatetype>
-  aggregateid   text NOT NULL,    -- the record's key
-  type          text NOT NULL,    -- the command's name, for people
-  payload       bytea NOT NULL,   -- the record's value: Avro in the Confluent wire format
-  created_at    timestamptz NOT NULL DEFAULT now()
+  aggregatetype text  NOT NULL, -- which topic: 'orders' goes to commands.orders
+  aggregateid   text  NOT NULL, -- the record's key
+  type          text  NOT NULL, -- the command's name, for people
+  payload       bytea NOT NULL  -- the record's value: Avro in the Confluent wire format
 );
 
--- Debezium's connectors write here now and then, so that their slots move on while nothing else does.
-CREATE TABLE debezium_heartbeat (
+-- Each connector writes here now and then, so that its slot moves on while nothing else does.
+CREATE TABLE IF NOT EXISTS debezium_heartbeat (
   connector text PRIMARY KEY,
   beaten_at timestamptz NOT NULL
 );
 
-CREATE PUBLICATION tombola_reference FOR TABLE
-  offers, partners, customers, commission_rates, commission_periods, velocity_rules, debezium_heartbeat;
-CREATE PUBLICATION tombola_outbox FOR TABLE outbox, debezium_heartbeat;
+-- What each connector is told. One that may alter publications itself keeps them as it is configured.
+DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'tombola_reference') THEN
+    CREATE PUBLICATION tombola_reference FOR TABLE
+      offers, partners, customers, commission_rates, commission_periods, velocity_rules, debezium_heartbeat;
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'tombola_outbox') THEN
+    CREATE PUBLICATION tombola_outbox FOR TABLE outbox;
+  END IF;
+END $$;

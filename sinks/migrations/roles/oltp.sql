@@ -1,5 +1,6 @@
 -- The role Debezium captures by. Run by an administrator inside the schema of the reference tables, as often as
--- one likes. Its password (ALTER ROLE tombola_capture LOGIN PASSWORD ...) is the administrator's to say.
+-- one likes. Its password (ALTER ROLE tombola_capture LOGIN PASSWORD ...) is the administrator's to say. It may
+-- not alter publications, which are there already: set publication.autocreate.mode=disabled.
 
 DO $$
 BEGIN

@@ -121,6 +121,25 @@ CREATE TABLE fraud_alerts (
   PRIMARY KEY (tenant, rule_id, command_id)
 );
 
+-- The plans of the pipeline's loader into analytical stores: what it has sent, and what it is sending.
+CREATE TABLE loader (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  id  text NOT NULL -- random, made once
+);
+INSERT INTO loader (id) VALUES (replace(gen_random_uuid()::text, '-', ''));
+CREATE TABLE loader_positions (
+  topic     text   COLLATE "C" NOT NULL,
+  partition bigint NOT NULL,
+  next      bigint NOT NULL, -- everything before it has been sent
+  PRIMARY KEY (topic, partition)
+);
+CREATE TABLE loader_batch (
+  one     boolean PRIMARY KEY DEFAULT true CHECK (one),
+  number  bigint  NOT NULL,
+  batch   text    NOT NULL, -- JSON
+  pending boolean NOT NULL
+);
+
 -- What a reader may know of the run itself.
 CREATE VIEW progress AS SELECT name, epoch, now_ms FROM frontiers;
 CREATE VIEW runs AS SELECT generation, code_version, settings, workers, started_ms, first_after FROM generations;

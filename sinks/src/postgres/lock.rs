@@ -103,7 +103,7 @@ fn keep(session: Option<Session>, settings: &PostgresSettings) -> Option<Session
     }
 }
 
-/// Who holds the lock: the server tells names only to those who may see them.
+/// Who holds the lock: where from and since when is told only to those who may see it.
 fn holder(session: &Session) -> Result<Option<String>> {
     let sql = format!(
         "SELECT l.pid, a.application_name, host(a.client_addr), to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
@@ -116,7 +116,7 @@ fn holder(session: &Session) -> Result<Option<String>> {
     Ok(found.first().map(|row| {
         let backend: i32 = row.get(0);
         let known = |at: usize| row.get::<_, Option<String>>(at).filter(|text| !text.is_empty());
-        let name = known(1).unwrap_or_else(|| "a user whose sessions this one may not see".to_owned());
+        let name = known(1).unwrap_or_else(|| "a session without a name".to_owned());
         let from = known(2).map_or(String::new(), |host| format!(" from {host}"));
         let since = known(3).map_or(String::new(), |time| format!(" since {time} UTC"));
         format!("\"{name}\"{from}{since}, server process {backend}")

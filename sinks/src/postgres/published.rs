@@ -4,7 +4,7 @@
 //! does nothing, so a lost answer is simply asked again.
 
 use super::error::Result;
-use super::frontier::{self, PUBLISHED, epoch};
+use super::frontier::{self, DECIDED, PUBLISHED, epoch};
 use super::migrate::{MigrationSet, check_migrated};
 use super::session::Session;
 use super::settings::PostgresSettings;
@@ -36,7 +36,16 @@ impl PostgresPublished {
     /// # Errors
     /// See [`SinkError`].
     pub fn published(&mut self) -> std::result::Result<Epoch, SinkError> {
-        let read = self.read();
+        let read = self.read(PUBLISHED);
+        self.giving_up(read).map(|(epoch, _)| epoch)
+    }
+
+    /// The last epoch whose rows can be seen, read anew.
+    ///
+    /// # Errors
+    /// See [`SinkError`].
+    pub fn decided(&mut self) -> std::result::Result<Epoch, SinkError> {
+        let read = self.read(DECIDED);
         self.giving_up(read).map(|(epoch, _)| epoch)
     }
 
@@ -49,7 +58,7 @@ impl PostgresPublished {
         if self.giving_up(moved)? == 1 {
             return Ok(());
         }
-        let read = self.read();
+        let read = self.read(PUBLISHED);
         let (stands, theirs) = self.giving_up(read)?;
         if theirs != self.generation {
             return Err(SinkError::Fenced { sink: NAME, ours: self.generation, theirs });
@@ -76,10 +85,10 @@ impl PostgresPublished {
         session.execute("move the published frontier", sql, &[&to, &generation])
     }
 
-    fn read(&mut self) -> Result<(Epoch, Generation)> {
+    fn read(&mut self, name: &str) -> Result<(Epoch, Generation)> {
         let session = self.connected()?;
         let sql = "SELECT epoch, generation FROM frontiers WHERE name = $1";
-        let found = session.rows("read the published frontier", sql, &[&PUBLISHED])?;
+        let found = session.rows("read a frontier", sql, &[&name])?;
         let row = found.first().ok_or_else(|| frontier::damaged(session, "a frontier's row is missing"))?;
         Ok((epoch(row, 0), Generation(row.get::<_, i64>(1) as u64)))
     }

@@ -37,7 +37,10 @@ fn ask(session: &Session, sql: &str, rows_max: usize, timeout_ms: u64) -> Result
     }
     let declare = format!("DECLARE answer NO SCROLL CURSOR FOR {sql}");
     session.wait_long(session.client.execute(&declare, &[])).map_err(failed)?;
-    let fetch = format!("FETCH {} FROM answer", rows_max.saturating_add(1).min(i64::MAX as usize));
+    let fetch = match i32::try_from(rows_max.saturating_add(1)) {
+        Ok(count) => format!("FETCH {count} FROM answer"),
+        Err(_) => "FETCH ALL FROM answer".to_owned(),
+    };
     let messages = session.wait_long(session.client.simple_query(&fetch)).map_err(failed)?;
     let types: Vec<&Type> = question.columns().iter().map(|column| column.type_()).collect();
     let rows = messages.iter().filter_map(|message| match message {

@@ -1,7 +1,7 @@
 //! Sessions that are ended, servers that are restarted, answers that are lost: nothing is lost or done twice.
 
 use super::*;
-use crate::postgres::{PostgresError, PostgresLock};
+use crate::postgres::{PostgresError, PostgresLock, PostgresPlans};
 use runtime::bindings::BindingError;
 use runtime::sink::{Sink, SinkError};
 use schemas::tables::ORDERS;
@@ -116,6 +116,16 @@ fn service_postgres_a_commit_whose_answer_was_lost_is_found_out() {
         bindings.append(&[binding(4, ours)]).unwrap();
         let rows: Vec<Binding> = (1..=4).map(|n| binding(n, ours)).collect();
         assert_eq!(bindings.read(Epoch(0), 9).unwrap(), rows, "{what}");
+        let mut plans = PostgresPlans::open(&through, ours).unwrap();
+        let batch = r#"{"attempt":1,"ranges":[{"topic":"t","partition":0,"to":5}]}"#;
+        proxy.arm();
+        assert!(matches!(plans.record(1, batch), Err(SinkError::Retry { .. })), "{what}");
+        plans.record(1, batch).unwrap();
+        proxy.arm();
+        assert!(matches!(plans.done(), Err(SinkError::Retry { .. })), "{what}");
+        plans.done().unwrap();
+        assert_eq!(plans.state().unwrap().positions, [("t".to_owned(), 0, 5)], "{what}");
+        assert_eq!(proxy.cuts(), 4, "{what}");
     }
 }
 

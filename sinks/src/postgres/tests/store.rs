@@ -183,3 +183,32 @@ fn service_postgres_the_published_frontier_never_goes_back_and_is_fenced() {
     assert!(matches!(refused, Err(SinkError::Fenced { .. })), "{refused:?}");
     assert_eq!(place.reader().published().unwrap(), Epoch(6));
 }
+
+#[test]
+#[ignore = "needs services"]
+fn service_postgres_plans_are_kept_and_fenced() {
+    let place = Place::migrated();
+    let mut plans = crate::postgres::PostgresPlans::open(&place.settings, place.begin()).unwrap();
+    let empty = plans.state().unwrap();
+    assert_eq!((empty.loader_id.len(), empty.positions.len(), &empty.last), (32, 0, &None));
+    let batch = |number: u64, to: u64| {
+        let range = format!(r#"{{"topic":"facts.orders","partition":1,"from":0,"to":{to},"rows":3}}"#);
+        format!(r#"{{"number":{number},"through":9,"attempt":1,"ranges":[{range}]}}"#)
+    };
+    plans.record(1, &batch(1, 5)).unwrap();
+    plans.record_attempt(2).unwrap();
+    let last = plans.state().unwrap().last.unwrap();
+    let recorded: serde_json::Value = serde_json::from_str(&last.json).unwrap();
+    assert_eq!((last.number, last.pending, &recorded["attempt"]), (1, true, &serde_json::json!(2)));
+    place.terminate("loader");
+    assert!(matches!(plans.done(), Err(SinkError::Retry { .. })));
+    plans.done().unwrap();
+    plans.record(2, &batch(2, 8)).unwrap();
+    plans.done().unwrap();
+    let state = plans.state().unwrap();
+    assert_eq!(state.positions, [("facts.orders".to_owned(), 1, 8)]);
+    assert_eq!((state.loader_id, state.last.unwrap().pending), (empty.loader_id, false));
+    place.begin();
+    let refused = plans.record(3, &batch(3, 9));
+    assert!(matches!(refused, Err(SinkError::Fenced { .. })), "{refused:?}");
+}
