@@ -8,7 +8,9 @@
 #![allow(dead_code)] // each test program uses a part of it
 
 pub mod books;
+pub mod past;
 pub mod process;
+pub mod services;
 pub mod trial;
 pub mod workload;
 
