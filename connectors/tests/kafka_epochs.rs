@@ -180,41 +180,6 @@ fn service_facts_are_in_the_log_once_wherever_the_writer_was_killed() {
     }
 }
 
-/// Stops the broker in the middle of commits, for longer than a commit waits for its answer.
-#[test]
-#[ignore = "needs services, and takes minutes"]
-fn service_a_commit_that_was_never_answered_is_neither_lost_nor_doubled() {
-    let Ok(pid) = std::env::var("KAFKA_PID") else { panic!("KAFKA_PID is the broker's process") };
-    let signal = |name: &str| assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-    let (pipeline, topic) = named();
-    let mut log = open(&pipeline);
-    log.fence(Generation(1)).unwrap();
-    let writer = std::thread::spawn(move || {
-        let mut retries = 0;
-        for epoch in 1..=4_000 {
-            let mut tries = 0;
-            persist(|| {
-                tries += 1;
-                log.append(&facts(topic, epoch), Epoch(epoch), 0)
-            })
-            .unwrap();
-            retries += tries - 1;
-            if retries > 0 && epoch % 20 == 0 {
-                return (epoch, retries);
-            }
-        }
-        (4_000, retries)
-    });
-    std::thread::sleep(Duration::from_secs(1));
-    signal("-STOP");
-    std::thread::sleep(Duration::from_secs(45));
-    signal("-CONT");
-    let (epochs, retries) = writer.join().unwrap();
-    println!("{epochs} epochs, {retries} appended again");
-    assert!(retries > 0, "the broker was never missed");
-    assert_eq!(said(topic), expected(1..=epochs));
-}
-
 #[test]
 #[ignore = "needs services"]
 fn service_a_topic_is_one_pipelines_for_good_once_it_holds_anything() {

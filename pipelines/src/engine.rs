@@ -103,18 +103,10 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let (readers, lags) = stores.watched_readers(options.workers)?;
     let metrics = Metrics::of(pipeline.name());
     let sinks = counted(sinks(&stores, generation.generation, ids)?, &metrics);
-    let watched = Watched {
-        shared: Arc::clone(&options.shared),
-        lags,
-        loader: loader.as_ref().map(Loader::status),
-    };
+    let watched =
+        Watched { shared: Arc::clone(&options.shared), lags, loader: loader.as_ref().map(Loader::status) };
     let _reporter = Reporter::start(metrics, watched, state_dir).map_err(no_thread)?;
-    let parts = Parts {
-        readers,
-        bindings,
-        sinks,
-        snapshots: Some(stores.snapshots()?),
-    };
+    let parts = Parts { readers, bindings, sinks, snapshots: Some(stores.snapshots()?) };
     let wakers = Arc::new(Wakers::default());
     if let Some(progress) = options.progress.clone() {
         let topics = pipeline.topics();

@@ -122,7 +122,8 @@ impl Metrics {
         self.epoch_bound.set(load(&shared.bound) as i64);
         self.epoch_committed.set(decided);
         // Where no analytical store is attached, nothing is published later than it is decided.
-        self.epoch_published.set(watched.loader.as_ref().map_or(decided, |loader| self.observe_loader(loader)));
+        self.epoch_published
+            .set(watched.loader.as_ref().map_or(decided, |loader| self.observe_loader(loader)));
         for (topic, partition, lag) in watched.lags.iter().flat_map(Lags::get) {
             let labels = PartitionLabels { job: self.job.clone(), topic, partition };
             self.consumer_lag.get_or_create(&labels).set(lag as i64);

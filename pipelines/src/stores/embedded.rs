@@ -18,7 +18,8 @@ use schemas::rows::TableSpec;
 use schemas::{Row, SchemaIds};
 use sinks::clickhouse::PlanStore;
 use sinks::embedded::{
-    self as tables_db, BindingsDb, EmbeddedPlans, Found, PipelineLock, Progress, RowDifference, ServingSink, TableDigest,
+    self as tables_db, BindingsDb, EmbeddedPlans, Found, PipelineLock, Progress, RowDifference, ServingSink,
+    TableDigest,
 };
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -11,9 +11,11 @@ use runtime::sink::Sink;
 use runtime::{Epoch, Generation};
 use schemas::Row;
 use schemas::rows::TableSpec;
-use sinks::embedded::{Found, Progress, RowDifference, TableDigest};
-use sinks::postgres::{PostgresBindings, PostgresLock, PostgresPlans, PostgresReader, PostgresServing, PostgresSettings};
 use sinks::clickhouse::PlanStore;
+use sinks::embedded::{Found, Progress, RowDifference, TableDigest};
+use sinks::postgres::{
+    PostgresBindings, PostgresLock, PostgresPlanStore, PostgresReader, PostgresServing, PostgresSettings,
+};
 use std::path::Path;
 
 impl Owned for PostgresLock {}
@@ -44,7 +46,7 @@ pub fn bindings(settings: &PostgresSettings) -> Result<Box<dyn BindingStore>> {
 }
 
 pub fn plans(settings: &PostgresSettings, generation: Generation) -> Result<Box<dyn PlanStore>> {
-    Ok(Box::new(PostgresPlans::open(settings, generation)?))
+    Ok(Box::new(PostgresPlanStore::open(settings, generation)?))
 }
 
 pub fn serving(settings: &PostgresSettings, generation: Generation) -> Result<Box<dyn Sink<Output>>> {

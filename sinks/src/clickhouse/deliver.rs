@@ -10,9 +10,13 @@ use super::gather::Taken;
 use super::insert::insert;
 use super::pieces::{Piece, pieces};
 use super::plan::Batch;
+use futures::{StreamExt, TryStreamExt, stream};
 use runtime::killpoint;
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
+
+/// Inserts under way at a time.
+const AT_ONCE: usize = 8;
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,27 +41,34 @@ impl Delivery<'_> {
     /// Sends everything.
     pub fn deliver(&self, taken: &[Taken]) -> Result<Delivered> {
         let pieces: Vec<Piece<'_>> = taken.iter().flat_map(pieces).collect();
+        if !self.doubtful {
+            return self.send(pieces.iter().collect()).map(|()| Delivered::Whole);
+        }
         for piece in &pieces {
             // After a loss only what is missing may be sent: the rest is there under the tokens of an earlier attempt.
             if self.batch.attempt > 1 && self.is_there(piece)? {
                 continue;
             }
-            self.send(piece)?;
-            if self.doubtful && !self.is_there(piece)? {
+            self.send(vec![piece])?;
+            if !self.is_there(piece)? {
                 return Ok(Delivered::Lost);
             }
         }
-        if self.doubtful {
-            self.check_aggregates(&pieces)?;
-        }
+        self.check_aggregates(&pieces)?;
         Ok(Delivered::Whole)
     }
 
-    fn send(&self, piece: &Piece<'_>) -> Result<()> {
+    /// Several at once, as each waits for the server's disk. Their order makes no difference: they are rows of
+    /// different partitions of the log, and nobody sees any before all are there.
+    fn send(&self, pieces: Vec<&Piece<'_>>) -> Result<()> {
+        let all = stream::iter(pieces).map(Ok).try_for_each_concurrent(AT_ONCE, |piece| self.send_one(piece));
+        self.client.wait("insert facts", Some(self.stop), all)
+    }
+
+    async fn send_one(&self, piece: &Piece<'_>) -> clickhouse::error::Result<()> {
         let token = piece.token(self.loader_id, self.batch);
         killpoint::reach("loader.before_insert");
-        let insert = insert(&self.client.http, piece, &token, self.batch.through.0);
-        self.client.wait("insert facts", Some(self.stop), insert)?;
+        insert(&self.client.http, piece, &token, self.batch.through.0).await?;
         killpoint::reach("loader.after_insert");
         Ok(())
     }

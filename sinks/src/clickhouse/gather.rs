@@ -6,13 +6,19 @@ use super::cut::InHand;
 use super::plan::BatchRange;
 use super::settings::ClickHouseSettings;
 use runtime::source::{Fetched, LogError, LogReader};
-use runtime::{Epoch, Offset, PartitionId};
+use runtime::{Epoch, Millis, Offset, PartitionId};
 use schemas::Fact;
 use schemas::facts::FactRecord;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Records asked for at once.
 const FETCH_RECORDS: usize = 1_000;
+/// How long one look at the log may wait for what it is about to bring.
+const ROUNDS_MAX: Duration = Duration::from_millis(250);
+/// How long a batch that is read again may take to come.
+const AGAIN_MS_MAX: Millis = 30_000;
+const WAIT_MS: u64 = 5;
 /// Dead letters keep the original bytes and may be large.
 const FETCH_DEAD_LETTERS: usize = 50;
 
@@ -76,23 +82,45 @@ impl Gather {
         for id in self.reader.partitions()? {
             self.held.entry(id).or_default();
         }
+        for held in self.held.values_mut() {
+            held.complete = held.is_beyond(decided);
+        }
+        // Some logs bring records as they arrive: a round may find nothing and yet not be at the end.
+        let (began, deadline) = (clock_ms(), Instant::now() + ROUNDS_MAX);
+        loop {
+            self.reader.begin_round(clock_ms())?;
+            let lacking = self.round(decided, began)?;
+            if !lacking || Instant::now() >= deadline {
+                return Ok(());
+            }
+            self.reader.wait(WAIT_MS);
+        }
+    }
+
+    /// Takes what there is of every partition; whether some are neither full nor complete.
+    fn round(&mut self, decided: Epoch, began: Millis) -> Result<bool, LogError> {
         let partitions = self.held.len().max(1);
         let (rows, bytes) = ((self.rows_max / partitions).max(1), (self.bytes_max / partitions).max(1));
+        let mut lacking = false;
         for (id, held) in &mut self.held {
             let dead = self.topics[usize::from(id.topic.0)] == "dead-letters";
             let step = if dead { FETCH_DEAD_LETTERS } else { FETCH_RECORDS };
-            held.complete = held.is_beyond(decided);
             while !held.complete && held.facts.len() < rows && held.bytes < bytes {
-                let fetch = self.reader.fetch(*id, Offset(held.next), step)?;
+                let left = step.min(rows - held.facts.len());
+                let fetch = self.reader.fetch(*id, Offset(held.next), left)?;
                 let nothing = fetch.records.is_empty();
                 held.take_in(fetch.records);
-                held.complete = held.next >= fetch.end.0 || held.is_beyond(decided);
+                held.next = held.next.max(fetch.next.0);
+                // An end asked for before `decided` was read may lack what was decided by then.
+                let asked_since = fetch.as_of.is_none_or(|clock| clock >= began);
+                held.complete = held.next >= fetch.end.0 && asked_since || held.is_beyond(decided);
                 if nothing {
+                    lacking |= !held.complete;
                     break;
                 }
             }
         }
-        Ok(())
+        Ok(lacking)
     }
 
     /// What there is to decide over.
@@ -121,14 +149,22 @@ impl Gather {
         let id = id.ok_or_else(|| changed(range, "this loader doesn't read that topic"))?;
         let (mut facts, mut next) = (Vec::new(), range.from);
         self.reader.partitions()?;
+        let began = clock_ms();
         while next < range.to {
+            self.reader.begin_round(clock_ms())?;
             let fetch = self.reader.fetch(id, Offset(next), FETCH_RECORDS)?;
-            let before = fetch.records.into_iter().take_while(|fact| fact.offset.0 < range.to);
-            let read = facts.len();
-            facts.extend(before);
-            next = facts.last().map_or(next, |fact: &Placed| fact.offset.0 + 1);
-            if read == facts.len() {
-                return Err(changed(range, "the log ends before"));
+            let nothing = fetch.records.is_empty();
+            facts.extend(fetch.records.into_iter().take_while(|fact| fact.offset.0 < range.to));
+            next = next.max(fetch.next.0);
+            let asked_since = fetch.as_of.is_none_or(|clock| clock >= began);
+            if nothing && next < range.to {
+                if next >= fetch.end.0 && asked_since {
+                    return Err(changed(range, "the log ends before"));
+                }
+                if clock_ms() - began > AGAIN_MS_MAX {
+                    return Err(LogError::Retry("the log doesn't bring what it holds".into()));
+                }
+                self.reader.wait(WAIT_MS);
             }
         }
         if facts.len() as u64 != range.rows {
@@ -165,6 +201,11 @@ impl Held {
         let (from, rows) = (std::mem::replace(&mut self.from, to), facts.len() as u64);
         Some(Taken { range: BatchRange { topic: topic.to_owned(), partition, from, to, rows }, facts })
     }
+}
+
+/// The clock by which the log is asked for its ends.
+fn clock_ms() -> Millis {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as Millis)
 }
 
 /// About what a fact takes, here and in the insert.

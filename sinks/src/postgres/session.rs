@@ -94,14 +94,14 @@ impl Session {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| PostgresError::Thread { place: place.clone(), source })?;
         let begin = format!("SET search_path = \"{}\"; {BEGIN_SESSION}", settings.schema);
-        let connected = runtime.block_on(async {
+        let connecting = async {
             let (client, connection) = config.connect(NoTls).await?;
             // How a connection ended is told to whoever waits for an answer on it.
             drop(tokio::spawn(connection));
             client.batch_execute(&begin).await?;
             Ok(client)
-        });
-        let client = connected.map_err(|e| classify(&place, "connect", e))?;
+        };
+        let client = wait(&runtime, &place, "connect", connecting)?;
         Ok(Session { client, runtime, place })
     }
 
@@ -111,15 +111,7 @@ impl Session {
         doing: &'static str,
         answer: impl Future<Output = std::result::Result<T, Error>>,
     ) -> Result<T> {
-        match self.runtime.block_on(async { tokio::time::timeout(ANSWER_TIMEOUT, answer).await }) {
-            Ok(answer) => answer.map_err(|e| classify(&self.place, doing, e)),
-            Err(_) => Err(PostgresError::Passing {
-                place: self.place.clone(),
-                doing,
-                problem: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()),
-                source: None,
-            }),
-        }
+        wait(&self.runtime, &self.place, doing, answer)
     }
 
     /// Waits for an answer for as long as the server's own limits let it take.
@@ -176,6 +168,23 @@ impl Session {
     /// A statement that returns rows.
     pub fn ask<'a>(&'a self, statement: &'a Statement, params: Params<'a>) -> Sending<'a> {
         boxed(async move { self.client.query(statement, &params).await.map(Answer::Rows) })
+    }
+}
+
+fn wait<T>(
+    runtime: &Runtime,
+    place: &str,
+    doing: &'static str,
+    answer: impl Future<Output = std::result::Result<T, Error>>,
+) -> Result<T> {
+    match runtime.block_on(async { tokio::time::timeout(ANSWER_TIMEOUT, answer).await }) {
+        Ok(answer) => answer.map_err(|e| classify(place, doing, e)),
+        Err(_) => Err(PostgresError::Passing {
+            place: place.to_owned(),
+            doing,
+            problem: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()),
+            source: None,
+        }),
     }
 }
 

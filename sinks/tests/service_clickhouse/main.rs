@@ -6,6 +6,7 @@
 mod frontier;
 mod kill;
 mod loading;
+mod measure;
 mod queries;
 mod support;
 mod traps;

@@ -261,7 +261,7 @@ impl LogReader for WorldLog {
             body: body.clone(),
         };
         let records = facts.iter().enumerate().take(to).skip(from.0 as usize).map(record).collect();
-        Ok(Fetch { records, end: Offset(end as u64), said_upto: None })
+        Ok(Fetch::dense(from, records, Offset(end as u64)))
     }
 
     fn wait(&mut self, _: u64) {}

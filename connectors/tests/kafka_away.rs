@@ -1,0 +1,110 @@
+//! A broker that stops answering: it is waited for, and nothing is lost or doubled. `KAFKA_PID` is its process.
+
+#![allow(clippy::unwrap_used)] // a test helper is a test too
+
+mod services;
+
+use connectors::kafka::KafkaEpochs;
+use runtime::log::{EpochLog, OutRecord};
+use runtime::sink::SinkError;
+use runtime::source::{LogError, LogReader};
+use runtime::{Epoch, Generation};
+use services::{Rounds, append, kafka, made, make, reader, unique, unique_static};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// One test at a time stops the broker.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn signal(name: &str) {
+    let pid = std::env::var("KAFKA_PID").expect("KAFKA_PID is the broker's process");
+    assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+}
+
+fn facts(topic: &'static str, epoch: u64) -> Vec<OutRecord> {
+    let fact = |n: u64| OutRecord {
+        topic,
+        key: vec![n as u8],
+        value: format!("{epoch}/{n}").into_bytes(),
+        timestamp: 1,
+        epoch: Epoch(epoch),
+    };
+    (0..4).map(fact).collect()
+}
+
+/// A retry that is answered at last.
+fn persist(mut call: impl FnMut() -> Result<(), SinkError>) -> Result<(), SinkError> {
+    let start = Instant::now();
+    loop {
+        match call() {
+            Err(SinkError::Retry { .. }) if start.elapsed() < Duration::from_secs(120) => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            done => return done,
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs services"]
+fn service_a_reader_waits_for_a_broker_that_is_away_and_goes_on_by_itself() {
+    let _alone = ALONE.lock();
+    let topic = made("away");
+    let mut rounds = Rounds::new(reader(&topic));
+    append(&topic, &["a"]);
+    assert_eq!(rounds.drain(), ["a"]);
+    signal("-STOP");
+    let error = rounds.failure(Duration::from_secs(20));
+    signal("-CONT");
+    assert!(matches!(error, LogError::Retry(_)), "{error}");
+    append(&topic, &["b"]);
+    let (start, mut seen) = (Instant::now(), Vec::new());
+    while seen.is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(30), "it never went on");
+        seen.extend(rounds.round().unwrap_or_default().into_iter().map(|fetched| fetched.body));
+        rounds.reader.wait(10);
+    }
+    assert_eq!(seen, ["b"]);
+    assert!(rounds.drain().is_empty());
+}
+
+/// Stops the broker in the middle of commits, for longer than a commit waits for its answer.
+#[test]
+#[ignore = "needs services, and takes minutes"]
+fn service_a_commit_that_was_never_answered_is_neither_lost_nor_doubled() {
+    let _alone = ALONE.lock();
+    let topic = unique_static("facts.away");
+    make(topic, 3, &[]);
+    let mut log = KafkaEpochs::open(&kafka(), &unique("away")).unwrap();
+    log.fence(Generation(1)).unwrap();
+    let writer = std::thread::spawn(move || {
+        let mut retries = 0;
+        for epoch in 1..=4_000 {
+            let mut tries = 0;
+            persist(|| {
+                tries += 1;
+                log.append(&facts(topic, epoch), Epoch(epoch), 0)
+            })
+            .unwrap();
+            retries += tries - 1;
+            if retries > 0 && epoch % 20 == 0 {
+                return (epoch, retries);
+            }
+        }
+        (4_000, retries)
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    signal("-STOP");
+    std::thread::sleep(Duration::from_secs(45));
+    signal("-CONT");
+    let (epochs, retries) = writer.join().unwrap();
+    println!("{epochs} epochs, {retries} appended again");
+    assert!(retries > 0, "the broker was never missed");
+    let mut said = Rounds::new(reader(topic)).drain();
+    said.sort();
+    let mut expected: Vec<String> =
+        (1..=epochs).flat_map(|e| (0..4).map(move |n| format!("{e}/{n}"))).collect();
+    expected.sort();
+    assert_eq!(said, expected);
+}
