@@ -1,4 +1,4 @@
-//! A broker that stops answering: it is waited for, and nothing is lost or doubled. `KAFKA_PID` is its process.
+//! A broker that stops answering: it is waited for, and nothing is lost or doubled. `scripts/services` has started it.
 
 #![allow(clippy::unwrap_used)] // a test helper is a test too
 
@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 /// One test at a time stops the broker.
 static ALONE: Mutex<()> = Mutex::new(());
 
-fn signal(name: &str) {
-    let pid = std::env::var("KAFKA_PID").expect("KAFKA_PID is the broker's process");
-    assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+/// `stop` or `cont` the broker.
+fn broker(what: &str) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/services");
+    assert!(Command::new(script).args([what, "kafka"]).status().unwrap().success());
 }
 
 fn facts(topic: &'static str, epoch: u64) -> Vec<OutRecord> {
@@ -54,9 +55,9 @@ fn service_a_reader_waits_for_a_broker_that_is_away_and_goes_on_by_itself() {
     let mut rounds = Rounds::new(reader(&topic));
     append(&topic, &["a"]);
     assert_eq!(rounds.drain(), ["a"]);
-    signal("-STOP");
+    broker("stop");
     let error = rounds.failure(Duration::from_secs(20));
-    signal("-CONT");
+    broker("cont");
     assert!(matches!(error, LogError::Retry(_)), "{error}");
     append(&topic, &["b"]);
     let (start, mut seen) = (Instant::now(), Vec::new());
@@ -95,9 +96,9 @@ fn service_a_commit_that_was_never_answered_is_neither_lost_nor_doubled() {
         (4_000, retries)
     });
     std::thread::sleep(Duration::from_secs(1));
-    signal("-STOP");
+    broker("stop");
     std::thread::sleep(Duration::from_secs(45));
-    signal("-CONT");
+    broker("cont");
     let (epochs, retries) = writer.join().unwrap();
     println!("{epochs} epochs, {retries} appended again");
     assert!(retries > 0, "the broker was never missed");

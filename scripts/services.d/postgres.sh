@@ -1,6 +1,9 @@
 # Postgres with logical decoding, in a cluster of its own. Sourced by scripts/services.
 
 postgres_user="$service_user"
+# A file that holds the only time this server knows (2017-10-02 10:56:33, UTC), to be replaced by renaming another over
+# it. Debezium says when a change was committed: so it can have been long ago.
+postgres_clock="${TOMBOLA_POSTGRES_CLOCK:-}"
 
 # The newest version the distribution has installed, else what it would install.
 postgres_bin() {
@@ -19,6 +22,7 @@ postgres_install() {
     apt_install postgresql postgres
   fi
   need ps procps
+  [ -z "$postgres_clock" ] || need faketime faketime
 }
 
 # Postgres refuses to be root; the package brought a user for it.
@@ -50,6 +54,18 @@ log_line_prefix = '%m [%p] '
 timezone = 'UTC'
 log_timezone = 'UTC'
 SETTINGS
+  # By a clock that stands still and then leaps, every timeout is over at once.
+  [ -z "$postgres_clock" ] || printf '%s\n' 'autovacuum = off' 'wal_sender_timeout = 0' 'checkpoint_timeout = 1d'
+}
+
+# The environment in which time is what the file says; monotonic clocks stay, as waiting goes by them.
+postgres_time() {
+  local library
+  [ -n "$postgres_clock" ] || return 0
+  library="$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null | head -n 1)"
+  [ -n "$library" ] || die "libfaketime is missing: install the package 'libfaketime'"
+  [ -r "$postgres_clock" ] || die "TOMBOLA_POSTGRES_CLOCK: there is no file $postgres_clock"
+  printf '%s\n' TZ=UTC LD_PRELOAD="$library" FAKETIME_TIMESTAMP_FILE="$postgres_clock" FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1
 }
 
 # A killed server that nobody has reaped yet counts as a living one to its successor. It is not, so its lock goes;
@@ -62,7 +78,8 @@ drop_dead_lock() {
 }
 
 postgres_start() {
-  local data="$state/data/postgres" password
+  local data="$state/data/postgres" password time
+  time="$(postgres_time)" || exit 1
   drop_dead_lock "$data"
   if [ ! -e "$data/PG_VERSION" ]; then
     mkdir -p "$data"
@@ -79,9 +96,11 @@ postgres_start() {
   fi
   postgres_settings | as_postgres tee "$data/tombola.conf" >/dev/null
   if [ "$(id -u)" = 0 ]; then
-    launch postgres setpriv --reuid=postgres --regid=postgres --init-groups "$(postgres_bin)/postgres" -D "$data"
+    # shellcheck disable=SC2086 # assignments, one a word
+    launch postgres setpriv --reuid=postgres --regid=postgres --init-groups env $time "$(postgres_bin)/postgres" -D "$data"
   else
-    launch postgres "$(postgres_bin)/postgres" -D "$data"
+    # shellcheck disable=SC2086 # assignments, one a word
+    launch postgres env $time "$(postgres_bin)/postgres" -D "$data"
   fi
 }
 

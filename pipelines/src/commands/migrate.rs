@@ -26,7 +26,7 @@ pub struct Migrate {
     /// Show what is still to be applied; change nothing.
     #[arg(long)]
     plan: bool,
-    /// Make the reference tables, the outbox and the publication that Debezium reads.
+    /// Make the reference tables, the outbox and the publications that Debezium reads.
     #[arg(long)]
     oltp: bool,
     /// Make the roles and their grants, too: an administrator's step.

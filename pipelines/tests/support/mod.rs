@@ -8,7 +8,11 @@
 #![allow(dead_code)] // each test program uses a part of it
 
 pub mod books;
+pub mod load;
+pub mod past;
 pub mod process;
+pub mod services;
+pub mod told;
 pub mod trial;
 pub mod workload;
 

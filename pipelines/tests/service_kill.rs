@@ -1,0 +1,152 @@
+//! Kills under load, with real services: the pipeline, Kafka, Postgres and the registry, at 2,000 orders a second.
+//!
+//! Whatever was killed or stood still, in the end every order is decided once, Kafka (read by a consumer that
+//! isn't ours) and Postgres agree, and a replay at another number of workers gives the same.
+
+mod support;
+
+use pipelines::demo::random::Dice;
+use schemas::SchemaIds;
+use std::path::Path;
+use std::process::Command;
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
+use support::load::{self, Produced};
+use support::process::{self, Running};
+use support::services::{Services, env, sql, wait_until};
+use support::{Folder, told};
+
+const ORDERS_PER_S: u64 = 2_000;
+const GRACE_MS: u64 = 1_000;
+
+fn settings() -> String {
+    format!(
+        "[runtime]\nsnapshot_every_ms = 1000\n[orders]\ngrace_ms = {GRACE_MS}\nhold_ttl_ms = 4000\n\
+         [tickets]\nkey = \"a key for tests, not for tickets\"\n"
+    )
+}
+
+fn schema_ids(dir: &Path) -> SchemaIds {
+    let config = pipelines::config::Config::load(Some(&dir.join("tombola.toml"))).expect("good settings");
+    pipelines::stores::Stores::of(&config, dir).ids().expect("the registry answers")
+}
+
+/// `tombola run`, which may say much while something is away: into a file, as nobody reads a pipe.
+fn run(dir: &Path, workers: u64) -> Command {
+    let mut command = process::tombola(dir, &["run", "--workers", &workers.to_string()]);
+    let log = std::fs::File::options().create(true).append(true).open(dir.join("run.log"));
+    command.stderr(log.expect("the directory can be written"));
+    command
+}
+
+fn assert_runs(running: &mut Running, dir: &Path, when: &str) {
+    let log = || std::fs::read_to_string(dir.join("run.log")).unwrap_or_default();
+    assert!(running.runs(), "{when}: the pipeline ended by itself:\n{}", log());
+}
+
+fn decided() -> i64 {
+    let question = "SELECT epoch FROM tombola.frontiers WHERE name = 'decided'";
+    sql(&env("PG_URL"), question).parse().expect("a number")
+}
+
+/// Runs until all is decided, graces included, and ends politely; then everything must add up.
+fn settle(dir: &Path, dice: &mut Dice, produced: &Produced) {
+    let began = Instant::now();
+    process::drain_well(dir, 1 + dice.below(4));
+    let mut running = Running::start(run(dir, 1 + dice.below(4)));
+    let before = decided();
+    // Timers of orders that wait for rows that never come.
+    wait_until("going live", Duration::from_secs(60), || decided() > before + 5);
+    std::thread::sleep(Duration::from_millis(2 * GRACE_MS + 4_000));
+    assert_runs(&mut running, dir, "live");
+    running.signal("TERM");
+    running.wait().assert(0, &[]);
+    eprintln!("drained after {:.1} s", began.elapsed().as_secs_f32());
+    let orders = told::assert_exactly_once(produced);
+    eprintln!("{orders} orders add up after {:.1} s", began.elapsed().as_secs_f32());
+    process::verify(dir, 1 + dice.below(4));
+    eprintln!("verified after {:.1} s", began.elapsed().as_secs_f32());
+}
+
+/// A point that `tombola run` passes, and how often before it dies there.
+fn kill_point(dice: &mut Dice) -> String {
+    let points: Vec<_> = runtime::killpoint::ALL.iter().filter(|point| !point.starts_with("log.")).collect();
+    format!("{}:{}", points[dice.index(points.len())], 1 + dice.below(20))
+}
+
+/// Starts the pipeline again and again until the producer is done, and kills it each time; how often.
+fn kill_pipeline(dir: &Path, dice: &mut Dice, producer: &ScopedJoinHandle<'_, Produced>) -> usize {
+    let mut kills = 0;
+    while !producer.is_finished() {
+        let mut command = run(dir, 1 + dice.below(4));
+        let at_point = dice.below(2) == 0;
+        if at_point {
+            command.env("TOMBOLA_KILL_AT", kill_point(dice));
+        }
+        let mut running = Running::start(command);
+        let until = Instant::now() + Duration::from_millis(500 + dice.below(4_000));
+        while Instant::now() < until && running.runs() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if !at_point {
+            assert_runs(&mut running, dir, "before it was killed");
+        }
+        running.kill();
+        let ended = running.wait();
+        assert!(ended.was_killed(), "{ended:?}, see {}", dir.join("run.log").display());
+        kills += 1;
+    }
+    kills
+}
+
+#[test]
+#[ignore = "needs services"]
+fn service_kill_of_the_pipeline_at_any_moment_loses_and_doubles_nothing() {
+    let (services, dir, mut dice) = (Services::empty(), Folder::new(), Dice::new(71));
+    services.configure(dir.path(), &settings());
+    let ids = schema_ids(dir.path());
+    let (produced, kills) = std::thread::scope(|scope| {
+        let producer = scope.spawn(|| load::produce(&ids, 71, 30 * ORDERS_PER_S, ORDERS_PER_S));
+        let kills = kill_pipeline(dir.path(), &mut dice, &producer);
+        (producer.join().expect("the producer gets through"), kills)
+    });
+    eprintln!("{} records, {kills} kills", produced.records);
+    assert!(kills >= 6, "{kills} kills");
+    settle(dir.path(), &mut dice, &produced);
+}
+
+/// One harm after the other, each followed by some time in which all is well.
+fn harm_services(services: &Services, mut still_runs: impl FnMut(&str)) {
+    let pause = || std::thread::sleep(Duration::from_secs(3));
+    pause();
+    for service in ["kafka", "postgres", "registry"] {
+        services.kill(service);
+        services.start(service);
+        pause();
+        still_runs(service);
+    }
+    for service in ["kafka", "postgres"] {
+        services.stop_for(service, Duration::from_secs(30));
+        pause();
+        still_runs(service);
+    }
+}
+
+#[test]
+#[ignore = "needs services"]
+fn service_kill_of_kafka_postgres_and_registry_loses_and_doubles_nothing() {
+    let (services, dir, mut dice) = (Services::empty(), Folder::new(), Dice::new(72));
+    services.configure(dir.path(), &settings());
+    let ids = schema_ids(dir.path());
+    let produced = std::thread::scope(|scope| {
+        let producer = scope.spawn(|| load::produce(&ids, 72, 40 * ORDERS_PER_S, ORDERS_PER_S));
+        let mut running = Running::start(run(dir.path(), 2));
+        harm_services(&services, |service| assert_runs(&mut running, dir.path(), service));
+        let produced = producer.join().expect("the producer gets through");
+        running.kill();
+        assert!(running.wait().was_killed());
+        produced
+    });
+    eprintln!("{} records, {} appends made again", produced.records, produced.again);
+    settle(dir.path(), &mut dice, &produced);
+}

@@ -1,0 +1,75 @@
+//! A producer of the demo's stream into Kafka, by the clock, that sends again what was not acknowledged.
+
+use super::services::env;
+use connectors::embedded::NewRecord;
+use connectors::kafka::{KafkaAppender, KafkaError, KafkaSettings};
+use pipelines::demo::generator::{Generator, Options};
+use pipelines::demo::record::{Body, Timed};
+use schemas::{Command, SchemaIds};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// Time between two appends.
+const PACE: Duration = Duration::from_millis(20);
+/// Where the brokers were away, the backlog goes in by pieces of this.
+const BATCH_RECORDS: usize = 4_000;
+
+/// What came of producing.
+#[derive(Debug, Default)]
+pub struct Produced {
+    /// Tenant and id of every order that Kafka acknowledged.
+    pub orders: BTreeSet<(String, String)>,
+    pub records: u64,
+    /// Appends that were not acknowledged, and made again.
+    pub again: u64,
+}
+
+/// Produces `orders` at this rate; returns when the last record is acknowledged.
+pub fn produce(ids: &SchemaIds, seed: u64, orders: u64, orders_per_s: u64) -> Produced {
+    let settings = KafkaSettings { bootstrap: env("KAFKA_BOOTSTRAP"), properties: BTreeMap::new() };
+    let mut appender = KafkaAppender::open(&settings).expect("Kafka answers");
+    let options = Options { seed, start_ms: pipelines::clock_ms(), orders: Some(orders), orders_per_s };
+    let mut stream = Generator::new(options).peekable();
+    let (began, mut produced) = (Instant::now(), Produced::default());
+    while stream.peek().is_some() {
+        let due_ms = options.start_ms + began.elapsed().as_millis() as i64;
+        let mut batch = Vec::new();
+        while batch.len() < BATCH_RECORDS
+            && let Some(timed) = stream.next_if(|timed| timed.at_ms <= due_ms)
+        {
+            batch.push(timed);
+        }
+        produced.append(&mut appender, ids, &batch);
+        if batch.len() < BATCH_RECORDS {
+            std::thread::sleep(PACE);
+        }
+    }
+    produced
+}
+
+impl Produced {
+    fn append(&mut self, appender: &mut KafkaAppender, ids: &SchemaIds, batch: &[Timed]) {
+        let now_ms = pipelines::clock_ms();
+        let mut topics: BTreeMap<&str, Vec<NewRecord>> = BTreeMap::new();
+        for timed in batch {
+            topics.entry(timed.body.topic()).or_default().push(timed.body.encode(ids, now_ms));
+        }
+        let topics: Vec<(&str, &[NewRecord])> =
+            topics.iter().map(|(topic, all)| (*topic, &all[..])).collect();
+        loop {
+            match appender.append_many(&topics) {
+                Ok(_) => break,
+                // Some of it may be in: the pipeline is told twice, and must do it once.
+                Err(KafkaError::Away { .. }) => self.again += 1,
+                Err(error) => panic!("{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.records += batch.len() as u64;
+        for timed in batch {
+            if let Body::Command(Command::PlaceOrder(order)) = &timed.body {
+                self.orders.insert((order.tenant.to_string(), order.order_id.to_string()));
+            }
+        }
+    }
+}
