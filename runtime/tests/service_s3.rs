@@ -1,4 +1,4 @@
-//! Snapshots in a real S3-speaking server: `S3_URL` (s3://bucket/prefix), `S3_ENDPOINT`, and the usual AWS variables.
+//! Snapshots in a real S3-speaking server, which the variables `S3_*` of `scripts/services` name.
 
 use runtime::entries::StateEntry;
 use runtime::snapshot::file::Block;
@@ -7,12 +7,21 @@ use runtime::snapshot::{FORMAT, Manifest};
 use runtime::{Epoch, Generation};
 use std::collections::{BTreeMap, BTreeSet};
 
+fn env(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test"))
+}
+
 fn store(prefix: &str) -> SnapshotStore {
-    let endpoint = std::env::var("S3_ENDPOINT").expect("S3_ENDPOINT is set by scripts/test");
-    let bucket = std::env::var("S3_BUCKET").unwrap_or_else(|_| "tombola".to_owned());
-    let options = [("aws_endpoint", endpoint.as_str()), ("allow_http", "true"), ("aws_region", "us-east-1")];
+    let options = [
+        ("aws_endpoint", env("S3_URL")),
+        ("aws_region", env("S3_REGION")),
+        ("aws_access_key_id", env("S3_ACCESS_KEY")),
+        ("aws_secret_access_key", env("S3_SECRET_KEY")),
+        ("allow_http", "true".to_owned()),
+    ];
     let options: BTreeMap<String, String> =
-        options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let bucket = env("S3_BUCKET");
     SnapshotStore::s3(&format!("s3://{bucket}/{prefix}"), &options).expect("a store")
 }
 
