@@ -7,7 +7,7 @@
 use super::ends::Asker;
 use super::error::{Result, classify, classify_code};
 use super::settings::{Isolation, KafkaSettings, Logging};
-use super::transaction::{flush, producing};
+use super::transaction::{flush, producing, rest};
 use crate::embedded::{NewRecord, Placed};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -180,7 +180,7 @@ impl KafkaAppender {
                 Ok(()) => return Ok(()),
                 Err((Client::MessageProduction(Code::QueueFull), back)) if start.elapsed() < APPEND_MAX => {
                     out = back;
-                    producer.poll(Duration::from_millis(5));
+                    rest(producer);
                 }
                 Err((error, _)) => {
                     return Err(classify(self.settings.place(), format!("append to topic {topic}"), error));

@@ -47,6 +47,8 @@ pub(crate) fn producing(settings: &KafkaSettings) -> ClientConfig {
     config
 }
 
+const REST: Duration = Duration::from_micros(300);
+
 /// Waits for everything to be acknowledged. The producer's own `flush` looks every 100 ms only.
 pub(crate) fn flush<C: ProducerContext>(
     producer: &BaseProducer<C>,
@@ -56,11 +58,18 @@ pub(crate) fn flush<C: ProducerContext>(
     loop {
         match producer.flush(Duration::ZERO) {
             Err(Client::Flush(Code::OperationTimedOut)) if start.elapsed() < max => {
-                producer.poll(Duration::from_millis(1));
+                rest(producer);
             }
             done => return done,
         }
     }
+}
+
+/// Serves what has come and sleeps a little. Asked to wait for it, the client looks all the time: what is left of a
+/// millisecond counts as none, and both cores are busy with nothing.
+pub(crate) fn rest<C: ProducerContext>(producer: &BaseProducer<C>) {
+    producer.poll(Duration::ZERO);
+    std::thread::sleep(REST);
 }
 
 /// Notes the first delivery that failed.
@@ -121,7 +130,7 @@ impl Transactional {
                 Ok(()) => return Ok(()),
                 Err((Client::MessageProduction(Code::QueueFull), back)) if start.elapsed() < STEP_MAX => {
                     record = back;
-                    self.producer.poll(Duration::from_millis(5));
+                    rest(&self.producer);
                 }
                 Err((error, record)) => {
                     return Err(classify(&self.place, format!("append to topic {}", record.topic), error));
