@@ -15,6 +15,7 @@ use operators::settings::{Settings, SettingsError};
 use runtime::bindings::BindingStore;
 use runtime::committer::Wakers;
 use runtime::log::OutRecord;
+use runtime::patience::{MayPass, patiently};
 use runtime::run::{Mode, Options, RunError, Stores as Parts};
 use runtime::shared::Shared;
 use runtime::sink::{Sink, SinkError};
@@ -79,6 +80,17 @@ impl From<StoreError> for EngineError {
     }
 }
 
+impl MayPass for EngineError {
+    fn may_pass(&self) -> bool {
+        match self {
+            EngineError::Store(error) => error.may_pass(),
+            EngineError::Binding(error) => error.may_pass(),
+            EngineError::Sink(error) => error.may_pass(),
+            EngineError::Config(_) | EngineError::Settings(_) | EngineError::Run(_) => false,
+        }
+    }
+}
+
 /// Runs the configured jobs on their stores until stopped, drained or failed.
 ///
 /// # Errors
@@ -87,22 +99,24 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let dir = options.data_dir.as_path();
     let stores = Stores::of(&options.config, dir);
     let pipeline = stores.pipeline();
-    let _owned = stores.own()?;
+    let _owned = patiently(&options.shared, || stores.own())?;
     let settings = pipeline.settings(&options.config, dir)?;
     settings.check()?;
-    stores.claim(&settings)?;
-    let mut bindings = stores.bindings()?;
-    check_ticket_key(bindings.as_mut(), &settings)?;
-    let ids = stores.prepare()?;
-    let recorded = settings.to_recorded();
-    let generation =
-        bindings.begin_generation(CODE_VERSION, &recorded, options.workers, crate::clock_ms())?;
+    patiently(&options.shared, || stores.claim(&settings))?;
+    let mut bindings = patiently(&options.shared, || stores.bindings())?;
+    patiently(&options.shared, || check_ticket_key(bindings.as_mut(), &settings))?;
+    let ids = patiently(&options.shared, || stores.prepare())?;
+    let generation = patiently(&options.shared, || {
+        let (recorded, now) = (settings.to_recorded(), crate::clock_ms());
+        bindings.begin_generation(CODE_VERSION, &recorded, options.workers, now)
+    })?;
     let state_dir = stores.state_dir();
     std::fs::create_dir_all(&state_dir).map_err(|e| no_folder(&state_dir, &e))?;
-    let loader = stores.loader(generation.generation, &settings)?;
-    let (readers, lags) = stores.watched_readers(options.workers)?;
+    let loader = patiently(&options.shared, || stores.loader(generation.generation, &settings))?;
+    let (readers, lags) = patiently(&options.shared, || stores.watched_readers(options.workers))?;
     let metrics = Metrics::of(pipeline.name());
-    let sinks = counted(sinks(&stores, generation.generation, ids)?, &metrics);
+    let sinks = patiently(&options.shared, || sinks(&stores, generation.generation, ids))?;
+    let sinks = counted(sinks, &metrics);
     let watched =
         Watched { shared: Arc::clone(&options.shared), lags, loader: loader.as_ref().map(Loader::status) };
     let _reporter = Reporter::start(metrics, watched, state_dir).map_err(no_thread)?;

@@ -13,6 +13,7 @@
 
 use crate::bindings::PartitionEnd;
 use crate::killpoint;
+use crate::patience::patiently;
 use crate::shared::Shared;
 use crate::sink::{EpochItems, Item, Sink, SinkError};
 use crate::types::{Epoch, Millis};
@@ -112,7 +113,7 @@ pub fn start<I: Send + 'static>(
     let on = Arc::clone(shared);
     threads.push(named("gather", move || gather(workers, resume, &gathered, &first, &on))?);
     for mut sink in sinks {
-        let committed = sink.committed()?;
+        let committed = patiently(shared, || sink.committed())?;
         let (next, following) = channel();
         send = next;
         let stage =

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod mint;
 pub mod operator;
 mod partition;
+pub mod patience;
 pub mod run;
 pub mod shared;
 pub mod sink;

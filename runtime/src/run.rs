@@ -19,6 +19,7 @@ use crate::dataflow::source_op::{self, SourcePlan};
 use crate::dataflow::{Messages, snapshot_op};
 use crate::feed;
 use crate::mint::{Mint, Pace};
+use crate::patience::patiently;
 use crate::shared::Shared;
 use crate::sink::{Sink, SinkError};
 use crate::snapshot::store::SnapshotStore;
@@ -116,7 +117,7 @@ pub fn run<J: Job, R: LogReader<Record = J::Record>>(
 ) -> Result<(), RunError> {
     let Stores { readers, mut bindings, sinks, snapshots } = stores;
     assert_eq!(readers.len(), options.workers, "one reader for each worker");
-    let plan = plan(mode, bindings.as_mut(), snapshots.as_ref())?;
+    let plan = plan(mode, bindings.as_mut(), snapshots.as_ref(), shared)?;
     let resume = plan.manifest.as_ref().map_or(Epoch(0), |manifest| manifest.epoch);
     shared.publish_decided(resume.0);
     shared.minted.store(resume.0, Ordering::SeqCst);
@@ -133,7 +134,7 @@ pub fn run<J: Job, R: LogReader<Record = J::Record>>(
         let store = store.for_generation(plan.generation);
         writer::start(store, plan.manifest.as_ref(), Arc::clone(shared))
     });
-    let rows = read_rows(bindings.as_mut(), resume, plan.replay_through)?;
+    let rows = read_rows(bindings.as_mut(), resume, plan.replay_through, shared)?;
     let wiring = Arc::new(Wiring {
         job,
         options: options.clone(),
@@ -165,10 +166,11 @@ fn plan(
     mode: Mode,
     bindings: &mut dyn BindingStore,
     snapshots: Option<&SnapshotStore>,
+    shared: &Shared,
 ) -> Result<Plan, RunError> {
-    let generations = bindings.generations()?;
+    let generations = patiently(shared, || bindings.generations())?;
     let settings = generations.into_iter().map(|info| (info.generation, info.settings)).collect();
-    let last = bindings.last()?;
+    let last = patiently(shared, || bindings.last())?;
     Ok(match mode {
         Mode::Live { generation } => Plan {
             mode_live: true,
@@ -226,11 +228,12 @@ fn read_rows(
     bindings: &mut dyn BindingStore,
     resume: Epoch,
     through: Epoch,
+    shared: &Shared,
 ) -> Result<VecDeque<Binding>, RunError> {
     let mut rows: VecDeque<Binding> = VecDeque::new();
     let mut after = resume;
     while after < through {
-        let more = bindings.read(after, 10_000)?;
+        let more = patiently(shared, || bindings.read(after, 10_000))?;
         let Some(last) = more.last() else {
             return Err(RunError::Failed(format!(
                 "the bindings have no row for epoch {}, though epoch {through} is bound: tombola.db is damaged; restore it",

@@ -2,6 +2,7 @@
 
 use crate::commands::Failure;
 use runtime::bindings::BindingError;
+use runtime::patience::MayPass;
 use runtime::sink::SinkError;
 use runtime::snapshot::SnapshotError;
 use std::path::PathBuf;
@@ -33,6 +34,18 @@ pub enum StoreError {
     Locked { path: PathBuf, problem: std::io::Error },
     #[error("{} holds no {file}: {remedy}, or name another --data-dir or other --jobs", dir.display())]
     Nothing { dir: PathBuf, file: &'static str, remedy: &'static str },
+}
+
+impl MayPass for StoreError {
+    fn may_pass(&self) -> bool {
+        match self {
+            StoreError::Kafka(error) => error.may_pass(),
+            StoreError::Postgres(error) => error.is_passing(),
+            StoreError::Bindings(error) => error.may_pass(),
+            StoreError::Sink(error) => error.may_pass(),
+            _ => false,
+        }
+    }
 }
 
 impl From<StoreError> for Failure {
