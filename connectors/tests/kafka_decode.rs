@@ -96,6 +96,12 @@ fn service_the_registry_says_how_each_contract_stands_and_why_not() {
     let registry = registry();
     let ids = registry.register_own().unwrap();
     assert_eq!(ids, registry.register_own().unwrap(), "registered twice, it is the same");
+    // Whoever else writes to a topic may register a newer version; ours stays registered.
+    let theirs = Record::CancelOrder.avsc().replacen("On whose behalf", "For whom", 1);
+    assert_ne!(theirs, Record::CancelOrder.avsc());
+    let settings = SrSettings::new(std::env::var("REGISTRY_URL").unwrap());
+    let theirs = SuppliedSchema::new(None, SchemaType::Avro, theirs);
+    post_schema(&settings, Record::CancelOrder.subject(), theirs).unwrap();
     let states = registry.check().unwrap();
     assert!(states.iter().all(|state| state.standing == Standing::Registered), "{states:?}");
     assert!(registry.get(ids.of(Record::Offer)).unwrap().unwrap().contains("tombola.reference"));

@@ -6,7 +6,6 @@
 mod support;
 
 use pipelines::demo::random::Dice;
-use schemas::SchemaIds;
 use std::path::Path;
 use std::process::Command;
 use std::thread::ScopedJoinHandle;
@@ -24,11 +23,6 @@ fn settings() -> String {
         "[runtime]\nsnapshot_every_ms = 1000\n[orders]\ngrace_ms = {GRACE_MS}\nhold_ttl_ms = 4000\n\
          [tickets]\nkey = \"a key for tests, not for tickets\"\n"
     )
-}
-
-fn schema_ids(dir: &Path) -> SchemaIds {
-    let config = pipelines::config::Config::load(Some(&dir.join("tombola.toml"))).expect("good settings");
-    pipelines::stores::Stores::of(&config, dir).ids().expect("the registry answers")
 }
 
 /// `tombola run`, which may say much while something is away: into a file, as nobody reads a pipe.
@@ -104,7 +98,7 @@ fn kill_pipeline(dir: &Path, dice: &mut Dice, producer: &ScopedJoinHandle<'_, Pr
 fn service_kill_of_the_pipeline_at_any_moment_loses_and_doubles_nothing() {
     let (services, dir, mut dice) = (Services::empty(), Folder::new(), Dice::new(71));
     services.configure(dir.path(), &settings());
-    let ids = schema_ids(dir.path());
+    let ids = load::schema_ids(dir.path());
     let (produced, kills) = std::thread::scope(|scope| {
         let producer = scope.spawn(|| load::produce(&ids, 71, 25 * ORDERS_PER_S, ORDERS_PER_S));
         let kills = kill_pipeline(dir.path(), &mut dice, &producer);
@@ -138,7 +132,7 @@ fn harm_services(services: &Services, mut still_runs: impl FnMut(&str)) {
 fn service_kill_of_kafka_postgres_and_registry_loses_and_doubles_nothing() {
     let (services, dir, mut dice) = (Services::empty(), Folder::new(), Dice::new(72));
     services.configure(dir.path(), &settings());
-    let ids = schema_ids(dir.path());
+    let ids = load::schema_ids(dir.path());
     let produced = std::thread::scope(|scope| {
         let producer = scope.spawn(|| load::produce(&ids, 72, 40 * ORDERS_PER_S, ORDERS_PER_S));
         let mut running = Running::start(run(dir.path(), 2));

@@ -22,7 +22,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::past::{Past, Session};
-use support::services::{self, Services, env, foreign, sql, wait_until, well};
+use support::services::{self, Services, env, foreign, records_in, sql, wait_until, well};
 use support::{Folder, process};
 
 const SETTINGS: &str = include_str!("../examples/olist/tombola.toml");
@@ -101,14 +101,6 @@ fn commit_prices(
     // Waits for the disk, and so for all before it.
     session.transaction("SET LOCAL synchronous_commit = on; DELETE FROM debezium_heartbeat;");
     session.transaction("SELECT pg_current_wal_insert_lsn();")
-}
-
-fn records_in(topic: &str) -> usize {
-    let args =
-        ["-C", "-b", &env("KAFKA_BOOTSTRAP"), "-t", topic, "-e", "-q", "-o", "beginning", "-f", "%o\\n"];
-    let mut kcat = std::process::Command::new("kcat");
-    kcat.args(args).stdin(std::process::Stdio::null());
-    well(kcat).lines().count()
 }
 
 /// Asks Kafka Connect; the code it answers with.

@@ -12,10 +12,13 @@ use super::error::{KafkaError, Result};
 use crate::decode::SchemaSource;
 use runtime::source::LogError;
 use schema_registry_converter::blocking::schema_registry::{
-    SrSettings, get_all_subjects, get_schema_by_id, get_schema_by_subject, is_compatible_schema, post_schema,
+    SrSettings, get_all_subjects, get_all_versions, get_schema_by_id, get_schema_by_subject,
+    is_compatible_schema, perform_sr_call, post_schema,
 };
 use schema_registry_converter::error::SRCError;
-use schema_registry_converter::schema_registry_common::{SchemaType, SubjectNameStrategy, SuppliedSchema};
+use schema_registry_converter::schema_registry_common::{
+    SchemaType, SrCall, SubjectNameStrategy, SuppliedSchema,
+};
 use schemas::SchemaIds;
 use schemas::compat::can_read_all;
 use schemas::registry::{Record, Subject, subjects};
@@ -137,7 +140,7 @@ impl ConfluentRegistry {
         let latest = SubjectNameStrategy::TopicRecordNameStrategy(topic, record);
         let latest = get_schema_by_subject(&self.settings, &latest);
         let latest = latest.map_err(|e| self.failed(&format!("read subject {name}"), &e))?;
-        if same(&latest.schema, subject.avsc) {
+        if same(&latest.schema, subject.avsc) || self.is_older_version(subject)? {
             return Ok(Standing::Registered);
         }
         if let Err(why) = can_read_all(&latest.schema, subject.avsc) {
@@ -153,6 +156,19 @@ impl ConfluentRegistry {
                     .to_owned(),
             ),
         })
+    }
+
+    /// Whether ours is registered, though others that write to the topic have registered newer ones since.
+    fn is_older_version(&self, subject: &Subject) -> Result<bool> {
+        let name = &subject.subject;
+        let failed = |e: &SRCError| self.failed(&format!("read the versions of subject {name}"), e);
+        for version in get_all_versions(&self.settings, name.clone()).map_err(|e| failed(&e))? {
+            let known = perform_sr_call(&self.settings, SrCall::GetBySubjectAndVersion(name, version));
+            if known.map_err(|e| failed(&e))?.schema.is_some_and(|known| same(&known, subject.avsc)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Registers every contract of this program that isn't there yet: the ids to encode with. Nothing is registered

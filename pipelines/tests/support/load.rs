@@ -7,6 +7,7 @@ use pipelines::demo::generator::{Generator, Options};
 use pipelines::demo::record::{Body, Timed};
 use schemas::{Command, SchemaIds};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Time between two appends.
@@ -22,6 +23,12 @@ pub struct Produced {
     pub records: u64,
     /// Appends that were not acknowledged, and made again.
     pub again: u64,
+}
+
+/// The ids of our contracts in the registry of a configured directory.
+pub fn schema_ids(dir: &Path) -> SchemaIds {
+    let config = pipelines::config::Config::load(Some(&dir.join("tombola.toml"))).expect("good settings");
+    pipelines::stores::Stores::of(&config, dir).ids().expect("the registry answers")
 }
 
 /// Produces `orders` at this rate; returns when the last record is acknowledged.

@@ -57,6 +57,14 @@ pub fn sql(url: &str, statement: &str) -> String {
     well(psql).trim_end().to_owned()
 }
 
+/// Records of a topic, as a consumer of committed ones sees them that isn't ours.
+pub fn records_in(topic: &str) -> usize {
+    let mut kcat = Command::new("kcat");
+    kcat.args(["-C", "-b", &env("KAFKA_BOOTSTRAP"), "-X", "isolation.level=read_committed", "-t", topic]);
+    kcat.args(["-e", "-q", "-o", "beginning", "-f", "%o\\n"]).stdin(Stdio::null());
+    well(kcat).lines().count()
+}
+
 /// Asks until it holds; a panic where it doesn't in time.
 pub fn wait_until(what: &str, at_most: Duration, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();

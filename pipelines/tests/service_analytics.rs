@@ -1,0 +1,80 @@
+//! ClickHouse away for a minute, at 2,000 orders a second: no sale waits for it, and afterwards it has every fact once.
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use support::Folder;
+use support::load;
+use support::process::{self, Running};
+use support::services::{Services, env, records_in, script, sql, wait_until, well};
+
+const ORDERS_PER_S: u64 = 2_000;
+const AWAY: Duration = Duration::from_secs(60);
+
+fn settings(dir: &Path) -> String {
+    let password = dir.join("clickhouse.password");
+    std::fs::write(&password, env("CLICKHOUSE_PASSWORD")).expect("the directory can be written");
+    format!(
+        "[analytics]\nkind = \"clickhouse\"\n[clickhouse]\nurl = \"{}\"\nuser = \"{}\"\ndatabase = \"away\"\n\
+         password_file = \"{}\"\n[orders]\nhold_ttl_ms = 4000\n[tickets]\nkey = \"a key for tests, not for tickets\"\n",
+        env("CLICKHOUSE_URL"),
+        env("CLICKHOUSE_USER"),
+        password.display()
+    )
+}
+
+fn clickhouse(question: &str) -> String {
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--fail-with-body", "--max-time", "60", "--data-binary", question]);
+    let user = format!("{}:{}", env("CLICKHOUSE_USER"), env("CLICKHOUSE_PASSWORD"));
+    curl.args(["-u", &user, &env("CLICKHOUSE_URL")]).stdin(Stdio::null());
+    well(curl).trim_end().to_owned()
+}
+
+fn frontier(name: &str) -> i64 {
+    let question = format!("SELECT epoch FROM tombola.frontiers WHERE name = '{name}'");
+    sql(&env("PG_URL"), &question).parse().expect("a number")
+}
+
+fn orders_decided() -> u64 {
+    sql(&env("PG_URL"), "SELECT count(*) FROM tombola.orders").parse().expect("a number")
+}
+
+#[test]
+#[ignore = "needs services"]
+fn service_clickhouse_away_for_a_minute_stops_no_sale_and_gets_every_fact_once() {
+    let (services, dir) = (Services::empty(), Folder::new());
+    well(script(&["start", "clickhouse"]));
+    clickhouse("DROP DATABASE IF EXISTS away SYNC");
+    services.configure(dir.path(), &settings(dir.path()));
+    let ids = load::schema_ids(dir.path());
+    std::thread::scope(|scope| {
+        let all = (AWAY.as_secs() + 10) * ORDERS_PER_S;
+        let producer = scope.spawn(move || load::produce(&ids, 73, all, ORDERS_PER_S));
+        let mut running = Running::start(process::tombola(dir.path(), &["run", "--workers", "2"]));
+        wait_until("the first facts", Duration::from_secs(60), || frontier("published") > 0);
+        services.kill("clickhouse");
+        let (published, sold) = (frontier("published"), orders_decided());
+        std::thread::sleep(AWAY);
+        let more = orders_decided() - sold;
+        assert!(more > AWAY.as_secs() * ORDERS_PER_S * 3 / 4, "{more} orders while it was away");
+        assert_eq!(frontier("published"), published, "nothing can be published while it is away");
+        assert!(running.runs(), "the pipeline goes on");
+        services.start("clickhouse");
+        producer.join().expect("the producer gets through");
+        let decided = frontier("decided");
+        wait_until("catching up", Duration::from_secs(90), || frontier("published") >= decided);
+        running.signal("TERM");
+        running.wait().assert(0, &[]);
+    });
+    // Orders whose holds ran out meanwhile have told more: the next run ends when all of it is published.
+    process::drain_well(dir.path(), 1);
+    for (topic, table) in [("facts.orders", "facts_orders"), ("facts.stock", "facts_stock")] {
+        let question = format!("SELECT count(), uniqExact(topic_partition, offset) FROM away.{table}");
+        let records = records_in(topic);
+        assert_eq!(clickhouse(&question), format!("{records}\t{records}"), "{table}");
+    }
+    clickhouse("DROP DATABASE away SYNC");
+}
