@@ -8,7 +8,7 @@
 //! Only deltas up to the row's epoch count: facts reach the log a moment before their rows reach the tables.
 
 use crate::commands::Failure;
-use crate::stores::{LogView, Tables};
+use crate::stores::{LogView, Tables, scan};
 use connectors::embedded::StoredRecord;
 use schemas::facts::{CommissionFact, Fact, Tier};
 use schemas::{Decoder, Text, Value};
@@ -88,18 +88,7 @@ pub fn accounts(
         return Ok(accounts);
     }
     let mut decoder = Decoder::default();
-    let partitions = log.topics()?.into_iter().filter(|topic| topic.topic == TOPIC).map(|t| t.ends.len());
-    for partition in 0..partitions.sum::<usize>() as u32 {
-        let mut from = 0;
-        loop {
-            let records = log.read(TOPIC, partition, from, 10_000)?;
-            let Some(last) = records.last() else { break };
-            from = last.offset + 1;
-            for record in records {
-                add(log, &mut decoder, record, &mut accounts)?;
-            }
-        }
-    }
+    scan(log, TOPIC, |log, record| add(log, &mut decoder, record, &mut accounts))?;
     accounts.iter_mut().for_each(Account::conclude);
     Ok(accounts)
 }
@@ -161,8 +150,7 @@ fn add(
     }
     let fact = decoder.decode_fact(value).map_err(|e| Failure::Runtime(format!("{TOPIC}: {e}")))?;
     let Fact::Commission(fact) = fact else { return Ok(()) };
-    let header = record.headers.iter().find(|(name, _)| name == "epoch").map(|(_, value)| value);
-    let epoch = header.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok()).unwrap_or(0);
+    let epoch = record.epoch().map_or(0, |epoch| epoch.0);
     if let Some(account) = accounts.iter_mut().find(|account| account.is_of(&fact) && epoch <= account.epoch)
     {
         account.deltas.push(Delta { epoch, fact: *fact });

@@ -12,7 +12,7 @@
 //! A crash before the commit leaves neither, after it both; the appender goes with its process.
 
 use crate::commands::Failure;
-use crate::stores::{LogView, Stores};
+use crate::stores::{LogView, Stores, scan};
 use connectors::embedded::{NewRecord, StoredRecord};
 use std::collections::HashSet;
 
@@ -70,16 +70,11 @@ impl std::fmt::Display for RecordId {
 /// Where the log can't be read.
 pub fn retried(log: &mut dyn LogView) -> Result<HashSet<String>, Failure> {
     let mut ids = HashSet::new();
-    if !log.topics()?.iter().any(|topic| topic.topic == RETRIES) {
-        return Ok(ids);
-    }
-    let mut from = 0;
-    loop {
-        let records = log.read(RETRIES, 0, from, 10_000)?;
-        let Some(last) = records.last() else { return Ok(ids) };
-        from = last.offset + 1;
-        ids.extend(records.into_iter().filter_map(|r| String::from_utf8(r.value?).ok()));
-    }
+    scan(log, RETRIES, |_, record| -> Result<(), Failure> {
+        ids.extend(record.value.and_then(|value| String::from_utf8(value).ok()));
+        Ok(())
+    })?;
+    Ok(ids)
 }
 
 /// Sends each record in again, unless it was before. What became of each, in order.

@@ -231,9 +231,7 @@ impl<'a> Facts<'a> {
 
 /// A fact without a readable header belongs to no epoch that could have been replayed: it is compared last.
 fn epoch_of(record: &StoredRecord) -> Epoch {
-    let header = record.headers.iter().find(|(name, _)| name == "epoch");
-    let text = header.and_then(|(_, bytes)| std::str::from_utf8(bytes).ok());
-    Epoch(text.and_then(|text| text.parse().ok()).unwrap_or(u64::MAX))
+    record.epoch().unwrap_or(Epoch(u64::MAX))
 }
 
 /// Compares until the first difference; how many were the same.

@@ -6,6 +6,7 @@
 use super::batch::{RawRecord, Records, Stored};
 use super::db::Db;
 use super::error::{EmbeddedError, Result};
+use runtime::Epoch;
 use rusqlite::{ErrorCode, OptionalExtension, Row, params};
 
 /// A record read back, whole.
@@ -20,6 +21,12 @@ pub struct StoredRecord {
 }
 
 impl StoredRecord {
+    /// The epoch that decided it, where it is a fact.
+    pub fn epoch(&self) -> Option<Epoch> {
+        let (_, value) = self.headers.iter().find(|(name, _)| name == "epoch")?;
+        std::str::from_utf8(value).ok()?.parse().ok().map(Epoch)
+    }
+
     pub(crate) fn copy(partition: u32, offset: u64, raw: &RawRecord<'_>) -> Self {
         let headers = raw.headers.iter();
         StoredRecord {

@@ -3,7 +3,7 @@
 use super::latency::Percentiles;
 use crate::commands::Failure;
 use crate::commands::output::{self, thousands};
-use crate::stores::{Stores, Tables};
+use crate::stores::{Stores, Tables, scan};
 use schemas::facts::OrderEvent;
 use schemas::{Decoder, Fact, Value};
 use serde::Serialize;
@@ -135,20 +135,12 @@ fn events(stores: &Stores) -> Result<BTreeMap<&'static str, u64>, Failure> {
     let (mut log, ids) = (stores.log()?, stores.ids()?);
     let (decoder, topic) = (Decoder::with_own(|record| ids.of(record)), Fact::TOPICS[0]);
     let mut events = BTreeMap::new();
-    let topics = log.topics()?.into_iter().filter(|info| info.topic == topic);
-    for partition in 0..topics.map(|info| info.ends.len()).sum::<usize>() as u32 {
-        let mut from = 0;
-        loop {
-            let records = log.read(topic, partition, from, 20_000)?;
-            let Some(last) = records.last() else { break };
-            from = last.offset + 1;
-            for bytes in records.into_iter().filter_map(|record| record.value) {
-                if let Ok(Fact::Order(fact)) = decoder.decode_fact(&bytes) {
-                    *events.entry(fact.event.as_str()).or_default() += 1;
-                }
-            }
+    scan(log.as_mut(), topic, |_, record| -> Result<(), Failure> {
+        if let Ok(Fact::Order(fact)) = decoder.decode_fact(&record.value.unwrap_or_default()) {
+            *events.entry(fact.event.as_str()).or_default() += 1;
         }
-    }
+        Ok(())
+    })?;
     Ok(events)
 }
 

@@ -63,6 +63,31 @@ pub trait LogView {
     fn schema(&mut self, id: u32) -> Result<Option<String>>;
 }
 
+/// Records asked for at once.
+const SCAN_RECORDS: usize = 10_000;
+
+/// Every record of a topic, partition by partition; none where there is no such topic. `each` may ask the log, too.
+///
+/// # Errors
+/// Where the log can't be read, and what `each` says.
+pub fn scan<E: From<StoreError>>(
+    log: &mut dyn LogView,
+    topic: &str,
+    mut each: impl FnMut(&mut dyn LogView, StoredRecord) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let found = log.topics()?.into_iter().find(|info| info.topic == topic);
+    for partition in 0..found.map_or(0, |info| info.ends.len()) as u32 {
+        let mut from = 0;
+        loop {
+            let records = log.read(topic, partition, from, SCAN_RECORDS)?;
+            let Some(last) = records.last() else { break };
+            from = last.offset + 1;
+            records.into_iter().try_for_each(|record| each(log, record))?;
+        }
+    }
+    Ok(())
+}
+
 /// Appends records for good. Each thread has its own.
 pub trait Append: Send {
     /// Several topics' records; where each went. What was acknowledged stays.
