@@ -8,5 +8,6 @@ pub mod clickhouse;
 pub mod conformance;
 pub mod digest;
 pub mod embedded;
+pub mod migration;
 pub mod postgres;
 mod rows;

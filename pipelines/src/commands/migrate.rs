@@ -6,6 +6,7 @@ use crate::config::{AnalyticsKind, Config, ServingKind};
 use crate::pipeline::Pipeline;
 use crate::stores::{StoreError, clickhouse, postgres};
 use sinks::clickhouse as ch;
+use sinks::migration::Migration;
 use sinks::postgres::{self as pg, MigrationSet, PostgresSettings};
 
 /// Make the tables that the settings call for: serving tables in PostgreSQL, facts in ClickHouse.
@@ -66,18 +67,14 @@ impl Migrate {
     fn clickhouse(&self, config: &Config) -> Result<(), Failure> {
         let settings = clickhouse::settings(&config.clickhouse);
         let done = if self.plan { ch::plan(&settings) } else { ch::migrate(&settings) };
-        let done = done.map_err(StoreError::from)?;
-        let names = done.iter().filter(|m| !(self.plan && m.applied)).map(|m| (m.number, m.name));
-        output::print(&text(&settings.place(), names, self.plan));
+        self.say(&settings.place(), &done.map_err(StoreError::from)?);
         Ok(())
     }
 
     fn postgres(&self, config: &Config, set: MigrationSet) -> Result<(), Failure> {
         let settings = self.settings(config);
         let done = if self.plan { pg::plan(&settings, set) } else { pg::migrate(&settings, set) };
-        let done = done.map_err(StoreError::from)?;
-        let names = done.iter().filter(|m| !(self.plan && m.applied)).map(|m| (m.number, m.name));
-        output::print(&text(&settings.place(), names, self.plan));
+        self.say(&settings.place(), &done.map_err(StoreError::from)?);
         if self.roles && !self.plan {
             pg::grant_roles(&settings, set).map_err(StoreError::from)?;
             output::print(&format!("{}: roles are there, with their grants\n", settings.place()));
@@ -92,11 +89,12 @@ impl Migrate {
         }
         settings
     }
-}
 
-fn text<'a>(place: &str, migrations: impl Iterator<Item = (u32, &'a str)>, plan: bool) -> String {
-    let what = if plan { "to be applied" } else { "applied" };
-    let lines: String =
-        migrations.map(|(number, name)| format!("{place}: {what}: {number:04} {name}\n")).collect();
-    if lines.is_empty() { format!("{place}: nothing to apply\n") } else { lines }
+    /// What was applied, or is still to be.
+    fn say(&self, place: &str, migrations: &[Migration]) {
+        let what = if self.plan { "to be applied" } else { "applied" };
+        let told = migrations.iter().filter(|migration| !(self.plan && migration.applied));
+        let lines: String = told.map(|m| format!("{place}: {what}: {:04} {}\n", m.number, m.name)).collect();
+        output::print(&if lines.is_empty() { format!("{place}: nothing to apply\n") } else { lines });
+    }
 }

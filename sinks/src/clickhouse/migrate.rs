@@ -7,18 +7,8 @@
 use super::client::{Client, quoted};
 use super::error::{ClickHouseError, Result};
 use super::settings::ClickHouseSettings;
+use crate::migration::Migration;
 use sha2::{Digest, Sha256};
-
-/// One SQL file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Migration {
-    pub number: u32,
-    pub name: &'static str,
-    /// As in the file, names between at signs not filled in.
-    pub sql: &'static str,
-    /// Whether it had been applied when it was looked at.
-    pub applied: bool,
-}
 
 const FILES: &[(u32, &str, &str)] = &[
     (1, "facts", include_str!("../../clickhouse/0001_facts.sql")),

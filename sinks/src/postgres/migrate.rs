@@ -16,6 +16,7 @@ use super::error::{PostgresError, Result};
 use super::session::Session;
 use super::settings::PostgresSettings;
 use crate::digest::hex;
+use crate::migration::Migration;
 use sha2::{Digest, Sha256};
 
 /// What is migrated.
@@ -25,15 +26,6 @@ pub enum MigrationSet {
     Serving,
     /// The reference tables the jobs follow, the outbox and what Debezium needs, in the schema `public`.
     Oltp,
-}
-
-/// One file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Migration {
-    pub number: u32,
-    pub name: &'static str,
-    pub sql: &'static str,
-    pub applied: bool,
 }
 
 const fn file(number: u32, name: &'static str, sql: &'static str) -> Migration {

@@ -31,7 +31,7 @@ mod tests;
 pub use bindings::PostgresBindings;
 pub use error::PostgresError;
 pub use lock::PostgresLock;
-pub use migrate::{Migration, MigrationSet, grant_roles, migrate, plan};
+pub use migrate::{MigrationSet, grant_roles, migrate, plan};
 pub use plan_store::PostgresPlanStore;
 pub use plans::{PlannedBatch, Plans, PostgresPlans};
 pub use published::PostgresPublished;
