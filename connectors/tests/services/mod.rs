@@ -166,6 +166,18 @@ impl<L: LogReader> Rounds<L> {
         self.drain_within(Duration::from_secs(20)).expect("drained within 20 s")
     }
 
+    /// Reads on until `count` records have come and all partitions are drained: a transaction's markers are written
+    /// some moments after its commit has been acknowledged.
+    pub fn drain_to(&mut self, count: usize) -> Vec<L::Record> {
+        let (start, mut all) = (Instant::now(), Vec::new());
+        loop {
+            all.extend(self.drain());
+            if all.len() >= count || start.elapsed() > Duration::from_secs(20) {
+                return all;
+            }
+        }
+    }
+
     /// Reads until it fails.
     pub fn failure(&mut self, max: Duration) -> LogError {
         let start = Instant::now();
