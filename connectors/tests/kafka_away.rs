@@ -56,13 +56,13 @@ fn service_a_reader_waits_for_a_broker_that_is_away_and_goes_on_by_itself() {
     append(&topic, &["a"]);
     assert_eq!(rounds.drain(), ["a"]);
     broker("stop");
-    let error = rounds.failure(Duration::from_secs(20));
+    let error = rounds.failure(Duration::from_secs(60));
     broker("cont");
     assert!(matches!(error, LogError::Retry(_)), "{error}");
     append(&topic, &["b"]);
     let (start, mut seen) = (Instant::now(), Vec::new());
     while seen.is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(30), "it never went on");
+        assert!(start.elapsed() < Duration::from_secs(90), "it never went on");
         seen.extend(rounds.round().unwrap_or_default().into_iter().map(|fetched| fetched.body));
         rounds.reader.wait(10);
     }

@@ -122,7 +122,7 @@ fn service_a_registry_that_is_away_is_waited_for() {
     let reader = KafkaReader::open(&kafka(), options(), &names, |_| true, RecordDecoder::new(away)).unwrap();
     let mut rounds = Rounds::new(reader);
     for _ in 0..3 {
-        let error = rounds.failure(std::time::Duration::from_secs(10));
+        let error = rounds.failure(std::time::Duration::from_secs(60));
         assert!(matches!(error, LogError::Retry(_)), "{error}");
         assert!(rounds.nexts.values().all(|next| *next == Offset(0)), "the record is not passed over");
     }

@@ -225,7 +225,7 @@ fn service_who_follows_a_pipeline_has_all_its_facts_up_to_what_it_is_said_to_hav
     let (mut seen, mut upto, start) = (BTreeMap::new(), 0, Instant::now());
     let mut steps = 0;
     while upto < 200 {
-        assert!(start.elapsed() < Duration::from_secs(60), "said up to {upto}, {} seen", seen.len());
+        assert!(start.elapsed() < Duration::from_secs(120), "said up to {upto}, {} seen", seen.len());
         for fetched in rounds.round().unwrap() {
             let epoch: i64 = fetched.body.split_once('/').unwrap().0.parse().unwrap();
             *seen.entry(epoch).or_insert(0) += 1;
@@ -261,7 +261,7 @@ fn service_topics_become_as_declared_and_stay_so() {
             if planned.to_string().starts_with(expected) {
                 return planned;
             }
-            assert!(start.elapsed() < Duration::from_secs(10), "{planned}");
+            assert!(start.elapsed() < Duration::from_secs(60), "{planned}");
             std::thread::sleep(Duration::from_millis(50));
         }
     };

@@ -48,25 +48,25 @@ fn service_open_and_aborted_transactions_are_never_seen_and_hold_nothing_up_but_
     assert!(rounds.drain().is_empty(), "what is open is not the log's yet");
     append(&topic, &["d"]);
     assert!(rounds.drain().is_empty(), "nor is what lies behind it");
-    one.commit_transaction(secs(10)).unwrap();
+    one.commit_transaction(secs(60)).unwrap();
     assert_eq!(rounds.drain_to(3), ["b", "c", "d"]);
     one.begin_transaction().unwrap();
     send(&one, &topic, &["undone"]);
-    one.abort_transaction(secs(10)).unwrap();
+    one.abort_transaction(secs(60)).unwrap();
     assert!(rounds.drain().is_empty(), "only markers and what was undone");
     // Aborted records whose marker lies behind the beginning of another transaction.
     one.begin_transaction().unwrap();
     send(&one, &topic, &["undone too"]);
     other.begin_transaction().unwrap();
     send(&other, &topic, &["e"]);
-    one.abort_transaction(secs(10)).unwrap();
+    one.abort_transaction(secs(60)).unwrap();
     // The marker is written some moments after the call has returned.
     let start = Instant::now();
     while rounds.nexts[&FIRST] != Offset(8) {
-        assert!(start.elapsed() < secs(10), "reading hasn't skipped what was undone");
+        assert!(start.elapsed() < secs(60), "reading hasn't skipped what was undone");
         assert!(rounds.drain().is_empty(), "drained up to the open transaction");
     }
-    other.commit_transaction(secs(10)).unwrap();
+    other.commit_transaction(secs(60)).unwrap();
     assert_eq!(rounds.drain_to(1), ["e"]);
 }
 
@@ -79,8 +79,8 @@ fn service_a_reader_that_starts_among_markers_is_drained_too() {
         producer.begin_transaction().unwrap();
         send(&producer, &topic, &["x"]);
         match n % 2 {
-            0 => producer.commit_transaction(secs(10)).unwrap(),
-            _ => producer.abort_transaction(secs(10)).unwrap(),
+            0 => producer.commit_transaction(secs(60)).unwrap(),
+            _ => producer.abort_transaction(secs(60)).unwrap(),
         }
     }
     let mut whole = Rounds::new(reader(&topic));
@@ -88,7 +88,7 @@ fn service_a_reader_that_starts_among_markers_is_drained_too() {
     // The last marker, too, is there some moments later.
     let start = Instant::now();
     while whole.nexts[&FIRST] != Offset(40) {
-        assert!(start.elapsed() < secs(10), "the last transaction has no end");
+        assert!(start.elapsed() < secs(60), "the last transaction has no end");
         assert!(whole.drain().is_empty());
     }
     for from in [1, 2, 3, 38, 39, 40] {
@@ -114,12 +114,12 @@ fn service_drained_means_that_everything_acknowledged_before_has_been_handed_ove
             while !stop.load(Ordering::Relaxed) {
                 producer.begin_transaction().unwrap();
                 send(&producer, &topic, &["x", "y"]);
-                producer.commit_transaction(secs(10)).unwrap();
+                producer.commit_transaction(secs(60)).unwrap();
                 // Visible once the next transaction may begin: its marker is written.
                 producer.begin_transaction().unwrap();
                 send(&producer, &topic, &["undone"]);
                 acknowledged.fetch_add(2, Ordering::SeqCst);
-                producer.abort_transaction(secs(10)).unwrap();
+                producer.abort_transaction(secs(60)).unwrap();
             }
         }
     });
@@ -147,7 +147,7 @@ fn service_partitions_added_while_running_are_found_and_read() {
     let start = Instant::now();
     let mut found = Vec::new();
     while found.len() < 3 {
-        assert!(start.elapsed() < secs(10), "found {found:?}");
+        assert!(start.elapsed() < secs(60), "found {found:?}");
         found = runtime::source::LogReader::partitions(&mut rounds.reader).unwrap();
     }
     let record = connectors::embedded::NewRecord { partition: Some(2), ..services::text("there") };
@@ -180,13 +180,13 @@ fn service_what_retention_took_or_a_cut_stops_the_run_and_names_place_and_remedy
     delete_before(&topic, 3);
     let mut rounds = Rounds::new(reader(&topic));
     rounds.nexts.insert(FIRST, Offset(1));
-    let said = stopped(rounds.failure(secs(20)));
+    let said = stopped(rounds.failure(secs(60)));
     for part in [&topic, "partition 0, offset 1", "begins at 3", "raise retention.ms"] {
         assert!(said.contains(part), "{said}");
     }
     let mut rounds = Rounds::new(reader(&topic));
     rounds.nexts.insert(FIRST, Offset(9));
-    let said = stopped(rounds.failure(secs(20)));
+    let said = stopped(rounds.failure(secs(60)));
     for part in [&topic, "partition 0, offset 9", "ends at 4", "was cut or replaced"] {
         assert!(said.contains(part), "{said}");
     }

@@ -139,7 +139,7 @@ fn kill_live(seed: u64, orders: u64) -> usize {
     let mut running = run_live(dir.path(), 1 + dice.below(4));
     let began = Instant::now();
     // Until the last graces are over, and as long again as it takes to see that.
-    while began.elapsed() < Duration::from_millis(2 * GRACE_MS as u64 + 1_000) {
+    while began.elapsed() < Duration::from_millis(2 * GRACE_MS as u64 + 4_000) {
         assert!(running.runs(), "seed {seed}: it ended by itself: {:?}", running.wait());
         std::thread::sleep(Duration::from_millis(50));
     }

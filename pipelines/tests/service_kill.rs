@@ -50,7 +50,7 @@ fn settle(dir: &Path, dice: &mut Dice, produced: &Produced) {
     let mut running = Running::start(run(dir, 1 + dice.below(4)));
     let before = decided();
     // Timers of orders that wait for rows that never come.
-    wait_until("going live", Duration::from_secs(60), || decided() > before + 5);
+    wait_until("going live", Duration::from_secs(180), || decided() > before + 5);
     std::thread::sleep(Duration::from_millis(2 * GRACE_MS + 4_000));
     assert_runs(&mut running, dir, "live");
     running.signal("TERM");

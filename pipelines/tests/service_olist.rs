@@ -116,7 +116,7 @@ fn wait_for_debezium(past: &Past, position: &str) {
     let question = format!(
         "SELECT confirmed_flush_lsn >= '{position}' FROM pg_replication_slots WHERE slot_name = 'tombola_reference'"
     );
-    wait_until("Debezium's last change", Duration::from_secs(90), || sql(&past.url(), &question) == "t");
+    wait_until("Debezium's last change", Duration::from_secs(240), || sql(&past.url(), &question) == "t");
 }
 
 /// The reference tables as they came to be, from the first seller to the last price.
@@ -130,7 +130,7 @@ fn live_through(services: &Services, dir: &Path, topics: &Topics) {
     session.transaction(&rows);
     past.capture();
     // The snapshot: what is committed after it has begun comes as a change, at its own time.
-    wait_until("Debezium's snapshot", Duration::from_secs(60), || {
+    wait_until("Debezium's snapshot", Duration::from_secs(180), || {
         records_in("oltp.public.partners") >= topics.partners.len()
             && records_in("oltp.public.commission_rates") >= topics.rates.len()
     });
@@ -150,7 +150,7 @@ fn live_through(services: &Services, dir: &Path, topics: &Topics) {
 fn forget() {
     connect("PUT", &format!("{CONNECTOR}/stop"));
     // Refused until it has stopped; there may be none.
-    wait_until("the connector's stop", Duration::from_secs(30), || {
+    wait_until("the connector's stop", Duration::from_secs(120), || {
         ["200", "404"].contains(&connect("DELETE", &format!("{CONNECTOR}/offsets")).as_str())
     });
     connect("DELETE", CONNECTOR);

@@ -60,7 +60,7 @@ fn live(bench: &Bench, meanwhile: impl FnOnce(&Loader) + Send) {
         done.unwrap_or_else(|panic| resume_unwind(panic));
     });
     let last = bench.decided.load(Ordering::SeqCst);
-    let published = loader.status().wait_published(Epoch(last), Duration::from_secs(60));
+    let published = loader.status().wait_published(Epoch(last), Duration::from_secs(120));
     assert!(published, "{:?}", loader.status().get());
     assert_holds(&database, &bench.log.world, last);
     println!("{:?}", loader.status().get());
@@ -76,7 +76,7 @@ fn bench() -> Bench {
 fn loading(loader: &Loader) {
     let (before, begun) = (loader.status().get().batches, Instant::now());
     while loader.status().get().batches < before + 2 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "nothing is loaded: {:?}", loader.status().get());
+        assert!(begun.elapsed() < Duration::from_secs(90), "nothing is loaded: {:?}", loader.status().get());
         pause(1);
     }
 }

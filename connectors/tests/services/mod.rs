@@ -38,7 +38,7 @@ pub fn make(topic: &str, partitions: u32, settings: &[(&str, &str)]) {
     apply(&kafka(), &plan).unwrap();
     let start = Instant::now();
     while !plan_is_done(topic, partitions) {
-        assert!(start.elapsed() < Duration::from_secs(10), "{topic} is not there");
+        assert!(start.elapsed() < Duration::from_secs(60), "{topic} is not there");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -87,7 +87,7 @@ pub fn send(producer: &BaseProducer, topic: &str, values: &[&str]) {
             .map_err(|(e, _)| e)
             .unwrap();
     }
-    producer.flush(Duration::from_secs(10)).unwrap();
+    producer.flush(Duration::from_secs(60)).unwrap();
 }
 
 /// Records are their texts.
@@ -163,7 +163,7 @@ impl<L: LogReader> Rounds<L> {
     }
 
     pub fn drain(&mut self) -> Vec<L::Record> {
-        self.drain_within(Duration::from_secs(20)).expect("drained within 20 s")
+        self.drain_within(Duration::from_secs(90)).expect("drained within 90 s")
     }
 
     /// Reads on until `count` records have come and all partitions are drained: a transaction's markers are written
@@ -172,7 +172,7 @@ impl<L: LogReader> Rounds<L> {
         let (start, mut all) = (Instant::now(), Vec::new());
         loop {
             all.extend(self.drain());
-            if all.len() >= count || start.elapsed() > Duration::from_secs(20) {
+            if all.len() >= count || start.elapsed() > Duration::from_secs(60) {
                 return all;
             }
         }

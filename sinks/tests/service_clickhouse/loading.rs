@@ -58,7 +58,7 @@ fn service_facts_that_come_while_it_runs_are_loaded() {
     }
     bench.decided.store(400, Ordering::SeqCst);
     assert!(
-        loader.status().wait_published(Epoch(400), Duration::from_secs(30)),
+        loader.status().wait_published(Epoch(400), Duration::from_secs(90)),
         "{:?}",
         loader.status().get()
     );
@@ -111,11 +111,11 @@ fn service_plans_restored_from_an_older_backup_are_noticed() {
 fn service_a_zombie_loader_stops_and_changes_nothing() {
     let (database, bench) = (Database::migrated(), Bench::of(60, 6, 30));
     let zombie = bench.start(&database.settings);
-    assert!(zombie.status().wait_published(Epoch(30), Duration::from_secs(20)));
+    assert!(zombie.status().wait_published(Epoch(30), Duration::from_secs(90)));
     let loader = bench.start(&database.settings);
     bench.decided.store(60, Ordering::SeqCst);
     assert!(
-        loader.status().wait_published(Epoch(60), Duration::from_secs(20)),
+        loader.status().wait_published(Epoch(60), Duration::from_secs(90)),
         "{:?}",
         loader.status().get()
     );
@@ -140,7 +140,7 @@ fn service_migrations_are_applied_once_and_a_loader_waits_for_them() {
     assert_eq!(migrate(&database.settings).unwrap(), []);
     assert!(plan(&database.settings).unwrap().iter().all(|migration| migration.applied));
     assert!(
-        loader.status().wait_published(Epoch(20), Duration::from_secs(20)),
+        loader.status().wait_published(Epoch(20), Duration::from_secs(90)),
         "{:?}",
         loader.status().get()
     );
