@@ -23,10 +23,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::past::{Past, Session};
 use support::services::{self, Services, env, foreign, records_in, sql, wait_until, well};
-use support::{Folder, process};
+use support::{Folder, connector, process};
 
 const SETTINGS: &str = include_str!("../examples/olist/tombola.toml");
-const CONNECTOR: &str = "/connectors/reference";
 
 fn data() -> Option<PathBuf> {
     let root = std::env::var_os("TOMBOLA_DATA")
@@ -103,14 +102,6 @@ fn commit_prices(
     session.transaction("SELECT pg_current_wal_insert_lsn();")
 }
 
-/// Asks Kafka Connect; the code it answers with.
-fn connect(method: &str, path: &str) -> String {
-    let mut curl = std::process::Command::new("curl");
-    curl.args(["-sS", "--max-time", "30", "-o", "/dev/null", "-w", "%{http_code}", "-X", method]);
-    curl.arg(env("CONNECT_URL") + path);
-    well(curl)
-}
-
 /// Debezium has brought everything up to here into Kafka, and knows that it has.
 fn wait_for_debezium(past: &Past, position: &str) {
     let question = format!(
@@ -121,7 +112,7 @@ fn wait_for_debezium(past: &Past, position: &str) {
 
 /// The reference tables as they came to be, from the first seller to the last price.
 fn live_through(services: &Services, dir: &Path, topics: &Topics) {
-    forget();
+    connector::forget();
     let past = Past::at(topics.rates[0].time_ms);
     let oltp = ["migrate", "--oltp", "--url", &past.url()];
     process::end_of(process::tombola(dir, &oltp)).assert(0, &[]);
@@ -143,17 +134,7 @@ fn live_through(services: &Services, dir: &Path, topics: &Topics) {
     });
     assert!(revived.unwrap().wait().unwrap().success(), "Connect starts again");
     wait_for_debezium(&past, &position);
-    forget();
-}
-
-/// What the connector knows of one database must not be taken for another's.
-fn forget() {
-    connect("PUT", &format!("{CONNECTOR}/stop"));
-    // Refused until it has stopped; there may be none.
-    wait_until("the connector's stop", Duration::from_secs(120), || {
-        ["200", "404"].contains(&connect("DELETE", &format!("{CONNECTOR}/offsets")).as_str())
-    });
-    connect("DELETE", CONNECTOR);
+    connector::forget();
 }
 
 fn numbers(statement: &str) -> Vec<i64> {

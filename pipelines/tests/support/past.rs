@@ -4,6 +4,7 @@
 //!   clock file ── libfaketime ──> Postgres ── Debezium ──> oltp.public.* with source.ts_ms = commit time
 //! ```
 
+use super::connector;
 use super::services::{self, script, well};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -61,23 +62,12 @@ impl Past {
 
     /// Lets Debezium's connector follow its reference tables.
     pub fn capture(&self) {
-        let mut apply = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/debezium/apply"));
-        apply.arg("reference").env("PG_URL", self.url()).stdin(Stdio::null());
-        for name in ["HOST", "PORT", "USER", "PASSWORD", "DATABASE"].map(|part| format!("CONNECT_PG_{part}"))
-        {
-            apply.env(&name, self.endpoint(&name));
-        }
-        well(apply);
+        connector::apply(&self.url(), |name| self.endpoint(name));
     }
 
     /// A session that commits when it is told to.
     pub fn session(&self) -> Session {
-        let mut psql = Command::new("psql");
-        psql.args([&self.url(), "-XAtq", "-v", "ON_ERROR_STOP=1"]);
-        psql.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = psql.spawn().expect("psql can be started");
-        let (to, from) = (child.stdin.take(), child.stdout.take());
-        Session { child, to: to.expect("piped"), from: BufReader::new(from.expect("piped")) }
+        Session::with(&self.url())
     }
 }
 
@@ -95,6 +85,16 @@ pub struct Session {
 }
 
 impl Session {
+    /// With this database.
+    pub fn with(url: &str) -> Self {
+        let mut psql = Command::new("psql");
+        psql.args([url, "-XAtq", "-v", "ON_ERROR_STOP=1"]);
+        psql.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = psql.spawn().expect("psql can be started");
+        let (to, from) = (child.stdin.take(), child.stdout.take());
+        Session { child, to: to.expect("piped"), from: BufReader::new(from.expect("piped")) }
+    }
+
     /// Runs these statements as one transaction, committed on return; the last line they print.
     pub fn transaction(&mut self, statements: &str) -> String {
         writeln!(self.to, "BEGIN;\n{statements}\nCOMMIT;\n\\echo over").expect("psql listens");

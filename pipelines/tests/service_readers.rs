@@ -1,0 +1,141 @@
+//! Readers under load: at 2,000 orders a second, while an operator changes stock in the OLTP database and Connect and
+//! ClickHouse are killed, no question sees half an epoch, in Postgres or in ClickHouse, and every change takes effect.
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use support::load;
+use support::past::Session;
+use support::process::{self, Running};
+use support::services::{Services, env, script, sql, wait_until, well};
+use support::{Folder, connector, told};
+
+const ORDERS_PER_S: u64 = 2_000;
+const SAMPLES: usize = 1_000;
+
+fn settings(dir: &Path) -> String {
+    let password = dir.join("clickhouse.password");
+    std::fs::write(&password, env("CLICKHOUSE_PASSWORD")).expect("the directory can be written");
+    format!(
+        "[analytics]\nkind = \"clickhouse\"\n[clickhouse]\nurl = \"{}\"\nuser = \"{}\"\ndatabase = \"readers\"\n\
+         password_file = \"{}\"\n[orders]\ngrace_ms = 1000\nhold_ttl_ms = 4000\n\
+         [tickets]\nkey = \"a key for tests, not for tickets\"\n",
+        env("CLICKHOUSE_URL"),
+        env("CLICKHOUSE_USER"),
+        password.display()
+    )
+}
+
+/// What ClickHouse answers; none where it is away.
+fn clickhouse(question: &str) -> Option<String> {
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--fail-with-body", "--max-time", "60", "--data-binary", question]);
+    let user = format!("{}:{}", env("CLICKHOUSE_USER"), env("CLICKHOUSE_PASSWORD"));
+    curl.args(["-u", &user, &env("CLICKHOUSE_URL")]).stdin(Stdio::null()).stderr(Stdio::null());
+    let output = curl.output().expect("curl can be started");
+    output.status.success().then(|| String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned())
+}
+
+/// Offers whose held units are not those of the held orders; both change in one epoch.
+const TORN_ROWS: &str = "SELECT count(*) FROM tombola.stock s
+    FULL JOIN (SELECT tenant, offer_id, sum(quantity) AS held FROM tombola.orders WHERE status = 'held' GROUP BY 1, 2) o
+    USING (tenant, offer_id) WHERE coalesce(s.held, 0) <> coalesce(o.held, 0)
+       OR s.available + s.held + s.sold <> s.stock_total;";
+
+/// Confirmed orders without their movement to sold, and movements without their order.
+const TORN_FACTS: &str = "SELECT countIf(o.order_id = '' OR s.order_id = '')
+    FROM (SELECT tenant, order_id FROM readers.orders WHERE event = 'confirmed') AS o
+    FULL OUTER JOIN (SELECT tenant, assumeNotNull(order_id) AS order_id FROM readers.stock WHERE credit = 'sold') AS s
+    ON o.tenant = s.tenant AND o.order_id = s.order_id";
+
+fn frontier(name: &str) -> i64 {
+    let question = format!("SELECT epoch FROM tombola.frontiers WHERE name = '{name}'");
+    sql(&env("PG_URL"), &question).parse().expect("a number")
+}
+
+/// Asks again and again until `over` and Postgres has answered [`SAMPLES`] times; ClickHouse less often, as a thousand
+/// answers of its own are the loader's test.
+fn sample(over: &AtomicBool) -> [usize; 2] {
+    let (mut samples, mut postgres) = ([0; 2], Session::with(&env("PG_URL")));
+    while !over.load(Ordering::SeqCst) || samples[0] < SAMPLES {
+        assert_eq!(postgres.transaction(TORN_ROWS), "0", "after {} samples", samples[0]);
+        samples[0] += 1;
+        if samples[0] % 5 == 0
+            && let Some(torn) = clickhouse(TORN_FACTS)
+        {
+            assert_eq!(torn, "0", "after {} samples", samples[1]);
+            samples[1] += 1;
+        }
+    }
+    samples
+}
+
+/// An offer that only the OLTP database knows.
+const OFFER: &str = "INSERT INTO offers (tenant, offer_id, kind, price_minor, currency, stock_total, max_per_order, restock_on_refund, status)
+    VALUES ('operator', 'by-hand', 'ticket', 100, 'EUR', 0, 4, true, 'open')";
+
+/// Adds units, one statement each; how many there are in the end.
+fn restock(services: &Services, until: impl Fn() -> bool) -> i64 {
+    let (mut total, url) = (0, env("PG_URL"));
+    for harm in ["connect", "clickhouse", "connect"].into_iter().map(Some).chain(std::iter::repeat(None)) {
+        if let Some(service) = harm {
+            services.kill(service);
+            well(script(&["start", service]));
+        }
+        for _ in 0..20 {
+            total += 1;
+            sql(&url, "UPDATE offers SET stock_total = stock_total + 1 WHERE offer_id = 'by-hand'");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        if harm.is_none() && until() {
+            return total;
+        }
+    }
+    unreachable!("the last harm is repeated for ever")
+}
+
+#[test]
+#[ignore = "needs services"]
+fn service_readers_see_whole_epochs_while_connect_and_clickhouse_are_killed() {
+    let (services, dir) = (Services::empty(), Folder::new());
+    for service in ["clickhouse", "connect"] {
+        well(script(&["start", service]));
+    }
+    connector::forget();
+    clickhouse("DROP DATABASE IF EXISTS readers SYNC").expect("ClickHouse answers");
+    services.configure(dir.path(), &settings(dir.path()));
+    process::end_of(process::tombola(dir.path(), &["migrate", "--oltp", "--url", &env("PG_URL")]))
+        .assert(0, &[]);
+    sql(&env("PG_URL"), "TRUNCATE offers");
+    sql(&env("PG_URL"), OFFER);
+    connector::apply(&env("PG_URL"), env);
+    let ids = load::schema_ids(dir.path());
+    let over = AtomicBool::new(false);
+    let (produced, total, samples) = std::thread::scope(|scope| {
+        let producer = scope.spawn(|| load::produce(&ids, 74, 30 * ORDERS_PER_S, ORDERS_PER_S));
+        let mut running = Running::start(process::tombola(dir.path(), &["run", "--workers", "2"]));
+        wait_until("the first facts", Duration::from_secs(120), || frontier("published") > 0);
+        let sampler = scope.spawn(|| sample(&over));
+        let total = restock(&services, || producer.is_finished());
+        let produced = producer.join().expect("the producer gets through");
+        over.store(true, Ordering::SeqCst);
+        let samples = sampler.join().expect("no sample is torn");
+        let stock = "SELECT stock_total FROM tombola.stock WHERE offer_id = 'by-hand'";
+        wait_until("the last change", Duration::from_secs(180), || {
+            sql(&env("PG_URL"), stock) == total.to_string()
+        });
+        running.signal("TERM");
+        running.wait().assert(0, &[]);
+        (produced, total, samples)
+    });
+    eprintln!("{total} changes, {samples:?} samples of whole epochs");
+    assert!(samples[1] > SAMPLES / 20, "ClickHouse was hardly ever asked: {samples:?}");
+    connector::forget();
+    process::drain_well(dir.path(), 1);
+    told::assert_exactly_once(&produced);
+    process::verify(dir.path(), 3);
+    clickhouse("DROP DATABASE readers SYNC").expect("ClickHouse answers");
+}
