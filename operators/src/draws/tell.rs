@@ -40,26 +40,13 @@ impl Teller {
 
     fn fact(&self, event: DrawEvent, revision: i32) -> DrawFact {
         DrawFact {
-            event,
             tenant: self.tenant.clone(),
             draw_id: self.draw_id.clone(),
             revision,
-            supersedes: None,
             game: Some(self.game.clone()),
-            numbers: Vec::new(),
-            bonus: Vec::new(),
-            prizes: Vec::new(),
-            jackpot_minor: None,
             currency: Some(self.currency.clone()),
-            drawn_at_ms: None,
-            source: None,
-            sources: Vec::new(),
-            said: Vec::new(),
-            tiers: Vec::new(),
-            tickets: None,
-            reason: None,
             at_ms: self.at_ms,
-            cause: self.cause.clone(),
+            ..DrawFact::of(event, self.cause.clone())
         }
     }
 

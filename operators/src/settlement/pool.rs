@@ -108,7 +108,6 @@ fn settled_row(settle: &Settle, settled: &[TierSettled], tickets: i64) -> DrawRo
 fn settled_fact(at: At, settle: Settle, tiers: Vec<TierSettled>, tickets: i64) -> DrawFact {
     let Settle { draw, drawn, revision, row, cause } = settle;
     DrawFact {
-        event: DrawEvent::Settled,
         tenant: draw.tenant,
         draw_id: draw.draw_id,
         revision,
@@ -120,14 +119,10 @@ fn settled_fact(at: At, settle: Settle, tiers: Vec<TierSettled>, tickets: i64) -
         jackpot_minor: row.jackpot_minor,
         currency: Some(draw.currency),
         drawn_at_ms: row.drawn_at_ms,
-        source: None,
-        sources: Vec::new(),
-        said: Vec::new(),
         tiers,
         tickets: Some(tickets),
-        reason: None,
         at_ms: at.time(),
-        cause,
+        ..DrawFact::of(DrawEvent::Settled, cause)
     }
 }
 

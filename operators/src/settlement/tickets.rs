@@ -136,29 +136,14 @@ impl Tickets {
 
     /// Told once for each of its tickets.
     fn too_late(&self, at: At, draw: Scoped, order_id: &Text, command_id: Text, ctx: &mut Ctx<TicketsOut>) {
+        let reason = format!("order {order_id} was confirmed after the draw was settled; refund it");
         let fact = DrawFact {
-            event: DrawEvent::TooLate,
             tenant: draw.tenant,
             draw_id: draw.id,
-            revision: 0,
-            supersedes: None,
-            game: None,
-            numbers: Vec::new(),
-            bonus: Vec::new(),
-            prizes: Vec::new(),
-            jackpot_minor: None,
-            currency: None,
-            drawn_at_ms: None,
-            source: None,
-            sources: Vec::new(),
-            said: Vec::new(),
-            tiers: Vec::new(),
             tickets: Some(1),
-            reason: Some(Text::from(format!(
-                "order {order_id} was confirmed after the draw was settled; refund it"
-            ))),
+            reason: Some(Text::from(reason)),
             at_ms: at.time(),
-            cause: cause_at(at, command_id, &self.settings),
+            ..DrawFact::of(DrawEvent::TooLate, cause_at(at, command_id, &self.settings))
         };
         ctx.emit(at, TicketsOut::Out(Output::Fact(Fact::Draw(Box::new(fact)))));
     }
