@@ -187,9 +187,9 @@ fn vietnams_incomplete_results_are_problems_with_their_rows() {
     let mapped = read(&data, "vietnam-xoso", VIETNAM);
     let count = |reason: &str| mapped.problems.iter().filter(|p| p.reason.contains(reason)).count();
     assert_eq!(mapped.problems.len(), 14, "{:?}", mapped.problems);
-    // Three were fetched while they were drawn, into a file of their own, with a digit too many.
+    // Three of one file have a digit too many.
     assert_eq!(count("prize seventh has"), 3);
-    // Eleven of the north have hardly a special prize.
+    // Eleven are headings and tables of the north's results, taken for provinces.
     assert_eq!(count("prize special has") + count("prize first has 0 numbers, not 1"), 11);
     for problem in &mapped.problems {
         let row: serde_json::Value = serde_json::from_slice(&problem.original).unwrap();

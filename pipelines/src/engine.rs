@@ -124,8 +124,9 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let metrics = Metrics::of(pipeline.name());
     let sinks = patiently(&options.shared, || sinks(&stores, generation.generation, ids))?;
     let sinks = counted(sinks, &metrics);
-    // A log that is drained is one that nobody adds to.
-    let mappings = if options.until_drained { Vec::new() } else { mappings };
+    // A log that is drained is one that nobody adds to; and one pipeline of several that share a log polls.
+    let polls = !options.until_drained && (pipeline.sells() || pipeline.runs("draws"));
+    let mappings = if polls { mappings } else { Vec::new() };
     let _polling =
         Polling::start(&options.config, mappings, &stores, ids, &metrics.feeds).map_err(no_feed)?;
     let watched =

@@ -137,6 +137,40 @@ impl Drop for Running {
     }
 }
 
+/// Values of the records on commands.draws.
+fn values(dir: &Path) -> Vec<Vec<u8>> {
+    let log = Log::open_read_only(&dir.join("tombola-data")).unwrap();
+    let partitions =
+        log.topics().unwrap().into_iter().find(|topic| topic.topic == "commands.draws").unwrap().ends;
+    let records = (0..partitions.len() as u32).flat_map(|p| log.read("commands.draws", p, 0, 100).unwrap());
+    records.map(|record| record.value.unwrap()).collect()
+}
+
+#[test]
+fn a_poller_killed_at_any_durable_step_sends_the_same_again_or_nothing() {
+    for (point, sent) in runtime::killpoint::FEED.iter().zip([2, 4, 2]) {
+        let server = Server::start();
+        server.answer(Answer::ok(ROWS).with("ETag", "\"one\""));
+        let dir = folder(ROWS, &server.url());
+        let path = dir.path();
+        let status = tombola(path, "feeds run").env("TOMBOLA_KILL_AT", point).status().unwrap();
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(9),
+            "{point} was not reached"
+        );
+        let mut running = Running::start(path, "feeds run");
+        // It is asked for once more, and remembered this time.
+        wait_for("a poll that knows the document", || server.last_request().contains("if-none-match"));
+        running.stop();
+        let mut values = values(path);
+        assert_eq!(values.len(), sent, "{point}");
+        values.sort();
+        values.dedup();
+        assert_eq!(values.len(), 2, "{point}: what is sent again is the same, its time included");
+    }
+}
+
 /// Polls through failures and changes, and goes on after a restart where it was.
 fn polls(line: &str, metrics: &str) {
     let server = Server::start();

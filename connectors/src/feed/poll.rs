@@ -10,6 +10,7 @@ use super::result::DrawResult;
 use super::state::{State, StateError, StateFile, Word};
 use crate::decode::REJECTED;
 use crate::embedded::NewRecord;
+use runtime::killpoint;
 use schemas::{SchemaIds, encode_command};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -134,7 +135,11 @@ impl Feed {
     }
 
     fn save_unless(&self, before: &State) -> Result<(), PollError> {
-        if self.state == *before { Ok(()) } else { Ok(self.file.save(&self.state)?) }
+        if self.state != *before {
+            self.file.save(&self.state)?;
+            killpoint::reach("feed.after_save");
+        }
+        Ok(())
     }
 
     fn send(&mut self, mapped: Mapped, when: When, to: &mut dyn Deliver) -> Result<Polled, PollError> {
@@ -156,9 +161,11 @@ impl Feed {
                 .extend(changed.iter().map(|(result, word)| (result.draw_id.clone(), word.clone())));
             self.file.save(&self.state)?;
         }
+        killpoint::reach("feed.before_append");
         for batch in records.chunks(BATCH_RECORDS) {
             to.append(batch).map_err(PollError::Deliver)?;
         }
+        killpoint::reach("feed.after_append");
         self.state.delivered(changed.iter().map(|(result, _)| result.draw_id.as_str()));
         self.state.problems = problems;
         Ok(Polled {
@@ -185,7 +192,7 @@ impl Feed {
         NewRecord {
             value: Some(problem.original.clone()),
             timestamp_ms: now_ms,
-            headers: vec![(REJECTED.to_owned(), reason[..cut].as_bytes().to_vec())],
+            headers: vec![(REJECTED.to_owned(), reason.as_bytes()[..cut].to_vec())],
             ..NewRecord::default()
         }
     }
