@@ -64,12 +64,13 @@ fn the_replay_has_1965_draws_of_which_1757_need_two_sources() {
     let Some(data) = data() else { return };
     let replay = replay::read(&data).unwrap();
     assert_eq!((replay.draws.len(), replay.commands.len()), (1_965, 1_757 + 1_965));
-    let needing =
-        |count: i64| replay.draws.iter().filter(|d| d["after"]["sources_required"] == count).count();
+    let rows: Vec<serde_json::Value> =
+        replay.draws.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let needing = |count: i64| rows.iter().filter(|row| row["after"]["sources_required"] == count).count();
     assert_eq!((needing(2), needing(1)), (1_757, 208));
     let mut last_ms = i64::MIN;
     for line in &replay.draws {
-        let record = parse_line("oltp.public.draws", &line.to_string()).unwrap();
+        let record = parse_line("oltp.public.draws", line).unwrap();
         let at_ms = record.event_time_ms().unwrap();
         assert!(last_ms < at_ms, "in the order of record time");
         last_ms = at_ms;

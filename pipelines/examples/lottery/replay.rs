@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// The lines of both topics.
 pub struct Replay {
-    pub draws: Vec<Value>,
+    pub draws: Vec<String>,
     pub commands: Vec<String>,
 }
 
@@ -55,13 +55,13 @@ fn report(result: &DrawResult, reported_at_ms: i64) -> String {
 }
 
 /// A row for each draw; one that several sources have needs all of them.
-fn draws(told: &[(i64, DrawResult)]) -> Result<Vec<Value>, String> {
+fn draws(told: &[(i64, DrawResult)]) -> Result<Vec<String>, String> {
     let mut sources: BTreeMap<(i64, &str), (&DrawResult, i32)> = BTreeMap::new();
     for (_, result) in told {
         sources.entry((result.drawn_at_ms, &result.draw_id)).or_insert((result, 0)).1 += 1;
     }
     let numbered = sources.into_values().zip(1_u64..);
-    numbered.map(|((result, sources), number)| draw(result, sources, number * 8)).collect()
+    numbered.map(|((result, sources), number)| Ok(draw(result, sources, number * 8)?.to_string())).collect()
 }
 
 fn draw(result: &DrawResult, sources: i32, lsn: u64) -> Result<Value, String> {
