@@ -124,8 +124,8 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let metrics = Metrics::of(pipeline.name());
     let sinks = patiently(&options.shared, || sinks(&stores, generation.generation, ids))?;
     let sinks = counted(sinks, &metrics);
-    // A log that is drained is one that nobody adds to; and one pipeline of several that share a log polls.
-    let polls = !options.until_drained && (pipeline.sells() || pipeline.runs("draws"));
+    // A log that is drained is one that nobody adds to; and of several pipelines that share a log, one polls.
+    let polls = !options.until_drained && pipeline.reads(connectors::feed::TOPIC);
     let mappings = if polls { mappings } else { Vec::new() };
     let _polling =
         Polling::start(&options.config, mappings, &stores, ids, &metrics.feeds).map_err(no_feed)?;

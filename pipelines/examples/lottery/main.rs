@@ -9,7 +9,7 @@
 //!
 //! The two sources are the export of 2025 and the newer one of 2026; a draw that both have needs both.
 //! Then `tombola produce TOPIC OUT/TOPIC.ndjson --event-time --data-dir D` for both topics, and
-//! `tombola run --jobs draws --until-drained --data-dir D` publishes 1,965 draws.
+//! `tombola run --until-drained --data-dir D` publishes 1,965 draws.
 //! Run again, it writes the same files byte for byte.
 
 mod matrix;
