@@ -5,6 +5,7 @@
 //!   oltp.public.* Debezium, JSON or Avro      ─> Changes   claims source.ts_ms; a snapshot read, before everything
 //!   facts.*      Avro, of another pipeline     ─> Fact      claims when it happened there
 //!   anything that can't be decoded            ─> Bad       claims nothing: it comes where it stands
+//!   commands.* with the header `rejected`     ─> Bad       for the header's reason, whatever the bytes are
 //! ```
 //!
 //! Invariant: the same bytes under the same registry give the same input, on every worker and in every
@@ -48,6 +49,9 @@ pub enum Input {
     /// Goes to `dead-letters`. Its `record_time_ms` is the record's own timestamp.
     Bad(Box<DeadLetter>),
 }
+
+/// The header by which a connector says why a record, which it passes on as it came, is no command.
+pub const REJECTED: &str = "rejected";
 
 /// Topics of facts that can be read.
 const FACTS: [&str; 2] = ["facts.orders", "facts.screening"];
@@ -185,18 +189,24 @@ impl<S: SchemaSource> Decode for RecordDecoder<S> {
     ) -> Result<Decoded<Input>, LogError> {
         let kind = self.kind(topic)?;
         let (class, decoded) = match kind {
-            TopicKind::Commands => {
-                let claim = Claim::At(record.timestamp_ms);
-                (Class::Command, self.command(&record)?.map(|input| (input, claim)))
+            TopicKind::Commands => match record.headers.get(REJECTED) {
+                Some(reason) => (Class::Command, Err(String::from_utf8_lossy(reason).into_owned())),
+                None => {
+                    let claim = Claim::At(record.timestamp_ms);
+                    let command = self.command(&record)?.map_err(|e| e.to_string());
+                    (Class::Command, command.map(|input| (input, claim)))
+                }
+            },
+            TopicKind::Changes(table) => {
+                (Class::Reference, self.change(table, &record)?.map_err(|e| e.to_string()))
             }
-            TopicKind::Changes(table) => (Class::Reference, self.change(table, &record)?),
             TopicKind::Facts => {
                 let place = || format!("topic {topic}, partition {partition}, offset {offset}");
                 (Class::Command, Ok(self.fact(place, &record)?))
             }
         };
-        let (body, claim) = decoded.unwrap_or_else(|error| {
-            (Input::Bad(Box::new(dead_letter(topic, partition, offset, &record, &error))), Claim::Nothing)
+        let (body, claim) = decoded.unwrap_or_else(|reason| {
+            (Input::Bad(Box::new(dead_letter(topic, partition, offset, &record, reason))), Claim::Nothing)
         });
         Ok(Decoded { claim, class, body })
     }
@@ -213,7 +223,7 @@ fn dead_letter(
     partition: u32,
     offset: u64,
     record: &RawRecord<'_>,
-    error: &DecodeError,
+    reason: String,
 ) -> DeadLetter {
     let (partition, offset) = (partition as i32, offset as i64);
     DeadLetter {
@@ -221,7 +231,7 @@ fn dead_letter(
         topic: topic.into(),
         partition,
         offset,
-        reason: error.to_string(),
+        reason,
         payload: record.value.unwrap_or_default().to_vec(),
         key: record.key.map(Into::into),
         record_time_ms: record.timestamp_ms,

@@ -15,8 +15,8 @@ mod ticket_key;
 use bounds::Problem;
 use operators::settings::{Settings, TicketKey};
 pub use sections::{
-    Analytics, AnalyticsKind, Clickhouse, Draws, Fraud, Kafka, Log, LogKind, Orders, Pipeline, Postgres,
-    Runtime, Serving, ServingKind, Snapshots, Tickets,
+    Analytics, AnalyticsKind, Clickhouse, Draws, Feeds, Fraud, Kafka, Log, LogKind, Orders, Pipeline,
+    Postgres, Runtime, Serving, ServingKind, Snapshots, Tickets,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -45,6 +45,7 @@ pub struct Config {
     pub fraud: Fraud,
     pub draws: Draws,
     pub tickets: Tickets,
+    pub feeds: Feeds,
 }
 
 /// A configuration that can't be used. The program ends with exit code 2.
@@ -105,7 +106,7 @@ impl Config {
              # a key that isn't known is refused. Times are in milliseconds (_ms), bounds end in _max.\n",
         );
         type Describe<'a> = &'a dyn Fn(&mut String);
-        let sections: [(&str, &str, Describe); 13] = [
+        let sections: [(&str, &str, Describe); 14] = [
             ("pipeline", "Where the pipeline lives and how wide it is.", &|o| self.pipeline.describe(o)),
             ("log", "The log: what producers append, and facts.", &|o| self.log.describe(o)),
             ("kafka", "Apache Kafka and its schema registry, for log.kind = \"kafka\".", &|o| {
@@ -143,6 +144,9 @@ impl Config {
                 "Without key or key_file a random key is made at the first start: DATA_DIR/ticket.key.",
                 &|o| self.tickets.describe(o),
             ),
+            ("feeds", "Draw results polled from their publishers. None changes a decision.", &|o| {
+                self.feeds.describe(o)
+            }),
         ];
         for (name, about, describe) in sections {
             let _ = writeln!(out, "\n# {about}\n[{name}]\n");
@@ -205,6 +209,7 @@ impl Config {
             self.fraud.checks(),
             self.draws.checks(),
             self.tickets.checks(),
+            self.feeds.checks(),
         ];
         checks.into_iter().flatten().flatten().next()
     }

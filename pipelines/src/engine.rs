@@ -8,6 +8,7 @@
 //! After a crash the lock is free, the generation is the next one, and the runtime recovers.
 
 use crate::config::{Config, ConfigError};
+use crate::feeds::{self, FeedsError, Polling};
 use crate::metrics::{Counted, Metrics, Reporter, Watched};
 use crate::stores::{StoreError, Stores};
 use operators::messages::Output;
@@ -65,6 +66,8 @@ pub enum EngineError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error(transparent)]
+    Feeds(#[from] FeedsError),
+    #[error(transparent)]
     Store(Box<StoreError>),
     #[error(transparent)]
     Binding(#[from] runtime::bindings::BindingError),
@@ -86,7 +89,10 @@ impl MayPass for EngineError {
             EngineError::Store(error) => error.may_pass(),
             EngineError::Binding(error) => error.may_pass(),
             EngineError::Sink(error) => error.may_pass(),
-            EngineError::Config(_) | EngineError::Settings(_) | EngineError::Run(_) => false,
+            EngineError::Config(_)
+            | EngineError::Settings(_)
+            | EngineError::Feeds(_)
+            | EngineError::Run(_) => false,
         }
     }
 }
@@ -97,6 +103,7 @@ impl MayPass for EngineError {
 /// See [`EngineError`]. Whatever was decided stays; the next run goes on from there.
 pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let dir = options.data_dir.as_path();
+    let mappings = feeds::mappings(&options.config)?;
     let stores = Stores::of(&options.config, dir);
     let pipeline = stores.pipeline();
     let _owned = patiently(&options.shared, || stores.own())?;
@@ -117,6 +124,11 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let metrics = Metrics::of(pipeline.name());
     let sinks = patiently(&options.shared, || sinks(&stores, generation.generation, ids))?;
     let sinks = counted(sinks, &metrics);
+    // A log that is drained is one that nobody adds to; and of several pipelines that share a log, one polls.
+    let polls = !options.until_drained && pipeline.reads(connectors::feed::TOPIC);
+    let mappings = if polls { mappings } else { Vec::new() };
+    let _polling =
+        Polling::start(&options.config, mappings, &stores, ids, &metrics.feeds).map_err(no_feed)?;
     let watched =
         Watched { shared: Arc::clone(&options.shared), lags, loader: loader.as_ref().map(Loader::status) };
     let _reporter = Reporter::start(metrics, watched, state_dir).map_err(no_thread)?;
@@ -193,6 +205,11 @@ fn counted(mut sinks: Vec<Box<dyn Sink<Output>>>, metrics: &Metrics) -> Vec<Box<
 
 fn no_thread(problem: std::io::Error) -> EngineError {
     RunError::Failed(format!("the metrics thread can't be started: {problem}; raise the limit of threads"))
+        .into()
+}
+
+fn no_feed(problem: std::io::Error) -> EngineError {
+    RunError::Failed(format!("a feed's thread can't be started: {problem}; raise the limit of threads"))
         .into()
 }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod engine;
 pub mod explain;
+pub mod feeds;
 pub mod intake;
 pub mod jobs;
 pub mod logging;

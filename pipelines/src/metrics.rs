@@ -8,6 +8,7 @@
 //! begin at zero with each process, as Prometheus expects.
 
 mod feed;
+mod sources;
 
 pub use feed::{Counted, Reporter, Watched};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -16,6 +17,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+pub use sources::{FeedMetrics, SourceLabels, SourceMetrics};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
@@ -81,6 +83,7 @@ pub struct Metrics {
     pub frontier_age: Seconds,
     pub snapshot_size: Gauge,
     pub snapshot_duration: Seconds,
+    pub feeds: FeedMetrics,
 }
 
 impl Metrics {
@@ -152,6 +155,7 @@ impl Metrics {
             Unit::Seconds,
             self.snapshot_duration.clone(),
         );
+        self.feeds.register(&mut r);
         r
     }
 
@@ -167,10 +171,25 @@ impl Metrics {
     /// # Errors
     /// Where it can't be written: say so and go on, no decision depends on it.
     pub fn write(&self, dir: &Path) -> std::io::Result<()> {
-        let staged = dir.join(format!("{FILE}.new"));
-        std::fs::write(&staged, self.text())?;
-        std::fs::rename(staged, dir.join(FILE))
+        replace(dir, &self.text())
     }
+
+    /// Replaces the file in `dir` by one of feeds alone, where nothing else runs.
+    ///
+    /// # Errors
+    /// As [`Metrics::write`].
+    pub fn write_feeds(feeds: &FeedMetrics, dir: &Path) -> std::io::Result<()> {
+        let (mut registry, mut text) = (Registry::with_prefix("tombola"), String::new());
+        feeds.register(&mut registry);
+        encode(&mut text, &registry).expect("writing into a string can't fail");
+        replace(dir, &text)
+    }
+}
+
+fn replace(dir: &Path, text: &str) -> std::io::Result<()> {
+    let staged = dir.join(format!("{FILE}.new"));
+    std::fs::write(&staged, text)?;
+    std::fs::rename(staged, dir.join(FILE))
 }
 
 #[cfg(test)]

@@ -43,9 +43,15 @@ pub const LOADER: &[&str] = &[
     "loader.after_frontier",
 ];
 
+/// Those of a connector that polls a source.
+pub const FEED: &[&str] = &["feed.before_append", "feed.after_append", "feed.after_save"];
+
 /// Dies here if the environment says so.
 pub fn reach(name: &'static str) {
-    debug_assert!(ALL.contains(&name) || LOADER.contains(&name), "undeclared kill point {name}");
+    debug_assert!(
+        [ALL, LOADER, FEED].iter().any(|points| points.contains(&name)),
+        "undeclared kill point {name}"
+    );
     let Some(armed) = ARMED.get_or_init(from_environment) else { return };
     if armed.name == name && armed.left.fetch_sub(1, Ordering::Relaxed) == 1 {
         kill_self();

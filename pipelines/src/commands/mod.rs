@@ -13,6 +13,7 @@ pub mod demo;
 pub mod digest;
 pub mod explain;
 pub mod failure;
+pub mod feeds;
 pub mod migrate;
 pub mod output;
 pub mod place;
@@ -65,6 +66,7 @@ pub enum Command {
     Config(config::Config),
     Schemas(schemas::Schemas),
     Topics(topics::Topics),
+    Feeds(feeds::Feeds),
     Migrate(migrate::Migrate),
 }
 
@@ -98,6 +100,7 @@ impl Cli {
             Command::Config(command) => command.run(),
             Command::Schemas(command) => command.run(),
             Command::Topics(command) => command.run(),
+            Command::Feeds(command) => command.run(),
             Command::Migrate(command) => command.run(),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::JOBS;
 use super::sections::{
-    Clickhouse, Draws, Fraud, Kafka, Log, Orders, Pipeline, Postgres, Runtime, Snapshots, Tickets,
+    Clickhouse, Draws, Feeds, Fraud, Kafka, Log, Orders, Pipeline, Postgres, Runtime, Snapshots, Tickets,
 };
 
 /// A setting out of its bounds.
@@ -175,6 +175,25 @@ impl Tickets {
         vec![
             check("tickets", "key", long, "must have at least 16 characters"),
             check("tickets", "key_file", one, "can't be given together with key: leave one of them out"),
+        ]
+    }
+}
+
+impl Feeds {
+    pub(super) fn checks(&self) -> Checks {
+        let check = |key, fine, problem| check("feeds", key, fine, problem);
+        let day_ms = 86_400_000;
+        vec![
+            check("interval_ms", (100..=day_ms).contains(&self.interval_ms), "must be 100 to one day"),
+            check("jitter_ms", self.jitter_ms <= day_ms, "must be 0 to one day"),
+            check("timeout_ms", (1..=3_600_000).contains(&self.timeout_ms), "must be 1 to one hour"),
+            check("bytes_max", (1..=1 << 30).contains(&self.bytes_max), "must be 1 to 1073741824"),
+            check("backoff_ms", (1..=day_ms).contains(&self.backoff_ms), "must be 1 to one day"),
+            check(
+                "backoff_ms_max",
+                (self.backoff_ms..=day_ms).contains(&self.backoff_ms_max),
+                "must be backoff_ms to one day",
+            ),
         ]
     }
 }

@@ -221,3 +221,24 @@ component! {
         key_file: Option<PathBuf> = None, example "\"/etc/tombola/ticket.key\"";
     }
 }
+
+component! {
+    /// Feeds: draw results polled from their publishers. `tombola run` polls them, or `tombola feeds run` alone.
+    pub struct Feeds {
+        /// Mapping files, one for each source: where its documents are and how they become results. Relative paths
+        /// start at the current directory; deploy/feeds has some, docs/feeds.md explains them.
+        mappings: Vec<PathBuf> = Vec::new();
+        /// Time between two polls of a source, in milliseconds; a mapping may say otherwise. 100 to one day.
+        interval_ms: u64 = 60_000;
+        /// Up to so much is added to every wait, in milliseconds, so that sources are not all polled at once.
+        jitter_ms: u64 = 5_000;
+        /// How long an answer may take in all, in milliseconds; a mapping may say otherwise.
+        timeout_ms: u64 = 20_000;
+        /// Most bytes of a document; a mapping may say otherwise.
+        bytes_max: u64 = 33_554_432;
+        /// Wait after a first failure, in milliseconds; doubled with each further one …
+        backoff_ms: u64 = 5_000;
+        /// … up to this.
+        backoff_ms_max: u64 = 900_000;
+    }
+}
