@@ -43,9 +43,23 @@ pub const LOADER: &[&str] = &[
     "loader.after_frontier",
 ];
 
+/// Those of a publisher, which draws, posts and tells what became of it.
+pub const PUBLISHER: &[&str] = &[
+    "image.before_store",
+    "image.after_store",
+    "publish.before_take",
+    "publish.after_take",
+    "publish.before_intent",
+    "publish.after_intent",
+    "publish.after_call",
+    "publish.after_record",
+    "publish.before_tell",
+    "publish.after_tell",
+];
+
 /// Dies here if the environment says so.
 pub fn reach(name: &'static str) {
-    debug_assert!(ALL.contains(&name) || LOADER.contains(&name), "undeclared kill point {name}");
+    debug_assert!([ALL, LOADER, PUBLISHER].concat().contains(&name), "undeclared kill point {name}");
     let Some(armed) = ARMED.get_or_init(from_environment) else { return };
     if armed.name == name && armed.left.fetch_sub(1, Ordering::Relaxed) == 1 {
         kill_self();
