@@ -93,7 +93,7 @@ pub fn decline(tenant: &str, order_id: &str) -> CommandMsg {
 }
 
 fn settlement(command: Command) -> CommandMsg {
-    let raw = format!("{} {}", command.record_name(), command.order_id());
+    let raw = format!("{} {}", command.record_name(), command.subject_id());
     CommandMsg { payload_hash: 0, raw: Some(raw.into_bytes().into()), command, retry_of: None }
 }
 
