@@ -15,8 +15,8 @@ mod ticket_key;
 use bounds::Problem;
 use operators::settings::{Settings, TicketKey};
 pub use sections::{
-    Analytics, AnalyticsKind, Clickhouse, Fraud, Kafka, Log, LogKind, Orders, Pipeline, Postgres, Runtime,
-    Serving, ServingKind, Snapshots, Tickets,
+    Analytics, AnalyticsKind, Clickhouse, Fraud, Kafka, Log, LogKind, Orders, Pipeline, Postgres, Publishing,
+    Runtime, Serving, ServingKind, Snapshots, Tickets,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -43,6 +43,7 @@ pub struct Config {
     pub runtime: Runtime,
     pub orders: Orders,
     pub fraud: Fraud,
+    pub publishing: Publishing,
     pub tickets: Tickets,
 }
 
@@ -100,7 +101,7 @@ impl Config {
              # a key that isn't known is refused. Times are in milliseconds (_ms), bounds end in _max.\n",
         );
         type Describe<'a> = &'a dyn Fn(&mut String);
-        let sections: [(&str, &str, Describe); 12] = [
+        let sections: [(&str, &str, Describe); 13] = [
             ("pipeline", "Where the pipeline lives and how wide it is.", &|o| self.pipeline.describe(o)),
             ("log", "The log: what producers append, and facts.", &|o| self.log.describe(o)),
             ("kafka", "Apache Kafka and its schema registry, for log.kind = \"kafka\".", &|o| {
@@ -128,6 +129,9 @@ impl Config {
                 "What is kept for velocity rules. All change decisions; a replay uses what was recorded.",
                 &|o| self.fraud.describe(o),
             ),
+            ("publishing", "Images of draw results and posts about them; no decision waits for it.", &|o| {
+                self.publishing.describe(o)
+            }),
             (
                 "tickets",
                 "Without key or key_file a random key is made at the first start: DATA_DIR/ticket.key.",
@@ -189,6 +193,7 @@ impl Config {
             self.runtime.checks(),
             self.orders.checks(),
             self.fraud.checks(),
+            self.publishing.checks(),
             self.tickets.checks(),
         ];
         checks.into_iter().flatten().flatten().next()

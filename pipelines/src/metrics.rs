@@ -8,6 +8,7 @@
 //! begin at zero with each process, as Prometheus expects.
 
 mod feed;
+mod publisher;
 
 pub use feed::{Counted, Reporter, Watched};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -16,6 +17,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+use publisher::PublisherMetrics;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
@@ -78,6 +80,7 @@ pub struct Metrics {
     pub published_rows: Counter,
     pub publish_retries: Counter,
     pub publish_stopped: Gauge,
+    pub publisher: PublisherMetrics,
     pub frontier_age: Seconds,
     pub snapshot_size: Gauge,
     pub snapshot_duration: Seconds,
@@ -134,6 +137,7 @@ impl Metrics {
             "1 where feeding the analytical store has stopped and an operator is needed; sales go on",
             self.publish_stopped.clone(),
         );
+        self.publisher.register(&mut r);
         r.register_with_unit(
             "frontier_age",
             "How far the decided frontier's now is behind the clock",

@@ -12,5 +12,6 @@ pub mod embedded;
 pub mod images;
 pub mod migration;
 pub mod postgres;
+pub mod publishing;
 mod rows;
 pub mod social;

@@ -39,10 +39,7 @@ fn results() -> Vec<Announcement> {
             revision: 2,
             ..base("mega-sena", "2945")
         },
-        Announcement {
-            numbers: (1..=20).map(|n| n * 4 - 1).collect(),
-            ..base("keno", "K-100")
-        },
+        Announcement { numbers: (1..=20).map(|n| n * 4 - 1).collect(), ..base("keno", "K-100") },
         Announcement {
             prizes: vec![
                 tier("special", &["83274"]),
@@ -160,10 +157,8 @@ fn a_brand_has_its_name_and_colours() {
     let dir = tempfile::tempdir().unwrap();
     let brands = r##"{ "Lucky & Sons": { "name": "LUCKY!", "from": "#010203" } }"##;
     std::fs::write(dir.path().join("brands.json"), brands).unwrap();
-    let (_, svg) = Templates::new(Some(dir.path()))
-        .unwrap()
-        .svg(&request(results().remove(0), "card", "en"))
-        .unwrap();
+    let (_, svg) =
+        Templates::new(Some(dir.path())).unwrap().svg(&request(results().remove(0), "card", "en")).unwrap();
     assert!(svg.contains("LUCKY!") && svg.contains("#010203") && svg.contains("#8f1022"), "{svg}");
     std::fs::write(dir.path().join("brands.json"), "{").unwrap();
     let refused = Templates::new(Some(dir.path())).err().unwrap().to_string();

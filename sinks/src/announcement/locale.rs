@@ -130,7 +130,8 @@ impl Locale {
         }
         let symbol = self.symbols.get(currency).map_or(currency, String::as_str);
         // Letters don't run into digits.
-        let gap = if symbol.ends_with(char::is_alphabetic) { "{symbol}\u{a0}{amount}" } else { "{symbol}{amount}" };
+        let gap =
+            if symbol.ends_with(char::is_alphabetic) { "{symbol}\u{a0}{amount}" } else { "{symbol}{amount}" };
         let written = self.money.replace("{symbol}{amount}", gap);
         let sign = if minor < 0 { "-" } else { "" };
         format!("{sign}{}", written.replace("{symbol}", symbol).replace("{amount}", &amount))

@@ -83,7 +83,8 @@ pub fn balls(numbers: &[i64], bonus: &[i64], frame: Frame) -> Vec<Ball> {
         let turns = chunk.windows(2).any(|pair| !pair[0].1 && pair[1].1);
         let extra = if turns { plus } else { 0.0 };
         let wide = d * (chunk.len() as f64 + (chunk.len() as f64 - 1.0) * GAP + extra);
-        let (mut x, cy) = (frame.x + (frame.width - wide) / 2.0, top + d / 2.0 + row as f64 * d * (1.0 + GAP));
+        let (mut x, cy) =
+            (frame.x + (frame.width - wide) / 2.0, top + d / 2.0 + row as f64 * d * (1.0 + GAP));
         let mut before = None;
         for (number, is_bonus) in chunk {
             if before == Some(false) && *is_bonus {

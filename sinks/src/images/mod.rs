@@ -43,7 +43,9 @@ impl ImageRequest {
 /// An image that can't be made or stored.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    #[error("there is no template {name:?}; put {name}/default.svg into publishing.templates, or use card, square, story or banner")]
+    #[error(
+        "there is no template {name:?}; put {name}/default.svg into publishing.templates, or use card, square, story or banner"
+    )]
     UnknownTemplate { name: String },
     #[error("template {name}: {problem}; correct it, and retry the dead letter")]
     Template { name: String, problem: String },
@@ -51,11 +53,17 @@ pub enum ImageError {
     File { path: PathBuf, problem: String },
     #[error(transparent)]
     Locale(#[from] LocaleError),
-    #[error("{path}: the image can't be stored: {source}; look after the store that publishing.images_url names")]
+    #[error(
+        "{path}: the image can't be stored: {source}; look after the store that publishing.images_url names"
+    )]
     Store { path: String, source: Box<object_store::Error> },
-    #[error("{path}: the stored image has SHA-256 {found} and not {expected}; put the original back, or publish the draw again")]
+    #[error(
+        "{path}: the stored image has SHA-256 {found} and not {expected}; put the original back, or publish the draw again"
+    )]
     Changed { path: String, expected: String, found: String },
-    #[error("the image store can't be used: {problem}; correct publishing.images_url and publishing.images_options")]
+    #[error(
+        "the image store can't be used: {problem}; correct publishing.images_url and publishing.images_options"
+    )]
     Settings { problem: String },
 }
 

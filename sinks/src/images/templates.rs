@@ -149,10 +149,12 @@ impl Templates {
             frame_of(&frame).map(|frame| Value::from(Serde(balls(&numbers, &bonus, frame))))
         });
         let prizes: Vec<PrizeTier> = result.prizes.iter().map(clean_tier).collect();
+        let words = language.clone();
         environment.add_function("prize_lines", move |frame: Rest<f64>| {
-            frame_of(&frame).map(|frame| Value::from(Serde(prize_lines(&prizes, &language, frame))))
+            frame_of(&frame).map(|frame| Value::from(Serde(prize_lines(&prizes, &words, frame))))
         });
-        let svg = environment.get_template(&name).and_then(|found| found.render(Serde(&view))).map_err(failed)?;
+        let svg =
+            environment.get_template(&name).and_then(|found| found.render(Serde(&view))).map_err(failed)?;
         Ok((name, svg))
     }
 

@@ -89,7 +89,11 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, PostError> {
 fn lost(error: reqwest::Error, connecting: bool) -> PostError {
     let never_sent = connecting && (error.is_connect() || error.is_builder());
     let problem = told(error);
-    if never_sent { PostError::Again { problem, after: None } } else { PostError::InDoubt { problem, after: None } }
+    if never_sent {
+        PostError::Again { problem, after: None }
+    } else {
+        PostError::InDoubt { problem, after: None }
+    }
 }
 
 /// The message with its causes and without the URL, which may hold a token.
@@ -140,7 +144,8 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// The beginning of an answer, for messages.
 pub(super) fn quoted(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(QUOTED_CHARS_MAX).collect();
+    let line: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(QUOTED_CHARS_MAX).collect();
     line.trim().to_owned()
 }
 
@@ -149,7 +154,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect::<HeaderMap>()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect::<HeaderMap>()
     }
 
     #[test]

@@ -125,7 +125,10 @@ mod tests {
     #[test]
     fn waits_double_up_to_a_bound_and_honour_what_was_asked_for() {
         let wait = |n, luck, asked| backoff(SECOND, SECOND * 10, n, luck, asked);
-        assert_eq!([wait(1, 1.0, None), wait(2, 1.0, None), wait(3, 1.0, None)], [SECOND, SECOND * 2, SECOND * 4]);
+        assert_eq!(
+            [wait(1, 1.0, None), wait(2, 1.0, None), wait(3, 1.0, None)],
+            [SECOND, SECOND * 2, SECOND * 4]
+        );
         assert_eq!(wait(40, 1.0, None), SECOND * 10);
         assert_eq!(wait(1, 0.0, None), SECOND / 2);
         assert_eq!(wait(1, 1.0, Some(SECOND * 77)), SECOND * 77);

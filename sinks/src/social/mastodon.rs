@@ -46,7 +46,7 @@ struct Medium {
 struct Status {
     id: String,
     content: String,
-    created_at: jiff::Timestamp,
+    created_at: String,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +73,11 @@ impl Mastodon {
                 VISIBILITIES.join(", ")
             )));
         }
-        Ok(Mastodon { client: http::client(&target.http)?, endpoint: http::endpoint(&target.endpoint)?, target })
+        Ok(Mastodon {
+            client: http::client(&target.http)?,
+            endpoint: http::endpoint(&target.endpoint)?,
+            target,
+        })
     }
 
     fn request(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
@@ -164,7 +168,8 @@ impl Mastodon {
                 return Ok(Some(Posted { external_id: found.id.clone() }));
             }
             let Some(last) = statuses.last() else { return Ok(None) };
-            if last.created_at.as_millisecond() < since_ms - CLOCK_MS {
+            let older = |at: jiff::Timestamp| at.as_millisecond() < since_ms - CLOCK_MS;
+            if last.created_at.parse().is_ok_and(older) {
                 return Ok(None);
             }
             before = format!("&max_id={}", crate::announcement::escaped(&last.id));
@@ -189,11 +194,7 @@ impl Network for Mastodon {
         })
     }
 
-    fn find<'a>(
-        &'a self,
-        post: &'a Post,
-        since_ms: i64,
-    ) -> BoxFuture<'a, Result<Option<Posted>, PostError>> {
+    fn find<'a>(&'a self, post: &'a Post, since_ms: i64) -> BoxFuture<'a, Result<Option<Posted>, PostError>> {
         Box::pin(self.search(post, since_ms))
     }
 

@@ -141,7 +141,10 @@ pub fn network(name: &str, target: Target) -> Result<Box<dyn Network>, PostError
         "telegram" => Ok(Box::new(telegram::Telegram::new(target)?)),
         "webhook" => Ok(Box::new(webhook::Webhook::new(target)?)),
         other => Err(PostError::Refused {
-            problem: format!("there is no network {other:?}; a channel's network is one of {}", NETWORKS.join(", ")),
+            problem: format!(
+                "there is no network {other:?}; a channel's network is one of {}",
+                NETWORKS.join(", ")
+            ),
         }),
     }
 }

@@ -64,7 +64,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         std::fs::write(&path, "hush\n").unwrap();
-        let secret = Secret::read("publishing.secrets.\"acme/main\"", &format!("file:{}", path.display())).unwrap();
+        let secret =
+            Secret::read("publishing.secrets.\"acme/main\"", &format!("file:{}", path.display())).unwrap();
         assert_eq!((secret.expose(), format!("{secret:?}").as_str()), ("hush", "Secret(…)"));
         for (source, wanted) in [
             ("hush", "must be \"file:/path\" or \"env:VARIABLE\""),
@@ -75,6 +76,9 @@ mod tests {
             assert!(error.contains(wanted) && !error.contains("hush"), "{error}");
         }
         std::fs::write(&path, " \n").unwrap();
-        assert!(matches!(Secret::read("s", &format!("file:{}", path.display())), Err(SecretError::Empty { .. })));
+        assert!(matches!(
+            Secret::read("s", &format!("file:{}", path.display())),
+            Err(SecretError::Empty { .. })
+        ));
     }
 }

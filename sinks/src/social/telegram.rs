@@ -58,7 +58,11 @@ impl Telegram {
         if target.target.is_empty() {
             return Err(refused("the channel's target must be a chat: @name or a number".to_owned()));
         }
-        Ok(Telegram { client: http::client(&target.http)?, endpoint: http::endpoint(&target.endpoint)?, target })
+        Ok(Telegram {
+            client: http::client(&target.http)?,
+            endpoint: http::endpoint(&target.endpoint)?,
+            target,
+        })
     }
 
     /// A method's URL. It holds the token, and is never told.
@@ -100,7 +104,10 @@ impl Network for Telegram {
         Box::pin(async {
             let answer = send(self.client.get(self.method("getMe"))).await?;
             let bot: Bot = understood("ask whose token it is", &answer)?;
-            Ok(format!("the token is that of @{}", bot.username.unwrap_or_else(|| "a bot without name".to_owned())))
+            Ok(format!(
+                "the token is that of @{}",
+                bot.username.unwrap_or_else(|| "a bot without name".to_owned())
+            ))
         })
     }
 }
@@ -138,7 +145,9 @@ fn denied<T>(doing: &str, answer: &Answer, said: &Said<T>) -> PostError {
     }
     let after = parameters.and_then(|parameters| parameters.retry_after).map(Duration::from_secs);
     match code {
-        429 | 500..=599 => PostError::Again { problem, after: after.or_else(|| retry_after(&answer.headers)) },
+        429 | 500..=599 => {
+            PostError::Again { problem, after: after.or_else(|| retry_after(&answer.headers)) }
+        }
         _ => refused(problem),
     }
 }

@@ -79,7 +79,8 @@ fn body(post: &Post) -> String {
     let image = post.image.as_ref().map(|image| {
         json!({ "path": image.path, "url": image.url, "sha256": image.sha256, "bytes": image.png.len() })
     });
-    let at = jiff::Timestamp::from_millisecond(post.requested_at_ms).map(|at| at.to_string()).unwrap_or_default();
+    let at =
+        jiff::Timestamp::from_millisecond(post.requested_at_ms).map(|at| at.to_string()).unwrap_or_default();
     json!({
         "type": if result.supersedes.is_some() { "draw.corrected" } else { "draw.published" },
         "timestamp": at,
