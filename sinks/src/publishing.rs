@@ -101,3 +101,74 @@ pub trait Ledger: Send {
     /// See [`SinkError`].
     fn apply(&mut self, changes: &[Change]) -> Result<Vec<bool>, SinkError>;
 }
+
+/// What both stores must do alike.
+#[cfg(test)]
+pub(crate) mod conformance {
+    use super::*;
+
+    fn key(step: &str, round: i64) -> StepKey {
+        StepKey { step: step.to_owned(), round }
+    }
+
+    fn add(step: &str, round: i64) -> Change {
+        Change::Add { key: key(step, round), request: format!("{{\"{step}\": {round}}}") }
+    }
+
+    fn position(next: u64) -> Change {
+        Change::Position { topic: "facts.publications".to_owned(), partition: 3, next }
+    }
+
+    /// Steps as `step/round state attempts first outcome`.
+    fn steps(ledger: &mut dyn Ledger) -> Vec<String> {
+        let told = |step: Step| {
+            let (key, outcome) = (step.key, step.outcome.unwrap_or_default());
+            format!(
+                "{}/{} {} {} {} {outcome}",
+                key.step,
+                key.round,
+                step.state.word(),
+                step.attempts,
+                step.first_call_ms
+            )
+            .trim_end()
+            .to_owned()
+        };
+        ledger.recorded().unwrap().steps.into_iter().map(told).collect()
+    }
+
+    /// The life of steps; each change is made twice, as after a lost answer.
+    pub fn check(ledger: &mut dyn Ledger) {
+        let twice = |ledger: &mut dyn Ledger, changes: &[Change]| {
+            ledger.apply(changes).unwrap();
+            ledger.apply(changes).unwrap();
+        };
+        assert_eq!(ledger.recorded().unwrap(), Recorded::default());
+        assert_eq!(
+            ledger.apply(&[add("b", 1), add("a", 1), add("b", 1), position(7)]).unwrap(),
+            [true, true, false, true]
+        );
+        twice(ledger, &[add("a", 1), position(9)]);
+        assert_eq!(steps(ledger), ["b/1 open 0 0", "a/1 open 0 0"]);
+        assert_eq!(ledger.recorded().unwrap().positions, [("facts.publications".to_owned(), 3, 9)]);
+        let begin = |attempts, now_ms| Change::Begin { key: key("b", 1), attempts, now_ms };
+        twice(ledger, &[begin(1, 100)]);
+        twice(ledger, &[begin(2, 200)]);
+        assert_eq!(steps(ledger), ["b/1 calling 2 100", "a/1 open 0 0"]);
+        // What has begun goes on; what hasn't is gone, and can't begin any more.
+        twice(ledger, &[Change::Cancel { step: "b".to_owned() }, Change::Cancel { step: "a".to_owned() }]);
+        assert_eq!(steps(ledger), ["b/1 calling 2 100"]);
+        let late = Change::Begin { key: key("a", 1), attempts: 1, now_ms: 1 };
+        let done = |outcome: &str| Change::Done { key: key("b", 1), outcome: outcome.to_owned() };
+        assert_eq!(ledger.apply(&[late]).unwrap(), [false]);
+        twice(ledger, &[Change::Failed { key: key("b", 1) }]);
+        assert_eq!(steps(ledger), ["b/1 open 2 100"]);
+        assert_eq!(
+            ledger.apply(&[done("x"), done("x"), done("y"), begin(3, 1)]).unwrap(),
+            [true, true, false, false]
+        );
+        assert_eq!(steps(ledger), ["b/1 done 2 100 x"]);
+        twice(ledger, &[add("b", 2), Change::Told { key: key("b", 1) }]);
+        assert_eq!(steps(ledger), ["b/2 open 0 0"]);
+    }
+}

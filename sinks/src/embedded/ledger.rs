@@ -150,3 +150,31 @@ fn make(tx: &Transaction<'_>, change: &Change) -> rusqlite::Result<usize> {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::BindingsDb;
+    use crate::publishing::conformance;
+    use runtime::bindings::BindingStore;
+
+    fn begin(dir: &Path) -> Generation {
+        BindingsDb::open(dir).unwrap().begin_generation("1.0", "{}", 1, 0).unwrap().generation
+    }
+
+    #[test]
+    fn steps_live_as_every_ledger_has_them() {
+        let dir = tempfile::tempdir().unwrap();
+        conformance::check(&mut EmbeddedLedger::open(dir.path(), begin(dir.path())).unwrap());
+    }
+
+    #[test]
+    fn an_older_generation_records_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut older = EmbeddedLedger::open(dir.path(), begin(dir.path())).unwrap();
+        begin(dir.path());
+        let refused = older.apply(&[Change::Cancel { step: "a".to_owned() }]);
+        assert!(matches!(refused, Err(SinkError::Fenced { .. })), "{refused:?}");
+        assert!(matches!(older.recorded(), Err(SinkError::Fenced { .. })));
+    }
+}
