@@ -15,8 +15,7 @@ mod ticket_key;
 use bounds::Problem;
 use operators::settings::{Settings, TicketKey};
 pub use sections::{
-    Analytics, AnalyticsKind, Clickhouse, Draws, Feeds, Fraud, Kafka, Log, LogKind, Orders, Pipeline,
-    Postgres, Runtime, Serving, ServingKind, Snapshots, Tickets,
+    Analytics, AnalyticsKind, Clickhouse, Draws, Feeds, Fraud, Kafka, Log, LogKind, Orders, Pipeline, Postgres, Publishing, Runtime, Serving, ServingKind, Snapshots, Tickets,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -44,6 +43,7 @@ pub struct Config {
     pub orders: Orders,
     pub fraud: Fraud,
     pub draws: Draws,
+    pub publishing: Publishing,
     pub tickets: Tickets,
     pub feeds: Feeds,
 }
@@ -106,7 +106,7 @@ impl Config {
              # a key that isn't known is refused. Times are in milliseconds (_ms), bounds end in _max.\n",
         );
         type Describe<'a> = &'a dyn Fn(&mut String);
-        let sections: [(&str, &str, Describe); 14] = [
+        let sections: [(&str, &str, Describe); 15] = [
             ("pipeline", "Where the pipeline lives and how wide it is.", &|o| self.pipeline.describe(o)),
             ("log", "The log: what producers append, and facts.", &|o| self.log.describe(o)),
             ("kafka", "Apache Kafka and its schema registry, for log.kind = \"kafka\".", &|o| {
@@ -134,6 +134,9 @@ impl Config {
                 "What is kept for velocity rules. All change decisions; a replay uses what was recorded.",
                 &|o| self.fraud.describe(o),
             ),
+            ("publishing", "Images of draw results and posts about them; no decision waits for it.", &|o| {
+                self.publishing.describe(o)
+            }),
             (
                 "draws",
                 "How results get to the public. All change decisions; a replay uses what was recorded.",
@@ -208,6 +211,7 @@ impl Config {
             self.orders.checks(),
             self.fraud.checks(),
             self.draws.checks(),
+            self.publishing.checks(),
             self.tickets.checks(),
             self.feeds.checks(),
         ];

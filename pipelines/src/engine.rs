@@ -10,6 +10,7 @@
 use crate::config::{Config, ConfigError};
 use crate::feeds::{self, FeedsError, Polling};
 use crate::metrics::{Counted, Metrics, Reporter, Watched};
+use crate::publishing::Publisher;
 use crate::stores::{StoreError, Stores};
 use operators::messages::Output;
 use operators::settings::{Settings, SettingsError};
@@ -120,6 +121,9 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let state_dir = stores.state_dir();
     std::fs::create_dir_all(&state_dir).map_err(|e| no_folder(&state_dir, &e))?;
     let loader = patiently(&options.shared, || stores.loader(generation.generation, &settings))?;
+    let publisher =
+        patiently(&options.shared, || stores.publisher_parts(generation.generation, &ids, &options.shared))?;
+    let publisher = publisher.map(Publisher::start).transpose().map_err(StoreError::NoThread)?;
     let (readers, lags) = patiently(&options.shared, || stores.watched_readers(options.workers))?;
     let metrics = Metrics::of(pipeline.name());
     let sinks = patiently(&options.shared, || sinks(&stores, generation.generation, ids))?;
@@ -129,8 +133,12 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let mappings = if polls { mappings } else { Vec::new() };
     let _polling =
         Polling::start(&options.config, mappings, &stores, ids, &metrics.feeds).map_err(no_feed)?;
-    let watched =
-        Watched { shared: Arc::clone(&options.shared), lags, loader: loader.as_ref().map(Loader::status) };
+    let watched = Watched {
+        shared: Arc::clone(&options.shared),
+        lags,
+        loader: loader.as_ref().map(Loader::status),
+        publisher: publisher.as_ref().map(Publisher::status),
+    };
     let _reporter = Reporter::start(metrics, watched, state_dir).map_err(no_thread)?;
     let parts = Parts { readers, bindings, sinks, snapshots: Some(stores.snapshots()?) };
     let wakers = Arc::new(Wakers::default());

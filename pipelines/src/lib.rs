@@ -15,6 +15,7 @@ pub mod jobs;
 pub mod logging;
 pub mod metrics;
 pub mod pipeline;
+pub mod publishing;
 pub mod retry;
 pub mod stores;
 pub mod verify;

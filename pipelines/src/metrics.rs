@@ -9,6 +9,7 @@
 
 mod feed;
 mod sources;
+mod publisher;
 
 pub use feed::{Counted, Reporter, Watched};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -18,6 +19,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 pub use sources::{FeedMetrics, SourceLabels, SourceMetrics};
+use publisher::PublisherMetrics;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
@@ -80,6 +82,7 @@ pub struct Metrics {
     pub published_rows: Counter,
     pub publish_retries: Counter,
     pub publish_stopped: Gauge,
+    pub publisher: PublisherMetrics,
     pub frontier_age: Seconds,
     pub snapshot_size: Gauge,
     pub snapshot_duration: Seconds,
@@ -137,6 +140,7 @@ impl Metrics {
             "1 where feeding the analytical store has stopped and an operator is needed; sales go on",
             self.publish_stopped.clone(),
         );
+        self.publisher.register(&mut r);
         r.register_with_unit(
             "frontier_age",
             "How far the decided frontier's now is behind the clock",

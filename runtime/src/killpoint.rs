@@ -46,12 +46,25 @@ pub const LOADER: &[&str] = &[
 /// Those of a connector that polls a source.
 pub const FEED: &[&str] = &["feed.before_append", "feed.after_append", "feed.after_save"];
 
+/// Those of a publisher, which draws, posts and tells what became of it.
+pub const PUBLISHER: &[&str] = &[
+    "image.before_store",
+    "image.after_store",
+    "publish.before_take",
+    "publish.after_take",
+    "publish.before_intent",
+    "publish.after_intent",
+    "publish.after_call",
+    "publish.after_record",
+    "publish.before_tell",
+    "publish.after_tell",
+];
+
+const GROUPS: [&[&str]; 4] = [ALL, LOADER, FEED, PUBLISHER];
+
 /// Dies here if the environment says so.
 pub fn reach(name: &'static str) {
-    debug_assert!(
-        [ALL, LOADER, FEED].iter().any(|points| points.contains(&name)),
-        "undeclared kill point {name}"
-    );
+    debug_assert!(GROUPS.iter().any(|points| points.contains(&name)), "undeclared kill point {name}");
     let Some(armed) = ARMED.get_or_init(from_environment) else { return };
     if armed.name == name && armed.left.fetch_sub(1, Ordering::Relaxed) == 1 {
         kill_self();

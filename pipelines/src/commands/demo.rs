@@ -152,6 +152,8 @@ impl Demo {
         config.orders.tenants_requiring_customers = world::tenants_requiring_customers();
         config.tickets.key = Some("tombola-demo-not-a-secret".to_owned());
         config.tickets.key_file = None;
+        // Images are drawn into the folder; without channels nothing is posted anywhere.
+        config.publishing.enabled = true;
         if let Some(workers) = self.workers {
             config.pipeline.workers = workers as usize;
         }

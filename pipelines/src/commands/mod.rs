@@ -7,6 +7,7 @@
 //!
 //! Results go to stdout, everything said about them to stderr, so that output can be piped.
 
+pub mod channels;
 pub mod config;
 pub mod dead_letters;
 pub mod demo;
@@ -63,6 +64,7 @@ pub enum Command {
     Query(query::Query),
     Explain(explain::Explain),
     DeadLetters(dead_letters::DeadLetters),
+    Channels(channels::Channels),
     Config(config::Config),
     Schemas(schemas::Schemas),
     Topics(topics::Topics),
@@ -97,6 +99,7 @@ impl Cli {
             Command::Query(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::DeadLetters(command) => command.run(),
+            Command::Channels(command) => command.run(),
             Command::Config(command) => command.run(),
             Command::Schemas(command) => command.run(),
             Command::Topics(command) => command.run(),

@@ -2,7 +2,7 @@
 
 use super::JOBS;
 use super::sections::{
-    Clickhouse, Draws, Feeds, Fraud, Kafka, Log, Orders, Pipeline, Postgres, Runtime, Snapshots, Tickets,
+    Clickhouse, Draws, Feeds, Fraud, Kafka, Log, Orders, Pipeline, Postgres, Publishing, Runtime, Snapshots, Tickets,
 };
 
 /// A setting out of its bounds.
@@ -164,6 +164,38 @@ impl Draws {
             check("draws", "publish_max_age_ms", age, "must be 1 to ten years"),
             check("draws", "templates", named(&self.templates), "must have 1 to 128 bytes each"),
             check("draws", "locales", named(&self.locales), "must have 1 to 128 bytes each"),
+        ]
+    }
+}
+
+impl Publishing {
+    pub(super) fn checks(&self) -> Checks {
+        let check = |key, fine, problem| check("publishing", key, fine, problem);
+        let known = self.images_url.as_ref();
+        let known = known.is_none_or(|url| url.starts_with("s3://") || url.starts_with("file:///"));
+        let public = self.images_public_url.as_ref().is_none_or(|url| is_http(url));
+        let named = |source: &String| source.starts_with("file:") || source.starts_with("env:");
+        vec![
+            check("images_url", known, "must begin with s3:// or file:///"),
+            check("images_public_url", public, "must begin with http:// or https://"),
+            check("attempts", (1..=100).contains(&self.attempts), "must be 1 to 100"),
+            check("backoff_ms", (1..=3_600_000).contains(&self.backoff_ms), "must be 1 ms to an hour"),
+            check("backoff_ms_max", self.backoff_ms_max >= self.backoff_ms, "must be backoff_ms or more"),
+            check("connect_timeout_ms", self.connect_timeout_ms > 0, "must be at least 1"),
+            check("timeout_ms", (100..=600_000).contains(&self.timeout_ms), "must be 100 to 600000"),
+            check(
+                "channel_posts_per_minute",
+                (1..=6_000).contains(&self.channel_posts_per_minute),
+                "must be 1 to 6000",
+            ),
+            check("channel_burst", (1..=1_000).contains(&self.channel_burst), "must be 1 to 1000"),
+            check("breaker_failures", (1..=100).contains(&self.breaker_failures), "must be 1 to 100"),
+            check("age_ms_max", self.age_ms_max > 0, "must be at least 1"),
+            check(
+                "secrets",
+                self.secrets.values().all(named),
+                "may only hold \"file:/path\" and \"env:VARIABLE\"",
+            ),
         ]
     }
 }

@@ -212,6 +212,48 @@ component! {
 }
 
 component! {
+    /// Publishing: images of results and posts about them. None of these changes a decision.
+    pub struct Publishing {
+        /// Whether this pipeline renders and posts. Without it everything that is asked for waits; what has
+        /// waited longer than age_ms_max is not posted any more.
+        enabled: bool = false;
+        /// Folder of templates, themes.json, brands.json and locales/ that stand before those that ship with
+        /// Tombola.
+        templates: Option<PathBuf> = None, example "\"/etc/tombola/templates\"";
+        /// Where images go. Without it DATA_DIR/images; else a folder, file:///PATH, or a bucket, s3://BUCKET/PREFIX.
+        images_url: Option<String> = None, example "\"s3://tombola-images/production\"";
+        /// Settings of the object store, as under [snapshots].
+        images_options: BTreeMap<String, String> = BTreeMap::new();
+        /// URL under which anybody finds the images, for webhooks: the image's path is appended.
+        images_public_url: Option<String> = None, example "\"https://images.example\"";
+        /// Tries of an image or post before it is a dead letter. 1 to 100.
+        attempts: i64 = 8;
+        /// Wait after the first failure, in milliseconds; twice as long after each further one, and at least as
+        /// long as the network asks for.
+        backoff_ms: u64 = 1_000;
+        /// Longest wait between two tries, in milliseconds.
+        backoff_ms_max: u64 = 300_000;
+        /// How long connecting to a network may take, in milliseconds.
+        connect_timeout_ms: u64 = 5_000;
+        /// How long one request to a network may take, in milliseconds.
+        timeout_ms: u64 = 30_000;
+        /// Posts of a channel per minute in the long run. 1 to 6000.
+        channel_posts_per_minute: u32 = 20;
+        /// Posts of a channel that may follow one another at once. 1 to 1000.
+        channel_burst: u32 = 10;
+        /// Failures in a row after which a channel is left alone. 1 to 100.
+        breaker_failures: u32 = 5;
+        /// How long it is left alone, in milliseconds.
+        breaker_pause_ms: u64 = 30_000;
+        /// Requests older than this, in milliseconds, are not posted: they become dead letters.
+        age_ms_max: i64 = 86_400_000;
+        /// Where the secret of each channel is: { "TENANT/CHANNEL" = "file:/path", "TENANT/OTHER" = "env:VARIABLE" }.
+        /// It is read for each post, and sent over TLS or to this machine only.
+        secrets: BTreeMap<String, String> = BTreeMap::new();
+    }
+}
+
+component! {
     /// Tickets and the key they are signed with. With neither setting, a random key is made at the first start
     /// and kept in DATA_DIR/ticket.key. A ticket's signature depends on the key, the rest of it doesn't.
     pub struct Tickets {

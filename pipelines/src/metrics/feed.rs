@@ -4,6 +4,7 @@
 //! committed by an earlier process is not counted by this one.
 
 use super::{ActionLabels, JobLabels, Metrics, PartitionLabels, ReasonLabels, TopicLabels};
+use crate::publishing::PublisherStatus;
 use connectors::kafka::Lags;
 use operators::messages::Output;
 use runtime::Epoch;
@@ -124,6 +125,9 @@ impl Metrics {
         // Where no analytical store is attached, nothing is published later than it is decided.
         self.epoch_published
             .set(watched.loader.as_ref().map_or(decided, |loader| self.observe_loader(loader)));
+        if let Some(publisher) = &watched.publisher {
+            self.publisher.observe(publisher);
+        }
         for (topic, partition, lag) in watched.lags.iter().flat_map(Lags::get) {
             let labels = PartitionLabels { job: self.job.clone(), topic, partition };
             self.consumer_lag.get_or_create(&labels).set(lag as i64);
@@ -150,6 +154,7 @@ pub struct Watched {
     pub shared: Arc<Shared>,
     pub lags: Vec<Lags>,
     pub loader: Option<Arc<LoaderStatus>>,
+    pub publisher: Option<Arc<PublisherStatus>>,
 }
 
 /// Writes the metrics of a run once a second, and once more when it is dropped.

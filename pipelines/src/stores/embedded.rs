@@ -18,9 +18,10 @@ use schemas::rows::TableSpec;
 use schemas::{Row, SchemaIds};
 use sinks::clickhouse::PlanStore;
 use sinks::embedded::{
-    self as tables_db, BindingsDb, EmbeddedPlans, Found, PipelineLock, Progress, RowDifference, ServingSink,
-    TableDigest,
+    self as tables_db, BindingsDb, EmbeddedLedger, EmbeddedPlans, Found, PipelineLock, Progress,
+    RowDifference, ServingSink, TableDigest,
 };
+use sinks::publishing::Ledger;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -71,6 +72,10 @@ pub fn facts(dir: &Path, pipeline: &str) -> Result<Box<dyn EpochLog>> {
 
 pub fn plans(state: &Path, generation: Generation) -> Result<Box<dyn PlanStore>> {
     Ok(Box::new(EmbeddedPlans::open(state, generation)?))
+}
+
+pub fn ledger(state: &Path, generation: Generation) -> Result<Box<dyn Ledger>> {
+    Ok(Box::new(EmbeddedLedger::open(state, generation)?))
 }
 
 pub fn serving(state: &Path, generation: Generation) -> Result<Box<dyn Sink<Output>>> {

@@ -27,6 +27,8 @@ pub enum StoreError {
     #[error(transparent)]
     Snapshots(#[from] SnapshotError),
     #[error(transparent)]
+    Images(#[from] sinks::images::ImageError),
+    #[error(transparent)]
     Bindings(#[from] BindingError),
     #[error(transparent)]
     Sink(#[from] SinkError),
@@ -53,7 +55,9 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::Log(error) => error.into(),
             StoreError::Tables(error) => error.into(),
-            StoreError::Nothing { .. } | StoreError::Secret { .. } => Failure::Usage(error.to_string()),
+            StoreError::Nothing { .. } | StoreError::Images(_) | StoreError::Secret { .. } => {
+                Failure::Usage(error.to_string())
+            }
             other => Failure::Runtime(other.to_string()),
         }
     }

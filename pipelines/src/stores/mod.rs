@@ -12,6 +12,7 @@ mod embedded;
 mod error;
 pub mod kafka;
 pub mod postgres;
+mod publishing;
 
 pub use error::StoreError;
 

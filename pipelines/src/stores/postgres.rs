@@ -14,8 +14,10 @@ use schemas::rows::TableSpec;
 use sinks::clickhouse::PlanStore;
 use sinks::embedded::{Found, Progress, RowDifference, TableDigest};
 use sinks::postgres::{
-    PostgresBindings, PostgresLock, PostgresPlanStore, PostgresReader, PostgresServing, PostgresSettings,
+    PostgresBindings, PostgresLedger, PostgresLock, PostgresPlanStore, PostgresReader, PostgresServing,
+    PostgresSettings,
 };
+use sinks::publishing::Ledger;
 use std::path::Path;
 
 impl Owned for PostgresLock {}
@@ -47,6 +49,10 @@ pub fn bindings(settings: &PostgresSettings) -> Result<Box<dyn BindingStore>> {
 
 pub fn plans(settings: &PostgresSettings, generation: Generation) -> Result<Box<dyn PlanStore>> {
     Ok(Box::new(PostgresPlanStore::open(settings, generation)?))
+}
+
+pub fn ledger(settings: &PostgresSettings, generation: Generation) -> Result<Box<dyn Ledger>> {
+    Ok(Box::new(PostgresLedger::open(settings, generation)?))
 }
 
 pub fn serving(settings: &PostgresSettings, generation: Generation) -> Result<Box<dyn Sink<Output>>> {

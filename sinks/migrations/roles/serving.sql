@@ -22,6 +22,9 @@ GRANT SELECT, INSERT ON generations, bindings, epoch_digests TO tombola_pipeline
 GRANT SELECT, UPDATE ON frontiers TO tombola_pipeline;
 GRANT SELECT, INSERT, UPDATE ON orders, stock, tickets, dead_letters, commission_statements, fraud_alerts, draws, winning_tickets, publications TO tombola_pipeline;
 GRANT SELECT, INSERT, UPDATE ON loader_positions, loader_batch TO tombola_pipeline;
+GRANT SELECT, INSERT, UPDATE ON publisher_positions TO tombola_pipeline;
+-- Steps are deleted once the log has how they ended.
+GRANT SELECT, INSERT, UPDATE, DELETE ON publisher_steps TO tombola_pipeline;
 GRANT SELECT ON loader, progress, runs, tombola_migrations TO tombola_pipeline;
 
 GRANT SELECT ON orders, stock, tickets, dead_letters, commission_statements, fraud_alerts, draws, winning_tickets, publications TO tombola_reader;

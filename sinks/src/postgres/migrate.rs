@@ -36,6 +36,7 @@ const fn file(number: u32, name: &'static str, sql: &'static str) -> Migration {
 const SERVING: &[Migration] = &[
     file(1, "serving", include_str!("../../migrations/serving/0001_serving.sql")),
     file(2, "draws", include_str!("../../migrations/serving/0002_draws.sql")),
+    file(3, "publishing", include_str!("../../migrations/serving/0003_publishing.sql")),
 ];
 const OLTP: &[Migration] = &[
     file(1, "reference", include_str!("../../migrations/oltp/0001_reference.sql")),

@@ -15,6 +15,7 @@ mod columns;
 mod compare;
 mod error;
 mod frontier;
+mod ledger;
 mod lock;
 mod migrate;
 mod plan_store;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use bindings::PostgresBindings;
 pub use error::PostgresError;
+pub use ledger::PostgresLedger;
 pub use lock::PostgresLock;
 pub use migrate::{MigrationSet, grant_roles, migrate, plan};
 pub use plan_store::PostgresPlanStore;

@@ -3,6 +3,7 @@
 //! Every test has a schema of its own, which is dropped at its end.
 
 mod failures;
+mod ledger;
 mod load;
 mod reading;
 mod rights;

@@ -1,0 +1,281 @@
+//! One channel: its posts, one after the other, each until it is out or given up.
+//!
+//! ```text
+//!   request ─> limits ─> intent durable ─> call ─> judge ─┬─ posted, given up ─> recorded, told
+//!                ↑                                        └─ again ─> wait ─┐
+//!                └──────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A channel knows nothing of the others: its limits, its breaker and its waiting are its own. The order of its
+//! posts is that of the facts.
+
+use super::follow::Request;
+use super::images::finish;
+use super::judge::{Verdict, judge, unknown};
+use super::keeper::Stopped;
+use super::parts::{Busy, Context, luck};
+use super::steps::{self, Outcome};
+use runtime::killpoint;
+use schemas::draws::PublicationFact;
+use sinks::publishing::{Change, StepKey, StepState};
+use sinks::social::limits::{Breaker, Bucket, backoff};
+use sinks::social::{Image, Network, Post, PostError, Posted, Repeat, Target, network};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Tries of one post, as recorded.
+#[derive(Clone, Copy, Debug)]
+struct Tries {
+    count: i64,
+    first_ms: i64,
+    in_doubt: bool,
+}
+
+/// What one try came to.
+enum Tried {
+    Judged(Verdict),
+    /// The step is over without us: superseded, or the publisher stops.
+    Gone,
+}
+
+/// An adapter, and what it was made from.
+struct Adapter {
+    made_from: (String, String, String, sinks::social::Secret),
+    network: Box<dyn Network>,
+}
+
+/// A channel's task.
+pub struct Channel {
+    context: Context,
+    name: String,
+    bucket: Bucket,
+    breaker: Breaker,
+    adapter: Option<Adapter>,
+    /// From before a call until what came of it is recorded.
+    busy: Option<Busy>,
+}
+
+impl Channel {
+    pub fn new(context: Context, name: String) -> Self {
+        let settings = &context.settings;
+        let bucket = Bucket::new(settings.per_minute, settings.burst, Instant::now());
+        let breaker = Breaker::new(settings.breaker_failures, settings.breaker_pause);
+        Channel { context, name, bucket, breaker, adapter: None, busy: None }
+    }
+
+    /// Until the publisher stops.
+    pub async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
+        while let Some(request) = requests.recv().await {
+            if self.publish(request).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn publish(&mut self, request: Request) -> Result<(), Stopped> {
+        let Request { step, fact } = request;
+        let in_doubt = step.state == StepState::Calling;
+        let mut tries = Tries { count: step.attempts, first_ms: step.first_call_ms, in_doubt };
+        let outcome = loop {
+            if let Some(reason) = self.expired(&fact, tries) {
+                break Outcome::Failed { reason, attempts: tries.count };
+            }
+            match self.attempt(&step.key, &fact, &mut tries).await? {
+                Tried::Gone => {
+                    self.busy = None;
+                    self.context.status.change(|f| f.waiting = f.waiting.saturating_sub(1));
+                    return Ok(());
+                }
+                Tried::Judged(Verdict::Posted { external_id }) => {
+                    break Outcome::Posted { external_id, attempts: tries.count };
+                }
+                Tried::Judged(Verdict::GiveUp { reason }) => {
+                    break Outcome::Failed { reason, attempts: tries.count };
+                }
+                Tried::Judged(Verdict::Again { problem, after, in_doubt }) => {
+                    self.again(&step.key, &mut tries, in_doubt).await?;
+                    self.busy = None;
+                    self.pause(&tries, &problem, after).await;
+                }
+            }
+        };
+        let finished = finish(&self.context, &step.key, &fact, &outcome).await;
+        self.busy = None;
+        finished
+    }
+
+    /// Too old to be news. What is in doubt is found out first.
+    fn expired(&self, fact: &PublicationFact, tries: Tries) -> Option<String> {
+        let (age_ms, most_ms) = (crate::clock_ms() - fact.at_ms, self.context.settings.age_ms_max);
+        (age_ms > most_ms && !tries.in_doubt).then(|| {
+            let hours = age_ms / 3_600_000;
+            format!("it was asked for {hours} h ago and is no news any more (publishing.age_ms_max)")
+        })
+    }
+
+    /// One call, with everything that has to be true before it.
+    async fn attempt(
+        &mut self,
+        key: &StepKey,
+        fact: &PublicationFact,
+        tries: &mut Tries,
+    ) -> Result<Tried, Stopped> {
+        let (tries_max, count) = (self.context.settings.attempts, tries.count + 1);
+        let post = match self.prepare(fact).await {
+            Ok(post) => post,
+            // Nothing was called: what was in doubt before still is.
+            Err(error) => {
+                tries.count = count;
+                let repeat = if tries.in_doubt { Repeat::Recognised } else { Repeat::Never };
+                return Ok(Tried::Judged(judge(Err(error), count, tries_max, repeat, tries.in_doubt)));
+            }
+        };
+        let repeat = self.network().repeat();
+        if tries.in_doubt && repeat == Repeat::Never {
+            let reason = unknown("the process ended between the call and its answer");
+            return Ok(Tried::Judged(Verdict::GiveUp { reason }));
+        }
+        self.limits().await;
+        self.busy = Some(self.context.busy().ok_or(Stopped)?);
+        killpoint::reach("publish.before_intent");
+        let begin = Change::Begin { key: key.clone(), attempts: count, now_ms: crate::clock_ms() };
+        if !self.context.asks.apply(vec![begin]).await?[0] {
+            return Ok(Tried::Gone);
+        }
+        killpoint::reach("publish.after_intent");
+        let was_in_doubt = tries.in_doubt;
+        let since_ms = if tries.first_ms == 0 { crate::clock_ms() } else { tries.first_ms };
+        *tries = Tries { count, first_ms: since_ms, in_doubt: true };
+        let result = call(self.network(), &post, was_in_doubt, since_ms).await;
+        killpoint::reach("publish.after_call");
+        self.look(&result);
+        Ok(Tried::Judged(judge(result, count, tries_max, repeat, was_in_doubt)))
+    }
+
+    fn network(&self) -> &dyn Network {
+        self.adapter.as_ref().expect("it was made for this post").network.as_ref()
+    }
+
+    /// The post, and an adapter for where it goes.
+    async fn prepare(&mut self, fact: &PublicationFact) -> Result<Post, PostError> {
+        let refused = |problem: String| PostError::Refused { problem };
+        let channel = fact.channel.as_deref().unwrap_or_default();
+        let name = fact.network.map(|network| network.as_str()).unwrap_or_default();
+        let (endpoint, target) =
+            (fact.endpoint.clone().unwrap_or_default(), fact.target.clone().unwrap_or_default());
+        let secret = self.context.settings.secret(&fact.tenant, channel)?;
+        let made_from = (name.to_owned(), endpoint.to_string(), target.to_string(), secret.clone());
+        if self.adapter.as_ref().is_none_or(|adapter| adapter.made_from != made_from) {
+            let http = self.context.settings.http.clone();
+            let target = Target { endpoint: endpoint.to_string(), target: target.to_string(), secret, http };
+            self.adapter = Some(Adapter { made_from, network: network(name, target)? });
+        }
+        let templates = &self.context.templates;
+        let locale = templates.locales().get(&fact.locale).map_err(|e| refused(e.to_string()))?;
+        let title = templates.title(&steps::announcement(fact));
+        let image = self.image(fact).await?;
+        Ok(steps::post_of(fact, &title, &locale, &templates.zone(&fact.game), image))
+    }
+
+    async fn image(&self, fact: &PublicationFact) -> Result<Option<Image>, PostError> {
+        if fact.image.is_empty() {
+            return Ok(None);
+        }
+        let found = self.context.images.get(&fact.image, fact.sha256.as_deref()).await;
+        let png = found.map_err(|error| {
+            let problem = error.to_string();
+            if error.may_pass() {
+                PostError::Again { problem, after: None }
+            } else {
+                PostError::Refused { problem }
+            }
+        })?;
+        let base = self.context.settings.images_public_url.as_deref();
+        Ok(Some(Image {
+            png,
+            path: fact.image.to_string(),
+            // In a URL a sign of percent is one of the path's own.
+            url: base
+                .map(|base| format!("{}/{}", base.trim_end_matches('/'), fact.image.replace('%', "%25"))),
+            sha256: fact.sha256.as_deref().unwrap_or_default().to_owned(),
+        }))
+    }
+
+    /// Waits until the channel may be called.
+    async fn limits(&mut self) {
+        while let Some(wait) = self.breaker.wait(Instant::now()) {
+            tokio::time::sleep(wait).await;
+        }
+        while let Err(wait) = self.bucket.take(Instant::now()) {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// What a call says about the channel.
+    fn look(&mut self, result: &Result<Posted, PostError>) {
+        let was_open = self.breaker.is_open();
+        match result {
+            Ok(_) | Err(PostError::Refused { .. }) => self.breaker.succeeded(),
+            Err(PostError::Again { .. } | PostError::InDoubt { .. }) => self.breaker.failed(Instant::now()),
+        }
+        match (was_open, self.breaker.is_open()) {
+            (false, true) => {
+                tracing::warn!(
+                    channel = self.name,
+                    "a channel fails again and again and is left alone for a while"
+                );
+                self.context.status.change(|figures| figures.channels_open += 1);
+            }
+            (true, false) => {
+                tracing::info!(channel = self.name, "a channel answers again");
+                self.context.status.change(|figures| figures.channels_open -= 1);
+            }
+            _ => {}
+        }
+    }
+
+    /// Records that a call certainly did nothing, where that is so.
+    async fn again(&mut self, key: &StepKey, tries: &mut Tries, in_doubt: bool) -> Result<(), Stopped> {
+        if tries.in_doubt && !in_doubt {
+            self.context.asks.apply(vec![Change::Failed { key: key.clone() }]).await?;
+        }
+        tries.in_doubt = in_doubt;
+        Ok(())
+    }
+
+    async fn pause(&self, tries: &Tries, problem: &str, after: Option<Duration>) {
+        let settings = &self.context.settings;
+        let wait = backoff(settings.backoff, settings.backoff_max, tries.count as u32, luck(), after);
+        let wait_ms = wait.as_millis() as u64;
+        tracing::warn!(
+            channel = self.name,
+            attempts = tries.count,
+            problem,
+            wait_ms,
+            "a post is tried again"
+        );
+        self.context.status.change(|figures| figures.retries += 1);
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Calls the network. What is in doubt is looked for first, where it can be.
+async fn call(
+    network: &dyn Network,
+    post: &Post,
+    in_doubt: bool,
+    since_ms: i64,
+) -> Result<Posted, PostError> {
+    if in_doubt && network.repeat() == Repeat::Searchable {
+        match network.find(post, since_ms).await {
+            Ok(Some(posted)) => return Ok(posted),
+            Ok(None) => {}
+            // Not found out: it is as doubtful as before, whatever the reason.
+            Err(PostError::Again { problem, after } | PostError::InDoubt { problem, after }) => {
+                return Err(PostError::InDoubt { problem, after });
+            }
+            Err(PostError::Refused { problem }) => return Err(PostError::InDoubt { problem, after: None }),
+        }
+    }
+    network.post(post).await
+}

@@ -1,0 +1,215 @@
+//! From a decided fact to a post and back into the log: retries, limits, dead letters, what is in doubt.
+
+use super::server::{Kind, Server, Trick};
+use super::world::{PATIENCE, World, image, said};
+use schemas::draws::{PublicationEvent, PublicationFact};
+use std::time::{Duration, Instant};
+
+fn answer(status: u16) -> Trick {
+    Trick::Answer(status, Vec::new(), String::new())
+}
+
+/// One channel of a kind, its server and a world that knows its secret.
+fn one(kind: Kind) -> (tempfile::TempDir, World, Server) {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut world, server) = (World::at(dir.path()), Server::start(kind));
+    world.know(&[("main", &server)]);
+    (dir, world, server)
+}
+
+/// Posts once under these tricks; what was told.
+fn check(kind: Kind, tricks: &[Trick], expected: &str, shown: usize) {
+    let (_dir, mut world, server) = one(kind);
+    server.trick(tricks);
+    let _publisher = world.publisher();
+    let request = world.post("D-1", "main", &server);
+    world.tell(&[request]);
+    let told = said(&world.wait_told(1)[0]);
+    assert!(told.starts_with(expected), "{kind:?}, {tricks:?}: {told}");
+    assert_eq!(server.shown().len(), shown, "{kind:?}, {tricks:?}: {told}");
+}
+
+#[test]
+fn an_image_is_drawn_and_a_post_is_out() {
+    let (dir, mut world, server) = one(Kind::Webhook);
+    let _publisher = world.publisher();
+    let post = world.post("D-1", "main", &server);
+    world.tell(&[image("D-2", "card", "vi"), post]);
+    let mut told: Vec<String> = world.wait_told(2).iter().map(said).collect();
+    told.sort();
+    assert_eq!(told[0], "card/vi rendered");
+    assert!(told[1].starts_with("main posted as msg_") && told[1].ends_with("after 1"), "{told:?}");
+    assert!(dir.path().join("images/acme/powerball/D-2/card/vi/r1.png").exists());
+    let text = &server.shown()[0].text;
+    assert!(text.contains("https://images.example/acme/powerball/D-1/card/en/r1.png"), "{text}");
+}
+
+#[test]
+fn failures_that_pass_are_tried_again_and_the_post_is_there_once() {
+    use Kind::{Mastodon, Telegram, Webhook};
+    let busy = || answer(503);
+    check(Mastodon, &[busy(), busy()], "main posted as s", 1);
+    check(Mastodon, &[Trick::Cut, answer(500)], "main posted as s", 1);
+    check(Mastodon, &[Trick::DoAndCut], "main posted as s", 1);
+    check(Mastodon, &[Trick::Slow(Duration::from_secs(5))], "main posted as s", 1);
+    check(Webhook, &[Trick::DoAndCut, busy(), Trick::DoAndCut], "main posted as msg_", 1);
+    let denied = |code: u16| {
+        let body = format!(
+            "{{\"ok\": false, \"error_code\": {code}, \"description\": \"no\", \"parameters\": {{\"retry_after\": 1}}}}"
+        );
+        Trick::Answer(code, Vec::new(), body)
+    };
+    check(Telegram, &[denied(429), denied(500)], "main posted as 1 after 3", 1);
+}
+
+#[test]
+fn a_lost_answer_of_telegram_is_unknown_and_never_repeated() {
+    check(Kind::Telegram, &[Trick::DoAndCut], "main failed after 1: unknown: it may have been posted", 1);
+    check(Kind::Telegram, &[Trick::Cut], "main failed after 1: unknown: it may have been posted", 0);
+    check(Kind::Telegram, &[answer(502)], "main failed after 1: unknown: it may have been posted", 0);
+}
+
+#[test]
+fn the_last_try_is_a_dead_letter_that_can_be_resumed() {
+    let (_dir, mut world, server) = one(Kind::Webhook);
+    let _publisher = world.publisher();
+    server.trick(&[answer(503), answer(503), answer(503), answer(503)]);
+    let request = world.post("D-1", "main", &server);
+    world.tell(std::slice::from_ref(&request));
+    assert_eq!(
+        said(&world.wait_told(1)[0]),
+        "main failed after 4: deliver the webhook: 503 Service Unavailable"
+    );
+    world.tell(&[PublicationFact { round: 2, ..request }]);
+    let told: Vec<String> = world.wait_told(2).iter().map(said).collect();
+    assert!(told[1].starts_with("main posted as msg_") && told[1].ends_with("after 1"), "{told:?}");
+    let keys: std::collections::BTreeSet<_> =
+        server.posts().iter().map(|call| call.headers["webhook-id"].clone()).collect();
+    assert_eq!(keys.len(), 1, "every round has the same key");
+}
+
+#[test]
+fn what_nobody_can_mend_is_not_tried_again() {
+    check(Kind::Webhook, &[answer(410)], "main failed after 1: the receiver is gone", 0);
+    let (_dir, mut world, server) = one(Kind::Mastodon);
+    let _publisher = world.publisher();
+    let request = world.post("D-1", "stranger", &server);
+    world.tell(&[request]);
+    let told = said(&world.wait_told(1)[0]);
+    assert!(
+        told.contains("the channel has no secret: add \"acme/stranger\" to publishing.secrets"),
+        "{told}"
+    );
+    assert!(server.calls().is_empty());
+}
+
+#[test]
+fn a_server_that_wants_to_be_left_alone_is() {
+    let (_dir, mut world, server) = one(Kind::Webhook);
+    let _publisher = world.publisher();
+    server.trick(&[Trick::Answer(429, vec![("retry-after", "2".into())], String::new())]);
+    let (request, since) = (world.post("D-1", "main", &server), Instant::now());
+    world.tell(&[request]);
+    world.wait_told(1);
+    assert!(since.elapsed() >= Duration::from_secs(2), "{:?}", since.elapsed());
+}
+
+#[test]
+fn a_channel_posts_no_faster_than_it_may_and_in_order() {
+    let (_dir, mut world, server) = one(Kind::Webhook);
+    (world.settings.per_minute, world.settings.burst) = (120, 2);
+    let _publisher = world.publisher();
+    let requests: Vec<_> = (1..=6).map(|n| world.post(&format!("D-{n}"), "main", &server)).collect();
+    let since = Instant::now();
+    world.tell(&requests);
+    world.wait_told(6);
+    assert!(
+        since.elapsed() >= Duration::from_millis(1_900),
+        "four of them wait half a second each: {:?}",
+        since.elapsed()
+    );
+    // All of one draw lie in one partition; draws may come from several.
+    assert_eq!(server.shown().len(), 6);
+}
+
+#[test]
+fn a_channel_that_fails_again_and_again_is_left_alone_for_a_while() {
+    let (_dir, mut world, server) = one(Kind::Webhook);
+    (world.settings.breaker_failures, world.settings.breaker_pause) = (2, Duration::from_secs(2));
+    let publisher = world.publisher();
+    server.trick(&[answer(503), answer(503)]);
+    let (request, since) = (world.post("D-1", "main", &server), Instant::now());
+    world.tell(&[request]);
+    assert!(publisher.status().wait(PATIENCE, |figures| figures.channels_open == 1));
+    world.wait_told(1);
+    assert!(since.elapsed() >= Duration::from_secs(2), "{:?}", since.elapsed());
+    assert!(publisher.status().wait(PATIENCE, |figures| figures.channels_open == 0));
+}
+
+#[test]
+fn what_is_not_decided_or_not_wanted_any_more_is_not_done() {
+    let (_dir, mut world, server) = one(Kind::Webhook);
+    let publisher = world.publisher();
+    let first = world.post("D-1", "main", &server);
+    world.tell_undecided(std::slice::from_ref(&first));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!((server.calls().len(), publisher.status().get().waiting), (0, 0), "it isn't decided");
+    drop(publisher);
+    let superseded = PublicationFact { event: PublicationEvent::Superseded, ..first };
+    let (old, second) = (world.post("D-0", "main", &server), world.post("D-2", "main", &server));
+    let old = PublicationFact { at_ms: 0, ..old };
+    world.tell(&[superseded, old, second]);
+    let _publisher = world.publisher();
+    let told: Vec<String> = world.wait_told(2).iter().map(said).collect();
+    assert!(told.iter().any(|said| said.starts_with("main failed after 0: it was asked for")), "{told:?}");
+    assert_eq!(server.shown().len(), 1);
+    assert!(server.shown()[0].text.contains("D-2"), "{:?}", server.shown());
+}
+
+#[test]
+fn an_older_generation_begins_no_call_once_a_newer_one_runs() {
+    let (_dir, mut world, server) = one(Kind::Telegram);
+    let older = world.publisher();
+    let request = world.post("D-1", "main", &server);
+    let newer = world.generation();
+    world.tell(&[request]);
+    assert!(older.status().wait(PATIENCE, |figures| figures.stopped.is_some()));
+    let problem = older.status().get().stopped.unwrap();
+    assert!(problem.contains("is fenced off by generation 2"), "{problem}");
+    drop(older);
+    assert!(server.calls().is_empty() && world.told().is_empty());
+    let _publisher = world.publisher_of(newer);
+    assert_eq!(said(&world.wait_told(1)[0]), "main posted as 1 after 1");
+    assert_eq!(server.shown().len(), 1);
+}
+
+#[test]
+fn an_orderly_end_waits_for_the_call_that_has_begun() {
+    let (_dir, mut world, server) = one(Kind::Telegram);
+    server.trick(&[Trick::Slow(Duration::from_secs(1))]);
+    let publisher = world.publisher();
+    let request = world.post("D-1", "main", &server);
+    world.tell(&[request]);
+    let since = Instant::now();
+    while server.posts().is_empty() {
+        assert!(since.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(publisher);
+    assert_eq!(said(&world.told()[0]), "main posted as 1 after 1");
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let (_dir, mut world, server) = one(Kind::Telegram);
+    world.settings.attempts = 1;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let _publisher = world.publisher();
+    let request = PublicationFact {
+        endpoint: Some(format!("http://{gone}").into()),
+        ..world.post("D-1", "main", &server)
+    };
+    world.tell(&[request]);
+    let told = said(&world.wait_told(1)[0]);
+    assert!(told.contains("failed after 1") && !told.contains(server.secret()), "{told}");
+}

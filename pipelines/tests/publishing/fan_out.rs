@@ -1,0 +1,114 @@
+//! One draw in four templates and three locales to twenty channels, one of them dead: the others don't notice.
+
+use super::server::{Kind, Server};
+use super::world::{PATIENCE, World, image, post_of, said};
+use pipelines::publishing::Publisher;
+use schemas::Command;
+use schemas::draws::PublicationFact;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+const CHANNELS: usize = 20;
+const DEAD: usize = 7;
+
+struct Fan {
+    world: World,
+    servers: Vec<Server>,
+    names: Vec<String>,
+    _dir: tempfile::TempDir,
+}
+
+fn fan() -> Fan {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::at(dir.path());
+    let kinds = [Kind::Mastodon, Kind::Telegram, Kind::Webhook];
+    let servers: Vec<Server> = (0..CHANNELS).map(|n| Server::start(kinds[n % 3])).collect();
+    let names: Vec<String> = (0..CHANNELS).map(|n| format!("channel-{n:02}")).collect();
+    let known: Vec<(&str, &Server)> = names.iter().map(String::as_str).zip(&servers).collect();
+    world.know(&known);
+    Fan { world, servers, names, _dir: dir }
+}
+
+fn images() -> Vec<PublicationFact> {
+    let templates = ["card", "square", "story", "banner"];
+    let locales = ["en", "vi", "pt"];
+    templates.iter().flat_map(|template| locales.map(|locale| image("D-1", template, locale))).collect()
+}
+
+impl Fan {
+    /// Does what the dataflow does: asks for the images, and for the posts whose images are there.
+    fn publish(&mut self) -> BTreeMap<String, PublicationFact> {
+        let images = images();
+        self.world.tell(&images);
+        let sha256: BTreeMap<String, String> = self
+            .world
+            .wait_told(images.len())
+            .iter()
+            .map(|command| match command {
+                Command::ImageRendered(c) => (c.path.to_string(), c.sha256.to_string()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(sha256.len(), images.len(), "each has a place of its own");
+        let post = |n: usize| {
+            let image = &images[n % images.len()];
+            let fact = post_of(image, &self.names[n], &self.servers[n], &sha256[image.image.as_str()]);
+            (self.names[n].clone(), fact)
+        };
+        let posts: BTreeMap<String, PublicationFact> = (0..CHANNELS).map(post).collect();
+        self.world.tell(&posts.values().cloned().collect::<Vec<_>>());
+        posts
+    }
+
+    /// Until all but the dead one are out.
+    fn wait_others(&self, publisher: &Publisher) {
+        let others = CHANNELS as u64 - 1;
+        assert!(publisher.status().wait(PATIENCE, |figures| figures.posts_succeeded == others));
+    }
+
+    fn shown(&self) -> Vec<usize> {
+        self.servers.iter().map(|server| server.shown().len()).collect()
+    }
+}
+
+fn all_but_the_dead() -> Vec<usize> {
+    (0..CHANNELS).map(|n| usize::from(n != DEAD)).collect()
+}
+
+#[test]
+fn a_dead_channel_blocks_no_other_and_is_parked_and_resumed() {
+    let mut fan = fan();
+    (fan.world.settings.attempts, fan.world.settings.http.timeout_ms) = (2, 1_000);
+    fan.servers[DEAD].die(true);
+    assert_eq!(fan.servers[DEAD].kind, Kind::Telegram);
+    let publisher = fan.world.publisher();
+    let posts = fan.publish();
+    fan.wait_others(&publisher);
+    assert_eq!(fan.shown(), all_but_the_dead());
+    let told = fan.world.wait_told(12 + CHANNELS);
+    let parked: Vec<String> = told.iter().map(said).filter(|said| said.contains("failed")).collect();
+    assert_eq!(parked.len(), 1, "{parked:?}");
+    assert!(parked[0].starts_with("channel-07 failed"), "{parked:?}");
+    fan.servers[DEAD].die(false);
+    let again = PublicationFact { round: 2, ..posts["channel-07"].clone() };
+    fan.world.tell(&[again]);
+    let told = fan.world.wait_told(12 + CHANNELS + 1);
+    assert!(told.iter().any(|command| said(command).starts_with("channel-07 posted as 1")), "{told:?}");
+    assert_eq!(fan.shown(), [1; CHANNELS]);
+}
+
+#[test]
+#[ignore = "a measurement: run it alone, in release"]
+fn measure_one_draw_to_twenty_channels() {
+    let mut fan = fan();
+    fan.servers[DEAD].die(true);
+    let publisher = fan.world.publisher();
+    let since = Instant::now();
+    fan.publish();
+    let images = since.elapsed();
+    fan.wait_others(&publisher);
+    let whole = since.elapsed();
+    println!("12 images drawn, stored and told: {images:?}; 19 of 20 channels posted: {whole:?}");
+    assert_eq!(fan.shown(), all_but_the_dead());
+    assert!(whole < Duration::from_secs(2), "{whole:?}");
+}
