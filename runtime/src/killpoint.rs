@@ -43,9 +43,24 @@ pub const LOADER: &[&str] = &[
     "loader.after_frontier",
 ];
 
+/// Those of a mirror of captured tables, a thread beside the pipeline.
+pub const MIRROR: &[&str] = &[
+    "mirror.before_plan",
+    "mirror.after_plan",
+    "mirror.before_table",
+    "mirror.before_insert",
+    "mirror.after_insert",
+    "mirror.before_progress",
+    "mirror.before_done",
+    "mirror.after_done",
+];
+
 /// Dies here if the environment says so.
 pub fn reach(name: &'static str) {
-    debug_assert!(ALL.contains(&name) || LOADER.contains(&name), "undeclared kill point {name}");
+    debug_assert!(
+        [ALL, LOADER, MIRROR].iter().any(|points| points.contains(&name)),
+        "undeclared kill point {name}"
+    );
     let Some(armed) = ARMED.get_or_init(from_environment) else { return };
     if armed.name == name && armed.left.fetch_sub(1, Ordering::Relaxed) == 1 {
         kill_self();

@@ -136,6 +136,14 @@ fn micros(text: &str) -> Result<i64, String> {
     }
 }
 
+/// A day, counted from 1970-01-01, as text: `2024-02-29`.
+pub fn date_text(days: i64) -> String {
+    let epoch = jiff::civil::date(1970, 1, 1);
+    let date = jiff::Span::new().try_days(days).and_then(|span| epoch.checked_add(span));
+    // Beyond the year 9999 nobody writes dates.
+    date.map_or_else(|_| format!("day {days}"), |date| date.to_string())
+}
+
 impl<'de> Deserialize<'de> for Cell {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Cell, D::Error> {
         deserializer.deserialize_any(CellVisitor)

@@ -16,7 +16,7 @@ mod decode;
 mod envelope;
 mod types;
 
-pub use cell::Cell;
+pub use cell::{Cell, date_text};
 pub use decode::TableDecoder;
 pub use types::{Column, ColumnType, TableSchema};
 

@@ -116,7 +116,7 @@ pub fn rendered(sql: &str, settings: &ClickHouseSettings) -> Vec<String> {
 }
 
 /// Fills in engines, cluster, settings and the frontier.
-fn fill_in(sql: &str, settings: &ClickHouseSettings) -> String {
+pub(super) fn fill_in(sql: &str, settings: &ClickHouseSettings) -> String {
     let mut parts = sql.split('@');
     let mut filled = parts.next().unwrap_or_default().to_owned();
     while let Some(name) = parts.next() {

@@ -41,6 +41,7 @@ mod guard;
 mod insert;
 mod loader;
 mod migrate;
+pub mod mirror;
 mod pieces;
 mod plan;
 mod publish;
