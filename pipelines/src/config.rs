@@ -15,8 +15,8 @@ mod ticket_key;
 use bounds::Problem;
 use operators::settings::{Settings, TicketKey};
 pub use sections::{
-    Analytics, AnalyticsKind, Clickhouse, Fraud, Kafka, Log, LogKind, Orders, Pipeline, Postgres, Runtime,
-    Serving, ServingKind, Snapshots, Tickets,
+    Analytics, AnalyticsKind, Clickhouse, Fraud, Kafka, Log, LogKind, Mirror, Orders, Pipeline, Postgres,
+    Runtime, Serving, ServingKind, Snapshots, Tickets,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -39,6 +39,7 @@ pub struct Config {
     pub postgres: Postgres,
     pub analytics: Analytics,
     pub clickhouse: Clickhouse,
+    pub mirror: Mirror,
     pub snapshots: Snapshots,
     pub runtime: Runtime,
     pub orders: Orders,
@@ -100,7 +101,7 @@ impl Config {
              # a key that isn't known is refused. Times are in milliseconds (_ms), bounds end in _max.\n",
         );
         type Describe<'a> = &'a dyn Fn(&mut String);
-        let sections: [(&str, &str, Describe); 12] = [
+        let sections: [(&str, &str, Describe); 13] = [
             ("pipeline", "Where the pipeline lives and how wide it is.", &|o| self.pipeline.describe(o)),
             ("log", "The log: what producers append, and facts.", &|o| self.log.describe(o)),
             ("kafka", "Apache Kafka and its schema registry, for log.kind = \"kafka\".", &|o| {
@@ -114,6 +115,11 @@ impl Config {
             ("clickhouse", "ClickHouse, for analytics.kind = \"clickhouse\".", &|o| {
                 self.clickhouse.describe(o)
             }),
+            (
+                "mirror",
+                "Captured tables in ClickHouse, as they are in their source; no decision waits for it.",
+                &|o| self.mirror.describe(o),
+            ),
             ("snapshots", "Where snapshots go.", &|o| self.snapshots.describe(o)),
             ("runtime", "Epochs, back-pressure, snapshots. None changes a decision.", &|o| {
                 self.runtime.describe(o)
@@ -185,6 +191,7 @@ impl Config {
             self.kafka.checks(),
             self.postgres.checks(),
             self.clickhouse.checks(),
+            self.mirror.checks(&self.analytics),
             self.snapshots.checks(),
             self.runtime.checks(),
             self.orders.checks(),

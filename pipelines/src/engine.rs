@@ -22,6 +22,7 @@ use runtime::sink::{Sink, SinkError};
 use runtime::{Epoch, Generation};
 use schemas::{Row, SchemaIds};
 use sinks::clickhouse::Loader;
+use sinks::clickhouse::mirror::Mirror;
 use sinks::embedded::FactsSink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,12 +114,17 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let state_dir = stores.state_dir();
     std::fs::create_dir_all(&state_dir).map_err(|e| no_folder(&state_dir, &e))?;
     let loader = patiently(&options.shared, || stores.loader(generation.generation, &settings))?;
+    let mirror = patiently(&options.shared, || stores.mirror(generation.generation))?;
     let (readers, lags) = patiently(&options.shared, || stores.watched_readers(options.workers))?;
     let metrics = Metrics::of(pipeline.name());
     let sinks = patiently(&options.shared, || sinks(&stores, generation.generation, ids))?;
     let sinks = counted(sinks, &metrics);
-    let watched =
-        Watched { shared: Arc::clone(&options.shared), lags, loader: loader.as_ref().map(Loader::status) };
+    let watched = Watched {
+        shared: Arc::clone(&options.shared),
+        lags,
+        loader: loader.as_ref().map(Loader::status),
+        mirror: mirror.as_ref().map(Mirror::status),
+    };
     let _reporter = Reporter::start(metrics, watched, state_dir).map_err(no_thread)?;
     let parts = Parts { readers, bindings, sinks, snapshots: Some(stores.snapshots()?) };
     let wakers = Arc::new(Wakers::default());

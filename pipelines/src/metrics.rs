@@ -78,6 +78,13 @@ pub struct Metrics {
     pub published_rows: Counter,
     pub publish_retries: Counter,
     pub publish_stopped: Gauge,
+    pub mirrored_rows: Counter,
+    pub mirror_retries: Counter,
+    pub mirror_rejected: Counter,
+    pub mirror_clamped: Counter,
+    pub mirror_lag: Gauge,
+    pub mirror_stopped: Gauge,
+    pub mirror_behind: Seconds,
     pub frontier_age: Seconds,
     pub snapshot_size: Gauge,
     pub snapshot_duration: Seconds,
@@ -134,6 +141,7 @@ impl Metrics {
             "1 where feeding the analytical store has stopped and an operator is needed; sales go on",
             self.publish_stopped.clone(),
         );
+        self.register_mirror(&mut r);
         r.register_with_unit(
             "frontier_age",
             "How far the decided frontier's now is behind the clock",
@@ -153,6 +161,41 @@ impl Metrics {
             self.snapshot_duration.clone(),
         );
         r
+    }
+
+    fn register_mirror(&self, r: &mut Registry) {
+        r.register(
+            "mirrored_rows",
+            "Rows of captured tables that ClickHouse has",
+            self.mirrored_rows.clone(),
+        );
+        r.register("mirror_retries", "Tries to mirror that failed", self.mirror_retries.clone());
+        r.register(
+            "mirror_rejected",
+            "Records of captured tables that can't be read: they lie in mirror_rejected",
+            self.mirror_rejected.clone(),
+        );
+        r.register(
+            "mirror_clamped",
+            "Times beyond what ClickHouse holds, mirrored as the nearest it does",
+            self.mirror_clamped.clone(),
+        );
+        r.register(
+            "mirror_lag",
+            "Records of captured tables that are not mirrored yet",
+            self.mirror_lag.clone(),
+        );
+        r.register(
+            "mirror_stopped",
+            "1 where mirroring has stopped and an operator is needed; sales go on",
+            self.mirror_stopped.clone(),
+        );
+        r.register_with_unit(
+            "mirror_behind",
+            "How long after the source made it the last row was mirrored",
+            Unit::Seconds,
+            self.mirror_behind.clone(),
+        );
     }
 
     /// Prometheus' text.

@@ -17,9 +17,10 @@ use runtime::{Epoch, Generation};
 use schemas::rows::TableSpec;
 use schemas::{Row, SchemaIds};
 use sinks::clickhouse::PlanStore;
+use sinks::clickhouse::mirror::MirrorStore;
 use sinks::embedded::{
-    self as tables_db, BindingsDb, EmbeddedPlans, Found, PipelineLock, Progress, RowDifference, ServingSink,
-    TableDigest,
+    self as tables_db, BindingsDb, EmbeddedMirror, EmbeddedPlans, Found, PipelineLock, Progress,
+    RowDifference, ServingSink, TableDigest,
 };
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,10 @@ pub fn facts(dir: &Path, pipeline: &str) -> Result<Box<dyn EpochLog>> {
 
 pub fn plans(state: &Path, generation: Generation) -> Result<Box<dyn PlanStore>> {
     Ok(Box::new(EmbeddedPlans::open(state, generation)?))
+}
+
+pub fn mirror(state: &Path, generation: Generation) -> Result<Box<dyn MirrorStore>> {
+    Ok(Box::new(EmbeddedMirror::open(state, generation)?))
 }
 
 pub fn serving(state: &Path, generation: Generation) -> Result<Box<dyn Sink<Output>>> {

@@ -12,9 +12,11 @@ use runtime::{Epoch, Generation};
 use schemas::Row;
 use schemas::rows::TableSpec;
 use sinks::clickhouse::PlanStore;
+use sinks::clickhouse::mirror::MirrorStore;
 use sinks::embedded::{Found, Progress, RowDifference, TableDigest};
 use sinks::postgres::{
-    PostgresBindings, PostgresLock, PostgresPlanStore, PostgresReader, PostgresServing, PostgresSettings,
+    PostgresBindings, PostgresLock, PostgresMirror, PostgresPlanStore, PostgresReader, PostgresServing,
+    PostgresSettings,
 };
 use std::path::Path;
 
@@ -47,6 +49,10 @@ pub fn bindings(settings: &PostgresSettings) -> Result<Box<dyn BindingStore>> {
 
 pub fn plans(settings: &PostgresSettings, generation: Generation) -> Result<Box<dyn PlanStore>> {
     Ok(Box::new(PostgresPlanStore::open(settings, generation)?))
+}
+
+pub fn mirror(settings: &PostgresSettings, generation: Generation) -> Result<Box<dyn MirrorStore>> {
+    Ok(Box::new(PostgresMirror::open(settings, generation)?))
 }
 
 pub fn serving(settings: &PostgresSettings, generation: Generation) -> Result<Box<dyn Sink<Output>>> {

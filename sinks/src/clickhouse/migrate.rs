@@ -42,11 +42,8 @@ pub fn plan(settings: &ClickHouseSettings) -> Result<Vec<Migration>> {
 /// # Errors
 /// As [`plan`]. What was applied stays; run it again.
 pub fn migrate(settings: &ClickHouseSettings) -> Result<Vec<Migration>> {
+    create_database(settings)?;
     let client = Client::new(settings)?;
-    let database = &settings.database;
-    let create = fill_in(&format!("CREATE DATABASE IF NOT EXISTS {database} @on_cluster@"), settings);
-    let nowhere = client.http.clone().with_database("default");
-    client.wait("create the database", None, nowhere.query_raw(&create).execute())?;
     client.run("note migrations", None, &fill_in(MIGRATIONS, settings))?;
     let due = compare(&client.place, &applied(&client, settings)?)?;
     let due: Vec<Migration> = due.into_iter().filter(|migration| !migration.applied).collect();
@@ -63,6 +60,18 @@ pub fn migrate(settings: &ClickHouseSettings) -> Result<Vec<Migration>> {
         client.run("note a migration", None, &note)?;
     }
     Ok(due)
+}
+
+/// Makes the database where it is missing.
+///
+/// # Errors
+/// As [`plan`].
+pub fn create_database(settings: &ClickHouseSettings) -> Result<()> {
+    let client = Client::new(settings)?;
+    let database = &settings.database;
+    let create = fill_in(&format!("CREATE DATABASE IF NOT EXISTS {database} @on_cluster@"), settings);
+    let nowhere = client.http.clone().with_database("default");
+    client.wait("create the database", None, nowhere.query_raw(&create).execute())
 }
 
 /// Whether the database is up to date: what a loader needs to know.

@@ -53,7 +53,7 @@ mod tables;
 pub use error::ClickHouseError;
 pub use insert::INSERT_SETTINGS;
 pub use loader::{Loader, LoaderSources};
-pub use migrate::{migrate, plan, rendered};
+pub use migrate::{create_database, migrate, plan, rendered};
 pub use plan::{Batch, BatchRange, PlanState, PlanStore};
 pub use settings::ClickHouseSettings;
 pub use status::{LoaderFigures, LoaderState, LoaderStatus};
