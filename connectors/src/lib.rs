@@ -2,6 +2,7 @@
 //!
 //! A connector knows the runtime's traits and the schemas, no job and no sink.
 
+pub mod captured_records;
 pub mod decode;
 pub mod embedded;
 pub mod fact_records;

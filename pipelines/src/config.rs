@@ -15,7 +15,8 @@ mod ticket_key;
 use bounds::Problem;
 use operators::settings::{Settings, TicketKey};
 pub use sections::{
-    Analytics, AnalyticsKind, Clickhouse, Draws, Feeds, Fraud, Kafka, Log, LogKind, Orders, Pipeline, Postgres, Publishing, Runtime, Serving, ServingKind, Snapshots, Tickets,
+    Analytics, AnalyticsKind, Clickhouse, Draws, Feeds, Fraud, Kafka, Log, LogKind, Mirror, Orders, Pipeline,
+    Postgres, Publishing, Runtime, Serving, ServingKind, Snapshots, Tickets,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -38,6 +39,7 @@ pub struct Config {
     pub postgres: Postgres,
     pub analytics: Analytics,
     pub clickhouse: Clickhouse,
+    pub mirror: Mirror,
     pub snapshots: Snapshots,
     pub runtime: Runtime,
     pub orders: Orders,
@@ -106,7 +108,7 @@ impl Config {
              # a key that isn't known is refused. Times are in milliseconds (_ms), bounds end in _max.\n",
         );
         type Describe<'a> = &'a dyn Fn(&mut String);
-        let sections: [(&str, &str, Describe); 15] = [
+        let sections: [(&str, &str, Describe); 16] = [
             ("pipeline", "Where the pipeline lives and how wide it is.", &|o| self.pipeline.describe(o)),
             ("log", "The log: what producers append, and facts.", &|o| self.log.describe(o)),
             ("kafka", "Apache Kafka and its schema registry, for log.kind = \"kafka\".", &|o| {
@@ -120,6 +122,11 @@ impl Config {
             ("clickhouse", "ClickHouse, for analytics.kind = \"clickhouse\".", &|o| {
                 self.clickhouse.describe(o)
             }),
+            (
+                "mirror",
+                "Captured tables in ClickHouse, as they are in their source; no decision waits for it.",
+                &|o| self.mirror.describe(o),
+            ),
             ("snapshots", "Where snapshots go.", &|o| self.snapshots.describe(o)),
             ("runtime", "Epochs, back-pressure, snapshots. None changes a decision.", &|o| {
                 self.runtime.describe(o)
@@ -206,6 +213,7 @@ impl Config {
             self.kafka.checks(),
             self.postgres.checks(),
             self.clickhouse.checks(),
+            self.mirror.checks(&self.analytics),
             self.snapshots.checks(),
             self.runtime.checks(),
             self.orders.checks(),

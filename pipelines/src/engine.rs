@@ -24,6 +24,7 @@ use runtime::sink::{Sink, SinkError};
 use runtime::{Epoch, Generation};
 use schemas::{Row, SchemaIds};
 use sinks::clickhouse::Loader;
+use sinks::clickhouse::mirror::Mirror;
 use sinks::embedded::FactsSink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -124,6 +125,7 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let publisher =
         patiently(&options.shared, || stores.publisher_parts(generation.generation, &ids, &options.shared))?;
     let publisher = publisher.map(Publisher::start).transpose().map_err(StoreError::NoThread)?;
+    let mirror = patiently(&options.shared, || stores.mirror(generation.generation))?;
     let (readers, lags) = patiently(&options.shared, || stores.watched_readers(options.workers))?;
     let metrics = Metrics::of(pipeline.name());
     let sinks = patiently(&options.shared, || sinks(&stores, generation.generation, ids))?;
@@ -138,6 +140,7 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
         lags,
         loader: loader.as_ref().map(Loader::status),
         publisher: publisher.as_ref().map(Publisher::status),
+        mirror: mirror.as_ref().map(Mirror::status),
     };
     let _reporter = Reporter::start(metrics, watched, state_dir).map_err(no_thread)?;
     let parts = Parts { readers, bindings, sinks, snapshots: Some(stores.snapshots()?) };

@@ -8,8 +8,8 @@
 //! begin at zero with each process, as Prometheus expects.
 
 mod feed;
-mod sources;
 mod publisher;
+mod sources;
 
 pub use feed::{Counted, Reporter, Watched};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -18,8 +18,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-pub use sources::{FeedMetrics, SourceLabels, SourceMetrics};
 use publisher::PublisherMetrics;
+pub use sources::{FeedMetrics, SourceLabels, SourceMetrics};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
@@ -83,6 +83,13 @@ pub struct Metrics {
     pub publish_retries: Counter,
     pub publish_stopped: Gauge,
     pub publisher: PublisherMetrics,
+    pub mirrored_rows: Counter,
+    pub mirror_retries: Counter,
+    pub mirror_rejected: Counter,
+    pub mirror_clamped: Counter,
+    pub mirror_lag: Gauge,
+    pub mirror_stopped: Gauge,
+    pub mirror_behind: Seconds,
     pub frontier_age: Seconds,
     pub snapshot_size: Gauge,
     pub snapshot_duration: Seconds,
@@ -141,6 +148,7 @@ impl Metrics {
             self.publish_stopped.clone(),
         );
         self.publisher.register(&mut r);
+        self.register_mirror(&mut r);
         r.register_with_unit(
             "frontier_age",
             "How far the decided frontier's now is behind the clock",
@@ -161,6 +169,41 @@ impl Metrics {
         );
         self.feeds.register(&mut r);
         r
+    }
+
+    fn register_mirror(&self, r: &mut Registry) {
+        r.register(
+            "mirrored_rows",
+            "Rows of captured tables that ClickHouse has",
+            self.mirrored_rows.clone(),
+        );
+        r.register("mirror_retries", "Tries to mirror that failed", self.mirror_retries.clone());
+        r.register(
+            "mirror_rejected",
+            "Records of captured tables that can't be read: they lie in mirror_rejected",
+            self.mirror_rejected.clone(),
+        );
+        r.register(
+            "mirror_clamped",
+            "Times beyond what ClickHouse holds, mirrored as the nearest it does",
+            self.mirror_clamped.clone(),
+        );
+        r.register(
+            "mirror_lag",
+            "Records of captured tables that are not mirrored yet",
+            self.mirror_lag.clone(),
+        );
+        r.register(
+            "mirror_stopped",
+            "1 where mirroring has stopped and an operator is needed; sales go on",
+            self.mirror_stopped.clone(),
+        );
+        r.register_with_unit(
+            "mirror_behind",
+            "How long after the source made it the last row was mirrored",
+            Unit::Seconds,
+            self.mirror_behind.clone(),
+        );
     }
 
     /// Prometheus' text.

@@ -60,7 +60,19 @@ pub const PUBLISHER: &[&str] = &[
     "publish.after_tell",
 ];
 
-const GROUPS: [&[&str]; 4] = [ALL, LOADER, FEED, PUBLISHER];
+/// Those of a mirror of captured tables, a thread beside the pipeline.
+pub const MIRROR: &[&str] = &[
+    "mirror.before_plan",
+    "mirror.after_plan",
+    "mirror.before_table",
+    "mirror.before_insert",
+    "mirror.after_insert",
+    "mirror.before_progress",
+    "mirror.before_done",
+    "mirror.after_done",
+];
+
+const GROUPS: [&[&str]; 5] = [ALL, LOADER, FEED, PUBLISHER, MIRROR];
 
 /// Dies here if the environment says so.
 pub fn reach(name: &'static str) {

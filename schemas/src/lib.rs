@@ -9,6 +9,7 @@
 //! This crate does no I/O and knows no runtime: bytes in, values out, and back.
 
 pub mod avro;
+pub mod captured;
 mod checks;
 pub mod commands;
 pub mod compat;

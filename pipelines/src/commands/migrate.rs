@@ -4,7 +4,7 @@ use super::place::Place;
 use super::{Failure, output};
 use crate::config::{AnalyticsKind, Config, ServingKind};
 use crate::pipeline::Pipeline;
-use crate::stores::{StoreError, clickhouse, postgres};
+use crate::stores::{StoreError, clickhouse, mirror, postgres};
 use sinks::clickhouse as ch;
 use sinks::migration::Migration;
 use sinks::postgres::{self as pg, MigrationSet, PostgresSettings};
@@ -68,6 +68,10 @@ impl Migrate {
         let settings = clickhouse::settings(&config.clickhouse);
         let done = if self.plan { ch::plan(&settings) } else { ch::migrate(&settings) };
         self.say(&settings.place(), &done.map_err(StoreError::from)?);
+        if !config.mirror.topics.is_empty() && !self.plan {
+            // Its tables the mirror makes itself: it follows their sources.
+            ch::create_database(&mirror::settings(config)).map_err(StoreError::from)?;
+        }
         Ok(())
     }
 

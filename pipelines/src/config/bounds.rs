@@ -2,7 +2,8 @@
 
 use super::JOBS;
 use super::sections::{
-    Clickhouse, Draws, Feeds, Fraud, Kafka, Log, Orders, Pipeline, Postgres, Publishing, Runtime, Snapshots, Tickets,
+    Analytics, AnalyticsKind, Clickhouse, Draws, Feeds, Fraud, Kafka, Log, Mirror, Orders, Pipeline,
+    Postgres, Publishing, Runtime, Snapshots, Tickets,
 };
 
 /// A setting out of its bounds.
@@ -90,6 +91,18 @@ impl Clickhouse {
             check("url", is_http(&self.url), "must begin with http:// or https://"),
             check("database", is_name(&self.database), "must be of a-z, 0-9 and _, and begin with a letter"),
             check("batch_ms", (10..=60_000).contains(&self.batch_ms), "must be 10 to 60000"),
+        ]
+    }
+}
+
+impl Mirror {
+    pub(super) fn checks(&self, analytics: &Analytics) -> Checks {
+        let check = |key, fine, problem| check("mirror", key, fine, problem);
+        let there = self.topics.is_empty() || analytics.kind == AnalyticsKind::Clickhouse;
+        vec![
+            check("topics", there, "needs analytics.kind = \"clickhouse\""),
+            check("database", is_name(&self.database), "must be of a-z, 0-9 and _, and begin with a letter"),
+            check("interval_ms", (10..=60_000).contains(&self.interval_ms), "must be 10 to 60000"),
         ]
     }
 }

@@ -129,6 +129,19 @@ component! {
 }
 
 component! {
+    /// The mirror: tables that Debezium captures, in ClickHouse as they are in their source.
+    pub struct Mirror {
+        /// Topics to mirror, `*` standing for anything: ["oltp.public.*"]. Each becomes a table of the newest rows and
+        /// a view `<table>_current` that shows what a SELECT in the source would. Empty: none. Needs analytics.kind.
+        topics: Vec<String> = Vec::new();
+        /// Database of its tables, on the server that [clickhouse] names. Its user makes and changes tables there.
+        database: String = "mirror".to_owned();
+        /// Shortest time between two batches, in milliseconds: how far analysts are behind. 10 to 60000.
+        interval_ms: u64 = 200;
+    }
+}
+
+component! {
     /// Where snapshots go.
     pub struct Snapshots {
         /// Without it the folder snapshots/ beside the pipeline's state; else an object store: s3://BUCKET/PREFIX.

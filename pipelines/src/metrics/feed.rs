@@ -12,6 +12,7 @@ use runtime::shared::Shared;
 use runtime::sink::{EpochItems, Sink, SinkError};
 use schemas::Fact;
 use schemas::facts::OrderEvent;
+use sinks::clickhouse::mirror::MirrorStatus;
 use sinks::clickhouse::{LoaderState, LoaderStatus};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -128,6 +129,9 @@ impl Metrics {
         if let Some(publisher) = &watched.publisher {
             self.publisher.observe(publisher);
         }
+        if let Some(mirror) = &watched.mirror {
+            self.observe_mirror(mirror);
+        }
         for (topic, partition, lag) in watched.lags.iter().flat_map(Lags::get) {
             let labels = PartitionLabels { job: self.job.clone(), topic, partition };
             self.consumer_lag.get_or_create(&labels).set(lag as i64);
@@ -149,12 +153,32 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    /// Takes over what the mirror says of itself.
+    fn observe_mirror(&self, mirror: &MirrorStatus) {
+        let figures = mirror.get();
+        let counters = [
+            (&self.mirrored_rows, figures.rows),
+            (&self.mirror_retries, figures.retries),
+            (&self.mirror_rejected, figures.rejected),
+            (&self.mirror_clamped, figures.clamped),
+        ];
+        for (counter, count) in counters {
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+        self.mirror_lag.set(figures.lag as i64);
+        self.mirror_behind.set(figures.behind_ms as f64 / 1_000.0);
+        self.mirror_stopped.set(i64::from(figures.state == LoaderState::Stopped));
+    }
+}
+
 /// What metrics are taken from.
 pub struct Watched {
     pub shared: Arc<Shared>,
     pub lags: Vec<Lags>,
     pub loader: Option<Arc<LoaderStatus>>,
     pub publisher: Option<Arc<PublisherStatus>>,
+    pub mirror: Option<Arc<MirrorStatus>>,
 }
 
 /// Writes the metrics of a run once a second, and once more when it is dropped.

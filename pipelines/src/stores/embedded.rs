@@ -17,9 +17,10 @@ use runtime::{Epoch, Generation};
 use schemas::rows::TableSpec;
 use schemas::{Row, SchemaIds};
 use sinks::clickhouse::PlanStore;
+use sinks::clickhouse::mirror::MirrorStore;
 use sinks::embedded::{
-    self as tables_db, BindingsDb, EmbeddedLedger, EmbeddedPlans, Found, PipelineLock, Progress,
-    RowDifference, ServingSink, TableDigest,
+    self as tables_db, BindingsDb, EmbeddedLedger, EmbeddedMirror, EmbeddedPlans, Found, PipelineLock,
+    Progress, RowDifference, ServingSink, TableDigest,
 };
 use sinks::publishing::Ledger;
 use std::fs::File;
@@ -76,6 +77,10 @@ pub fn plans(state: &Path, generation: Generation) -> Result<Box<dyn PlanStore>>
 
 pub fn ledger(state: &Path, generation: Generation) -> Result<Box<dyn Ledger>> {
     Ok(Box::new(EmbeddedLedger::open(state, generation)?))
+}
+
+pub fn mirror(state: &Path, generation: Generation) -> Result<Box<dyn MirrorStore>> {
+    Ok(Box::new(EmbeddedMirror::open(state, generation)?))
 }
 
 pub fn serving(state: &Path, generation: Generation) -> Result<Box<dyn Sink<Output>>> {

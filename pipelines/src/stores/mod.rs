@@ -11,6 +11,7 @@ pub mod clickhouse;
 mod embedded;
 mod error;
 pub mod kafka;
+pub mod mirror;
 pub mod postgres;
 mod publishing;
 
@@ -33,6 +34,7 @@ use runtime::{Epoch, Generation};
 use schemas::SchemaIds;
 use schemas::rows::TableSpec;
 use sinks::clickhouse::Loader;
+use sinks::clickhouse::mirror::Mirror;
 use sinks::embedded::{Found, Progress, RowDifference, TableDigest};
 use sinks::postgres::PostgresSettings;
 use std::path::{Path, PathBuf};
@@ -295,6 +297,28 @@ impl Stores {
             ServingKind::Postgres => postgres::plans(&self.postgres(), generation)?,
         };
         clickhouse::start(&self.config, &self.pipeline, &topics, reader, plans).map(Some)
+    }
+
+    /// Starts what mirrors captured tables into the analytical store, where that is configured. The pipeline with
+    /// sales does it, so that tables are mirrored once.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. A store that is away is none.
+    pub fn mirror(&self, generation: Generation) -> Result<Option<Mirror>> {
+        let config = &self.config;
+        let off = config.analytics.kind == AnalyticsKind::None || config.mirror.topics.is_empty();
+        if off || !self.pipeline.sells() {
+            return Ok(None);
+        }
+        let log = match config.log.kind {
+            LogKind::Embedded => mirror::embedded_log(&self.dir)?,
+            LogKind::Kafka => mirror::kafka_log(config)?,
+        };
+        let store = match config.serving.kind {
+            ServingKind::Embedded => embedded::mirror(&self.state_dir(), generation)?,
+            ServingKind::Postgres => postgres::mirror(&self.postgres(), generation)?,
+        };
+        mirror::start(config, log, store).map(Some)
     }
 
     /// The bindings, to be written.

@@ -12,10 +12,11 @@ use runtime::{Epoch, Generation};
 use schemas::Row;
 use schemas::rows::TableSpec;
 use sinks::clickhouse::PlanStore;
+use sinks::clickhouse::mirror::MirrorStore;
 use sinks::embedded::{Found, Progress, RowDifference, TableDigest};
 use sinks::postgres::{
-    PostgresBindings, PostgresLedger, PostgresLock, PostgresPlanStore, PostgresReader, PostgresServing,
-    PostgresSettings,
+    PostgresBindings, PostgresLedger, PostgresLock, PostgresMirror, PostgresPlanStore, PostgresReader,
+    PostgresServing, PostgresSettings,
 };
 use sinks::publishing::Ledger;
 use std::path::Path;
@@ -53,6 +54,10 @@ pub fn plans(settings: &PostgresSettings, generation: Generation) -> Result<Box<
 
 pub fn ledger(settings: &PostgresSettings, generation: Generation) -> Result<Box<dyn Ledger>> {
     Ok(Box::new(PostgresLedger::open(settings, generation)?))
+}
+
+pub fn mirror(settings: &PostgresSettings, generation: Generation) -> Result<Box<dyn MirrorStore>> {
+    Ok(Box::new(PostgresMirror::open(settings, generation)?))
 }
 
 pub fn serving(settings: &PostgresSettings, generation: Generation) -> Result<Box<dyn Sink<Output>>> {

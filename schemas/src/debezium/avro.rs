@@ -33,7 +33,7 @@ impl AvroSchemas {
         self.writers.entry(id).or_insert_with(|| {
             let schema = Schema::parse_str(avsc).map_err(|e| format!("not an Avro schema: {e}"))?;
             let json = serde_json::from_str(avsc).map_err(|e| format!("not JSON: {e}"))?;
-            Ok((schema, connect_schema(&json, "", &mut BTreeMap::new())))
+            Ok((schema, connect_schema_of(&json)))
         });
     }
 
@@ -69,7 +69,12 @@ impl AvroSchemas {
     }
 }
 
-/// The Connect schema an Avro schema was made from. `names` has the named types met so far.
+/// The Connect schema an Avro schema was made from.
+pub fn connect_schema_of(avro: &Value) -> Value {
+    connect_schema(avro, "", &mut BTreeMap::new())
+}
+
+/// The same of a part. `names` has the named types met so far.
 fn connect_schema(avro: &Value, namespace: &str, names: &mut BTreeMap<String, Value>) -> Value {
     match avro {
         Value::String(name) => primitive(name).unwrap_or_else(|| reference(name, namespace, names)),
@@ -114,8 +119,14 @@ fn of_object(avro: &Map<String, Value>, namespace: &str, names: &mut BTreeMap<St
         schema["name"] = name.clone();
         schema["parameters"] = avro.get("connect.parameters").cloned().unwrap_or_default();
     }
+    if avro.get("connect.type").and_then(Value::as_str) == Some("int16") {
+        schema["type"] = "int16".into();
+    }
     if let Some(scale) = avro.get("scale") {
         schema["parameters"] = json!({ "scale": scale.to_string() });
+        if let Some(precision) = avro.get("precision") {
+            schema["parameters"]["connect.decimal.precision"] = precision.to_string().into();
+        }
     }
     if let Some(name) = avro.get("name").and_then(Value::as_str) {
         names.insert(format!("{namespace}.{name}"), schema.clone());
@@ -147,10 +158,23 @@ fn of_record(avro: &Map<String, Value>, namespace: &str, names: &mut BTreeMap<St
             schema = json!({});
         }
         schema["field"] = field["name"].clone();
+        if let Some(default) = field.get("default").filter(|default| !default.is_null()) {
+            schema["default"] = default_value(default, &schema);
+        }
         schema
     });
     let fields: Vec<Value> = each.collect();
     json!({ "type": "struct", "fields": fields })
+}
+
+/// A default as Connect's JSON has it: Avro writes bytes as a text of one character each.
+fn default_value(default: &Value, schema: &Value) -> Value {
+    match (default.as_str(), schema["type"].as_str()) {
+        (Some(text), Some("bytes")) => {
+            STANDARD.encode(text.chars().map(|c| c as u8).collect::<Vec<_>>()).into()
+        }
+        _ => default.clone(),
+    }
 }
 
 /// The value as Connect's JSON converter writes it: bytes in base64, unions bare.

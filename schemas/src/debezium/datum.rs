@@ -1,5 +1,7 @@
 //! One column's value, as exact as the message allows.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use num_bigint::BigInt;
 
 /// PostgreSQL's NUMERIC has the most: 16,383 digits after the point.
@@ -42,6 +44,11 @@ impl Decimal {
         Self::new(BigInt::from_signed_bytes_be(unscaled), scale)
     }
 
+    /// The same in base64, as JSON has it.
+    pub fn from_base64(unscaled: &str, scale: i32) -> Option<Self> {
+        Self::from_bytes(&STANDARD.decode(unscaled).ok()?, scale)
+    }
+
     fn new(unscaled: BigInt, scale: i32) -> Option<Self> {
         (scale.unsigned_abs() <= SCALE_MAX).then_some(Decimal { unscaled, scale })
     }
@@ -66,6 +73,18 @@ impl Decimal {
     /// A whole number.
     pub fn whole(value: u64) -> Self {
         Decimal { unscaled: value.into(), scale: 0 }
+    }
+
+    /// Unscaled at another scale, two's complement, least byte first; `None` where digits would be lost or 256 bits
+    /// are too few.
+    pub fn to_le_bytes(&self, scale: i32) -> Option<[u8; 32]> {
+        let power = u32::try_from(scale.checked_sub(self.scale)?).ok()?;
+        let unscaled = &self.unscaled * BigInt::from(10).pow(power);
+        let bytes = unscaled.to_signed_bytes_le();
+        let sign = if unscaled < BigInt::ZERO { 0xff } else { 0 };
+        let mut all = [sign; 32];
+        all.get_mut(..bytes.len())?.copy_from_slice(&bytes);
+        Some(all)
     }
 
     /// The value as a whole number, if it is one and fits.

@@ -236,5 +236,10 @@ fn position(source: &Value) -> Option<u64> {
     let pos = source["pos"].as_u64()?;
     let file = source["file"].as_str()?.rsplit('.').next()?.parse().unwrap_or(0_u64);
     let row = source["row"].as_u64().unwrap_or(0);
-    Some(file.min(0xff_ffff) << 40 | pos.min(0xffff_ffff) << 8 | row.min(0xff))
+    Some(binlog_position(file, pos, row))
+}
+
+/// A place in a binary log as one number.
+pub fn binlog_position(file: u64, pos: u64, row: u64) -> u64 {
+    file.min(0xff_ffff) << 40 | pos.min(0xffff_ffff) << 8 | row.min(0xff)
 }

@@ -28,8 +28,10 @@ mod hints;
 mod write;
 
 pub use avro::AvroSchemas;
+pub(crate) use avro::connect_schema_of;
 pub use change::{ChangeDecoder, DecodedChange, decode_change};
 pub use datum::{Datum, Decimal};
+pub(crate) use envelope::binlog_position;
 pub use envelope::{Cells, Envelope, Message, Notice, Op, Source, key, message};
 pub use hints::{Hints, Semantic};
 pub use write::{envelope, key_of, truncate};

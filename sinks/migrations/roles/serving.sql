@@ -25,6 +25,7 @@ GRANT SELECT, INSERT, UPDATE ON loader_positions, loader_batch TO tombola_pipeli
 GRANT SELECT, INSERT, UPDATE ON publisher_positions TO tombola_pipeline;
 -- Steps are deleted once the log has how they ended.
 GRANT SELECT, INSERT, UPDATE, DELETE ON publisher_steps TO tombola_pipeline;
+GRANT SELECT, UPDATE ON mirror TO tombola_pipeline;
 GRANT SELECT ON loader, progress, runs, tombola_migrations TO tombola_pipeline;
 
 GRANT SELECT ON orders, stock, tickets, dead_letters, commission_statements, fraud_alerts, draws, winning_tickets, publications TO tombola_reader;

@@ -77,6 +77,21 @@ impl Client {
     {
         self.wait(doing, stop, self.http.query_raw(sql).fetch_all::<T>())
     }
+
+    /// An answer as it comes, in a format.
+    pub fn bytes(
+        &self,
+        doing: &'static str,
+        stop: Option<&AtomicBool>,
+        sql: &str,
+        format: &str,
+    ) -> Result<Vec<u8>> {
+        let ask = async {
+            let mut cursor = self.http.query_raw(sql).fetch_bytes(format)?;
+            cursor.collect().await
+        };
+        self.wait(doing, stop, ask).map(|bytes| bytes.to_vec())
+    }
 }
 
 /// A text as SQL writes it.

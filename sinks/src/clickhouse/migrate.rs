@@ -43,11 +43,8 @@ pub fn plan(settings: &ClickHouseSettings) -> Result<Vec<Migration>> {
 /// # Errors
 /// As [`plan`]. What was applied stays; run it again.
 pub fn migrate(settings: &ClickHouseSettings) -> Result<Vec<Migration>> {
+    create_database(settings)?;
     let client = Client::new(settings)?;
-    let database = &settings.database;
-    let create = fill_in(&format!("CREATE DATABASE IF NOT EXISTS {database} @on_cluster@"), settings);
-    let nowhere = client.http.clone().with_database("default");
-    client.wait("create the database", None, nowhere.query_raw(&create).execute())?;
     client.run("note migrations", None, &fill_in(MIGRATIONS, settings))?;
     let due = compare(&client.place, &applied(&client, settings)?)?;
     let due: Vec<Migration> = due.into_iter().filter(|migration| !migration.applied).collect();
@@ -64,6 +61,18 @@ pub fn migrate(settings: &ClickHouseSettings) -> Result<Vec<Migration>> {
         client.run("note a migration", None, &note)?;
     }
     Ok(due)
+}
+
+/// Makes the database where it is missing.
+///
+/// # Errors
+/// As [`plan`].
+pub fn create_database(settings: &ClickHouseSettings) -> Result<()> {
+    let client = Client::new(settings)?;
+    let database = &settings.database;
+    let create = fill_in(&format!("CREATE DATABASE IF NOT EXISTS {database} @on_cluster@"), settings);
+    let nowhere = client.http.clone().with_database("default");
+    client.wait("create the database", None, nowhere.query_raw(&create).execute())
 }
 
 /// Whether the database is up to date: what a loader needs to know.
@@ -117,7 +126,7 @@ pub fn rendered(sql: &str, settings: &ClickHouseSettings) -> Vec<String> {
 }
 
 /// Fills in engines, cluster, settings and the frontier.
-fn fill_in(sql: &str, settings: &ClickHouseSettings) -> String {
+pub(super) fn fill_in(sql: &str, settings: &ClickHouseSettings) -> String {
     let mut parts = sql.split('@');
     let mut filled = parts.next().unwrap_or_default().to_owned();
     while let Some(name) = parts.next() {

@@ -37,6 +37,7 @@ const SERVING: &[Migration] = &[
     file(1, "serving", include_str!("../../migrations/serving/0001_serving.sql")),
     file(2, "draws", include_str!("../../migrations/serving/0002_draws.sql")),
     file(3, "publishing", include_str!("../../migrations/serving/0003_publishing.sql")),
+    file(4, "mirror", include_str!("../../migrations/serving/0004_mirror.sql")),
 ];
 const OLTP: &[Migration] = &[
     file(1, "reference", include_str!("../../migrations/oltp/0001_reference.sql")),

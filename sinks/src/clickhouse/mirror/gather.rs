@@ -1,0 +1,179 @@
+//! Records in hand: read from every partition in turn until a batch is full or nothing more has come.
+
+use super::state::{MirrorState, Range};
+use runtime::source::{Fetched, LogError, LogReader};
+use runtime::{Millis, Offset, PartitionId, TopicId};
+use schemas::captured::{Captured, Cell};
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Records asked for at once.
+const FETCH_RECORDS: usize = 1_000;
+/// How long a batch that is read again may take to come.
+const AGAIN_MS_MAX: Millis = 30_000;
+const WAIT_MS: u64 = 5;
+
+/// The records of one range.
+pub(super) struct Taken {
+    pub range: Range,
+    pub records: Vec<Fetched<Captured>>,
+}
+
+/// Reads the topics.
+pub(super) struct Gather {
+    reader: Box<dyn LogReader<Record = Captured>>,
+    topics: Vec<String>,
+    next: BTreeMap<PartitionId, u64>,
+    /// Records between what was read and the log's end, as last heard.
+    behind: BTreeMap<PartitionId, u64>,
+}
+
+impl Gather {
+    /// A reader of these topics, in the order of its topic numbers.
+    pub fn new(reader: Box<dyn LogReader<Record = Captured>>, topics: Vec<String>) -> Gather {
+        Gather { reader, topics, next: BTreeMap::new(), behind: BTreeMap::new() }
+    }
+
+    pub fn topics(&self) -> &[String] {
+        &self.topics
+    }
+
+    /// Goes on from what has been taken.
+    pub fn restart(&mut self, state: &MirrorState) {
+        self.next.clear();
+        for (n, topic) in self.topics.iter().enumerate() {
+            for (partition, position) in state.positions.get(topic).into_iter().flatten() {
+                self.next
+                    .insert(PartitionId { topic: TopicId(n as u16), partition: *partition }, position.next);
+            }
+        }
+    }
+
+    /// Records that are in the log and not taken yet.
+    pub fn lag(&self) -> u64 {
+        self.behind.values().sum()
+    }
+
+    /// Waits for more.
+    pub fn wait(&mut self, timeout_ms: u64) {
+        self.reader.wait(timeout_ms);
+    }
+
+    /// Takes what has come, at most about this much; whether there may be more at once.
+    pub fn read(&mut self, records_max: usize, bytes_max: usize) -> Result<(Vec<Taken>, bool), LogError> {
+        for id in self.reader.partitions()? {
+            self.next.entry(id).or_default();
+        }
+        self.reader.begin_round(clock_ms())?;
+        let mut taken: BTreeMap<PartitionId, Taken> = BTreeMap::new();
+        let (mut records, mut bytes, mut open) = (0, 0, self.next.keys().copied().collect::<Vec<_>>());
+        while !open.is_empty() && records < records_max && bytes < bytes_max {
+            let mut more = Vec::new();
+            for id in open {
+                let left = FETCH_RECORDS.min(records_max - records);
+                if left == 0 || bytes >= bytes_max {
+                    more.push(id);
+                    continue;
+                }
+                let (count, size) = self.fetch(id, left, &mut taken)?;
+                (records, bytes) = (records + count, bytes + size);
+                if count > 0 {
+                    more.push(id);
+                }
+            }
+            open = more;
+        }
+        let taken = taken.into_values().filter(|taken| !taken.records.is_empty()).collect();
+        Ok((taken, !open.is_empty()))
+    }
+
+    fn fetch(
+        &mut self,
+        id: PartitionId,
+        max: usize,
+        taken: &mut BTreeMap<PartitionId, Taken>,
+    ) -> Result<(usize, usize), LogError> {
+        let next = self.next[&id];
+        let fetch = self.reader.fetch(id, Offset(next), max)?;
+        let to = fetch.next.0.max(next);
+        self.next.insert(id, to);
+        self.behind.insert(id, if fetch.end == Offset::MAX { 0 } else { fetch.end.0.saturating_sub(to) });
+        let count = fetch.records.len();
+        let size = fetch.records.iter().map(|record| size_of(&record.body)).sum();
+        let range = || Range {
+            topic: self.topics[usize::from(id.topic.0)].clone(),
+            partition: id.partition,
+            from: next,
+            to,
+            records: 0,
+        };
+        let of_partition = taken.entry(id).or_insert_with(|| Taken { range: range(), records: Vec::new() });
+        of_partition.range.to = to;
+        of_partition.range.records += count as u64;
+        of_partition.records.extend(fetch.records);
+        Ok((count, size))
+    }
+
+    /// The records of a range that was recorded, read again.
+    pub fn read_again(&mut self, range: &Range) -> Result<Taken, LogError> {
+        let topic = self.topics.iter().position(|known| *known == range.topic);
+        let topic = topic.ok_or_else(|| changed(range, "the topic is gone, or no longer mirrored"))?;
+        let id = PartitionId { topic: TopicId(topic as u16), partition: range.partition };
+        let (mut records, mut next, began) = (Vec::new(), range.from, clock_ms());
+        self.reader.partitions()?;
+        while next < range.to {
+            self.reader.begin_round(clock_ms())?;
+            let fetch = self.reader.fetch(id, Offset(next), FETCH_RECORDS)?;
+            let nothing = fetch.records.is_empty();
+            records.extend(fetch.records.into_iter().take_while(|record| record.offset.0 < range.to));
+            next = next.max(fetch.next.0);
+            if nothing && next < range.to {
+                if clock_ms() - began > AGAIN_MS_MAX {
+                    return Err(LogError::Retry("the log doesn't bring what it held".into()));
+                }
+                self.reader.wait(WAIT_MS);
+            }
+        }
+        if records.len() as u64 != range.records {
+            return Err(changed(range, "the log holds another number of records there than before"));
+        }
+        Ok(Taken { range: range.clone(), records })
+    }
+}
+
+/// The clock by which the log is asked for its ends.
+pub(super) fn clock_ms() -> Millis {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as Millis)
+}
+
+/// About what a record takes, here and in the insert.
+fn size_of(record: &Captured) -> usize {
+    match record {
+        Captured::Rows { rows, .. } => {
+            rows.iter().flat_map(|row| &row.cells).map(cell_size).sum::<usize>() + 100
+        }
+        Captured::Unreadable { value, .. } => 200 + value.as_ref().map_or(0, |value| value.len()),
+        _ => 100,
+    }
+}
+
+fn cell_size(cell: &Cell) -> usize {
+    match cell {
+        Cell::Text(text) => 32 + text.len(),
+        Cell::Bytes(bytes) => 32 + bytes.len(),
+        Cell::Array(items) => 32 + items.iter().map(cell_size).sum::<usize>(),
+        _ => 32,
+    }
+}
+
+/// A batch must be the same each time it is sent.
+fn changed(range: &Range, problem: &str) -> LogError {
+    LogError::Stop {
+        place: format!(
+            "topic {}, partition {}, offsets {} to {}",
+            range.topic, range.partition, range.from, range.to
+        ),
+        problem: format!("a batch that was begun can't be read again: {problem}"),
+        remedy: super::REMEDY_AGAIN.to_owned(),
+    }
+}
