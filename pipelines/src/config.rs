@@ -15,8 +15,8 @@ mod ticket_key;
 use bounds::Problem;
 use operators::settings::{Settings, TicketKey};
 pub use sections::{
-    Analytics, AnalyticsKind, Clickhouse, Draws, Feeds, Fraud, Kafka, Log, LogKind, Mirror, Orders, Pipeline,
-    Postgres, Publishing, Runtime, Serving, ServingKind, Snapshots, Tickets,
+    Analytics, AnalyticsKind, Api, Clickhouse, Draws, Feeds, Fraud, Kafka, Log, LogKind, Mirror, Orders,
+    Pipeline, Postgres, Publishing, Runtime, Serving, ServingKind, Snapshots, Tickets,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -48,6 +48,7 @@ pub struct Config {
     pub publishing: Publishing,
     pub tickets: Tickets,
     pub feeds: Feeds,
+    pub api: Api,
 }
 
 /// A configuration that can't be used. The program ends with exit code 2.
@@ -108,7 +109,7 @@ impl Config {
              # a key that isn't known is refused. Times are in milliseconds (_ms), bounds end in _max.\n",
         );
         type Describe<'a> = &'a dyn Fn(&mut String);
-        let sections: [(&str, &str, Describe); 16] = [
+        let sections: [(&str, &str, Describe); 17] = [
             ("pipeline", "Where the pipeline lives and how wide it is.", &|o| self.pipeline.describe(o)),
             ("log", "The log: what producers append, and facts.", &|o| self.log.describe(o)),
             ("kafka", "Apache Kafka and its schema registry, for log.kind = \"kafka\".", &|o| {
@@ -157,6 +158,9 @@ impl Config {
             ("feeds", "Draw results polled from their publishers. None changes a decision.", &|o| {
                 self.feeds.describe(o)
             }),
+            ("api", "The HTTP API. Somebody must be able to say who they are: keys or tokens.", &|o| {
+                self.api.describe(o)
+            }),
         ];
         for (name, about, describe) in sections {
             let _ = writeln!(out, "\n# {about}\n[{name}]\n");
@@ -190,6 +194,7 @@ impl Config {
             tenants_billing_later: orders.tenants_billing_later.iter().map(Into::into).collect(),
             topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
             ticket_key: TicketKey::new(ticket_key),
+            ..Settings::default()
         }
     }
 
@@ -222,6 +227,7 @@ impl Config {
             self.publishing.checks(),
             self.tickets.checks(),
             self.feeds.checks(),
+            self.api.checks(),
         ];
         checks.into_iter().flatten().flatten().next()
     }

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod publishing;
 pub mod retry;
+pub mod serve;
 pub mod stores;
 pub mod verify;
 
