@@ -115,6 +115,7 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let loader = patiently(&options.shared, || stores.loader(generation.generation, &settings))?;
     let (readers, lags) = patiently(&options.shared, || stores.watched_readers(options.workers))?;
     let metrics = Metrics::of(pipeline.name());
+    metrics.epochs_in_flight_max.set(options.config.runtime.epochs_in_flight_max as i64);
     let sinks = patiently(&options.shared, || sinks(&stores, generation.generation, ids))?;
     let sinks = counted(sinks, &metrics);
     let watched =

@@ -1,0 +1,121 @@
+// A demo, a browser that looks at it, and a line between the two that can be cut.
+
+import { chromium } from "playwright-core";
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** Nothing that is waited for takes longer on a busy machine; what does is stuck. */
+export const STUCK_MS = 60_000;
+
+export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Waits until `look` returns something that is true, and returns it. */
+export async function until(what, look) {
+  const end = Date.now() + STUCK_MS;
+  for (;;) {
+    const seen = await look();
+    if (seen) return seen;
+    if (Date.now() > end) throw new Error(`${what}: not within ${STUCK_MS / 1000} s`);
+    await sleep(100);
+  }
+}
+
+async function listening(server) {
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  return server.address().port;
+}
+
+async function freePort() {
+  const server = net.createServer();
+  const port = await listening(server);
+  await new Promise((done) => server.close(done));
+  return port;
+}
+
+/** Passes bytes to `port` and back, until it is cut. */
+class Line {
+  #pairs = new Set();
+  #server;
+
+  static async to(port) {
+    const line = new Line();
+    line.#server = net.createServer((near) => {
+      const far = net.connect(port, "127.0.0.1");
+      const pair = [near, far];
+      line.#pairs.add(pair);
+      for (const [from, to] of [[near, far], [far, near]]) {
+        from.pipe(to);
+        from.on("error", () => to.destroy());
+        from.on("close", () => {
+          to.destroy();
+          line.#pairs.delete(pair);
+        });
+      }
+    });
+    line.port = await listening(line.#server);
+    return line;
+  }
+
+  /** Breaks every connection; new ones are possible at once. */
+  cut() {
+    for (const pair of this.#pairs) pair.forEach((socket) => socket.destroy());
+  }
+
+  close() {
+    this.#server.close();
+    this.cut();
+  }
+}
+
+/** `tombola demo` at 500 orders a second, in a folder that goes with it. */
+export class Demo {
+  static async start(program) {
+    const demo = new Demo();
+    demo.folder = await mkdtemp(join(tmpdir(), "tombola-page-"));
+    const port = await freePort();
+    const address = `127.0.0.1:${port}`;
+    const options = ["demo", "--rate", "500", "--data-dir", join(demo.folder, "data"), "--api", address];
+    demo.process = spawn(program, options, { stdio: ["ignore", "ignore", "pipe"] });
+    demo.said = "";
+    demo.process.stderr.on("data", (bytes) => (demo.said = (demo.said + bytes).slice(-4_000)));
+    demo.line = await Line.to(port);
+    demo.url = `http://127.0.0.1:${demo.line.port}/`;
+    await until("the demo answers", () => {
+      if (demo.process.exitCode !== null) throw new Error(`the demo has ended: ${demo.said}`);
+      return fetch(demo.url).then((answer) => answer.ok, () => false);
+    });
+    return demo;
+  }
+
+  async stop() {
+    this.line.close();
+    const ended = new Promise((done) => this.process.once("exit", done));
+    this.process.kill("SIGCONT");
+    this.process.kill("SIGKILL");
+    await ended;
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+export function launch() {
+  const args = process.getuid() === 0 ? ["--no-sandbox"] : [];
+  return chromium.launch({ executablePath: process.env.CHROMIUM, args });
+}
+
+/** A page, with everything in it that should not be: errors, refusals, requests to other hosts. */
+export async function open(browser, demo, options = {}) {
+  const { before = () => {}, ...context } = options;
+  const inside = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...context });
+  const page = await inside.newPage();
+  page.setDefaultTimeout(STUCK_MS);
+  const wrong = [];
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(message.text()));
+  page.on("pageerror", (error) => wrong.push(String(error)));
+  page.on("request", (request) => !request.url().startsWith(demo.url) && !request.url().startsWith("data:") && wrong.push(`asks ${request.url()}`));
+  await before(page);
+  await page.goto(demo.url);
+  return { page, wrong, close: () => inside.close() };
+}
