@@ -20,7 +20,7 @@ use schemas::avro::{DecodeError, split_header};
 use schemas::debezium::ChangeDecoder;
 use schemas::facts::DeadLetter;
 use schemas::reference::{Change, ReferenceTable};
-use schemas::{Command, Decoder, Fact, Text};
+use schemas::{Command, Decoder, Fact, PAYLOAD_HASH, Text, sent_payload_hash};
 
 /// Where writers' schemas are looked up.
 pub trait SchemaSource: Send + 'static {
@@ -36,6 +36,7 @@ pub trait SchemaSource: Send + 'static {
 pub enum Input {
     Command {
         command: Command,
+        /// Of what its sender said: the header's where one is given (see [`schemas::PAYLOAD_HASH`]).
         payload_hash: u64,
         /// The original value bytes, for a command that may end as a dead letter (all but `place_order`).
         raw: Option<Box<[u8]>>,
@@ -114,10 +115,11 @@ impl<S: SchemaSource> RecordDecoder<S> {
         {
             self.commands.add(id, &schema);
         }
+        let sent = record.headers.get(PAYLOAD_HASH).and_then(sent_payload_hash);
         Ok(self.commands.decode_command(bytes).map(|command| {
             let keep = !matches!(command, Command::PlaceOrder(_));
             Input::Command {
-                payload_hash: command.payload_hash(),
+                payload_hash: sent.unwrap_or_else(|| command.payload_hash()),
                 raw: keep.then(|| bytes.into()),
                 retry_of: record.headers.get("retry-of").map(Text::from_utf8_lossy),
                 command,

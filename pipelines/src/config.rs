@@ -15,8 +15,8 @@ mod ticket_key;
 use bounds::Problem;
 use operators::settings::{Settings, TicketKey};
 pub use sections::{
-    Analytics, AnalyticsKind, Clickhouse, Fraud, Kafka, Log, LogKind, Orders, Pipeline, Postgres, Runtime,
-    Serving, ServingKind, Snapshots, Tickets,
+    Analytics, AnalyticsKind, Api, Clickhouse, Fraud, Kafka, Log, LogKind, Orders, Pipeline, Postgres,
+    Runtime, Serving, ServingKind, Snapshots, Tickets,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -44,6 +44,7 @@ pub struct Config {
     pub orders: Orders,
     pub fraud: Fraud,
     pub tickets: Tickets,
+    pub api: Api,
 }
 
 /// A configuration that can't be used. The program ends with exit code 2.
@@ -100,7 +101,7 @@ impl Config {
              # a key that isn't known is refused. Times are in milliseconds (_ms), bounds end in _max.\n",
         );
         type Describe<'a> = &'a dyn Fn(&mut String);
-        let sections: [(&str, &str, Describe); 12] = [
+        let sections: [(&str, &str, Describe); 13] = [
             ("pipeline", "Where the pipeline lives and how wide it is.", &|o| self.pipeline.describe(o)),
             ("log", "The log: what producers append, and facts.", &|o| self.log.describe(o)),
             ("kafka", "Apache Kafka and its schema registry, for log.kind = \"kafka\".", &|o| {
@@ -133,6 +134,9 @@ impl Config {
                 "Without key or key_file a random key is made at the first start: DATA_DIR/ticket.key.",
                 &|o| self.tickets.describe(o),
             ),
+            ("api", "The HTTP API. Somebody must be able to say who they are: keys or tokens.", &|o| {
+                self.api.describe(o)
+            }),
         ];
         for (name, about, describe) in sections {
             let _ = writeln!(out, "\n# {about}\n[{name}]\n");
@@ -190,6 +194,7 @@ impl Config {
             self.orders.checks(),
             self.fraud.checks(),
             self.tickets.checks(),
+            self.api.checks(),
         ];
         checks.into_iter().flatten().flatten().next()
     }

@@ -9,10 +9,11 @@
 
 use crate::config::{Config, ConfigError};
 use crate::metrics::{Counted, Metrics, Reporter, Watched};
+use crate::serve::Pulse;
 use crate::stores::{StoreError, Stores};
 use operators::messages::Output;
 use operators::settings::{Settings, SettingsError};
-use runtime::bindings::BindingStore;
+use runtime::bindings::{BindingStore, PartitionEnd};
 use runtime::committer::Wakers;
 use runtime::log::OutRecord;
 use runtime::patience::{MayPass, patiently};
@@ -46,6 +47,8 @@ pub struct EngineOptions {
     pub shared: Arc<Shared>,
     /// Told whenever the decided frontier moves.
     pub progress: Option<Sender<Progress>>,
+    /// Moved with the decided frontier, for an API in this process.
+    pub pulse: Option<Arc<Pulse>>,
 }
 
 /// A move of the decided frontier.
@@ -123,9 +126,15 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let _reporter = Reporter::start(metrics, watched, state_dir).map_err(no_thread)?;
     let parts = Parts { readers, bindings, sinks, snapshots: Some(stores.snapshots()?) };
     let wakers = Arc::new(Wakers::default());
-    if let Some(progress) = options.progress.clone() {
+    let (progress, pulse) = (options.progress.clone(), options.pulse.clone());
+    if progress.is_some() || pulse.is_some() {
         let topics = pipeline.topics();
-        wakers.listen(Box::new(move |decided, ends| tell(&progress, topics, decided, ends)));
+        wakers.listen(Box::new(move |decided, ends| {
+            let moved = moved(topics, decided, &ends);
+            pulse.iter().for_each(|pulse| pulse.beat(decided, &moved.ends));
+            // A listener that has left misses nothing it wants.
+            progress.iter().for_each(|progress| drop(progress.send(moved.clone())));
+        }));
     }
     let job = Arc::new(pipeline.job(settings));
     let run_options = run_options(&options.config, options.workers, options.until_drained);
@@ -216,16 +225,8 @@ pub fn row_of(output: &Output) -> Option<&Row> {
     }
 }
 
-fn tell(
-    progress: &Sender<Progress>,
-    topics: &[&'static str],
-    decided: Epoch,
-    ends: Vec<runtime::bindings::PartitionEnd>,
-) {
-    let name = |end: &runtime::bindings::PartitionEnd| {
-        (topics[usize::from(end.partition.topic.0)], end.partition.partition, end.end.0)
-    };
-    let ends = ends.iter().map(name).collect();
-    // A listener that has left misses nothing it wants.
-    let _ = progress.send(Progress { decided, at: Instant::now(), ends });
+fn moved(topics: &[&'static str], decided: Epoch, ends: &[PartitionEnd]) -> Progress {
+    let name =
+        |end: &PartitionEnd| (topics[usize::from(end.partition.topic.0)], end.partition.partition, end.end.0);
+    Progress { decided, at: Instant::now(), ends: ends.iter().map(name).collect() }
 }

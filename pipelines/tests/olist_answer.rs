@@ -78,7 +78,8 @@ fn run(dir: &Path, workers: usize, pace: impl FnOnce(&mut Config)) -> Vec<(u64, 
     let mut config = Config::parse(Path::new("tombola.toml"), SETTINGS).unwrap();
     pace(&mut config);
     let (shared, data_dir) = (Arc::default(), dir.to_owned());
-    engine::run(&EngineOptions { config, data_dir, workers, until_drained: true, shared, progress: None })
+    let (progress, pulse) = (None, None);
+    engine::run(&EngineOptions { config, data_dir, workers, until_drained: true, shared, progress, pulse })
         .unwrap();
     let reader = Reader::open(dir).unwrap();
     let digests = ALL_TABLES.iter().map(|table| reader.digest(table).unwrap());

@@ -18,6 +18,16 @@ pub const NUMBERS_MAX: usize = 256;
 /// Last millisecond of the year 9999, UTC.
 pub const TIME_MS_MAX: i64 = 253_402_300_799_999;
 
+/// The header of a command's record that says what its payload's hash is, where whoever appended it filled in
+/// what its sender left out: 16 hexadecimal digits, the hash of what the sender said.
+pub const PAYLOAD_HASH: &str = "payload-hash";
+
+/// The hash in such a header; none where it isn't one.
+pub fn sent_payload_hash(header: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(header).ok().filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
 impl Command {
     /// Checks ids (1–128 bytes), currency (three capital letters) and times (1970 to 9999).
     ///

@@ -28,6 +28,7 @@ pub mod velocity;
 pub type Text = compact_str::CompactString;
 
 pub use avro::{DecodeError, Decoder, encode_command, encode_fact};
+pub use checks::{PAYLOAD_HASH, sent_payload_hash};
 pub use commands::Command;
 pub use facts::Fact;
 pub use month::Month;

@@ -62,6 +62,7 @@ fn run(dir: &Path, config: &Config) -> (f64, Arc<Shared>) {
         until_drained: true,
         shared: Arc::clone(&shared),
         progress: None,
+        pulse: None,
     };
     let began = Instant::now();
     engine::run(&options).expect("the disk has room");

@@ -5,20 +5,25 @@
 //!        └─ what was appended, when ──────────────────────────────┴─> this thread: view, back-pressure, summary
 //! ```
 
+use super::api::listen;
 use super::place::Place;
 use super::{Failure, output};
 use crate::config::{Config, JOBS};
 use crate::demo::generator::Options;
 use crate::demo::latency::{Appended, Latencies};
 use crate::demo::producer::{self, Control, Plan};
+use crate::demo::shop;
 use crate::demo::summary::{self, Run};
 use crate::demo::view::{Standing, View};
 use crate::demo::world;
 use crate::engine::{self, EngineError, EngineOptions, Progress};
 use crate::pipeline::Pipeline;
+use crate::serve::{self, Beside, Pulse};
 use crate::stores::{StoreError, Stores};
+use api::{ApiError, Server};
 use clap::builder::PossibleValuesParser;
 use runtime::shared::Shared;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -77,6 +82,9 @@ pub struct Demo {
     /// Settings file; the demo sets its own hold TTL, grace, ticket key and tenants.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Address of the HTTP API and the live page [default: 127.0.0.1:8080, where it is free]
+    #[arg(long, value_name = "ADDR")]
+    api: Option<SocketAddr>,
     /// Print the summary as one JSON object.
     #[arg(long)]
     json: bool,
@@ -93,6 +101,8 @@ struct Running {
     latencies: Latencies,
     view: View,
     decided_at: Instant,
+    /// The API, for as long as the demo runs.
+    _server: Option<Server>,
 }
 
 impl Demo {
@@ -152,6 +162,7 @@ impl Demo {
         config.orders.tenants_requiring_customers = world::tenants_requiring_customers();
         config.tickets.key = Some("tombola-demo-not-a-secret".to_owned());
         config.tickets.key_file = None;
+        config.api.open = true;
         if let Some(workers) = self.workers {
             config.pipeline.workers = workers as usize;
         }
@@ -165,6 +176,9 @@ impl Demo {
         let ids = stores.prepare()?;
         let (control, shared) = (Arc::new(Control::default()), Arc::new(Shared::default()));
         stop_on_signal(&control)?;
+        let pulse = Arc::new(Pulse::default());
+        let server =
+            self.serve(stores, &config, Beside { pulse: Arc::clone(&pulse), shared: Arc::clone(&shared) })?;
         let ((tell, appended), (report, progress)) = (mpsc::channel(), mpsc::channel());
         let plan = self.plan();
         let (appender, producer_control) = (stores.appender()?, Arc::clone(&control));
@@ -175,12 +189,45 @@ impl Demo {
             until_drained: false,
             shared: Arc::clone(&shared),
             progress: Some(report),
+            pulse: Some(Arc::clone(&pulse)),
         };
         let engine = spawn("engine", move || engine::run(&options))?;
         let producer =
             spawn("producer", move || producer::produce(appender, ids, &plan, &producer_control, tell))?;
         let (latencies, view, decided_at) = (Latencies::default(), View::new(), Instant::now());
-        Ok(Running { engine, producer, shared, control, appended, progress, latencies, view, decided_at })
+        Ok(Running {
+            engine,
+            producer,
+            shared,
+            control,
+            appended,
+            progress,
+            latencies,
+            view,
+            decided_at,
+            _server: server,
+        })
+    }
+
+    /// Serves the API where it was asked for, else where its usual port is free: several demos may run at once.
+    fn serve(&self, stores: &Stores, config: &Config, beside: Beside) -> Result<Option<Server>, Failure> {
+        let address = self.api.map_or_else(|| listen(config), Ok)?;
+        let settings = serve::settings(config, Some(shop::shop()));
+        match serve::start(address, settings, stores, Some(beside)) {
+            Ok(server) => {
+                shop::open(stores)?;
+                eprintln!(
+                    "tombola: live page and API on http://{0}; try: curl -X POST {0}/api/ticket/buy",
+                    server.address
+                );
+                Ok(Some(server))
+            }
+            Err(problem @ ApiError::Bind { .. }) if self.api.is_none() => {
+                eprintln!("tombola: no API this time: {problem}");
+                Ok(None)
+            }
+            Err(problem) => Err(problem.into()),
+        }
     }
 
     fn plan(&self) -> Plan {

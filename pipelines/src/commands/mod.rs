@@ -7,6 +7,7 @@
 //!
 //! Results go to stdout, everything said about them to stderr, so that output can be piped.
 
+pub mod api;
 pub mod config;
 pub mod dead_letters;
 pub mod demo;
@@ -55,6 +56,7 @@ Logs go to stderr; TOMBOLA_LOG sets what is logged (error, warn, info, debug, or
 pub enum Command {
     Demo(demo::Demo),
     Run(run::Run),
+    Api(api::Api),
     Produce(produce::Produce),
     Status(status::Status),
     Verify(verify::Verify),
@@ -88,6 +90,7 @@ impl Cli {
         match self.command {
             Command::Demo(command) => command.run(),
             Command::Run(command) => command.run(),
+            Command::Api(command) => command.run(),
             Command::Produce(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Verify(command) => command.run(),

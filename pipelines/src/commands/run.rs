@@ -6,7 +6,10 @@
 use super::Failure;
 use super::place::Place;
 use crate::engine::{self, EngineError, EngineOptions};
+use crate::serve::{self, Beside};
+use crate::stores::Stores;
 use runtime::shared::Shared;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -36,6 +39,9 @@ pub struct Run {
     /// Stop once everything in the log has been decided.
     #[arg(long)]
     until_drained: bool,
+    /// Serve the HTTP API, too, on this address: host:port.
+    #[arg(long, value_name = "ADDR")]
+    api: Option<SocketAddr>,
 }
 
 impl Run {
@@ -44,6 +50,9 @@ impl Run {
         let config = self.place.load()?;
         let shared = Arc::new(Shared::default());
         stop_on_signal(&shared)?;
+        let stores = Stores::of(&config, &config.pipeline.data_dir);
+        let beside = self.api.map(|_| Beside { pulse: Arc::default(), shared: Arc::clone(&shared) });
+        let settings = serve::settings(&config, None);
         let options = EngineOptions {
             workers: self.workers.map_or(config.pipeline.workers, |workers| workers as usize),
             data_dir: config.pipeline.data_dir.clone(),
@@ -51,7 +60,12 @@ impl Run {
             until_drained: self.until_drained,
             shared,
             progress: None,
+            pulse: beside.as_ref().map(|beside| Arc::clone(&beside.pulse)),
         };
+        let server = self.api.map(|address| serve::start(address, settings, &stores, beside)).transpose()?;
+        if let Some(server) = &server {
+            eprintln!("tombola: the API is served on http://{}", server.address);
+        }
         engine::run(&options).map_err(Failure::from)
     }
 }

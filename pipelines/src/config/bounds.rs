@@ -2,7 +2,7 @@
 
 use super::JOBS;
 use super::sections::{
-    Clickhouse, Fraud, Kafka, Log, Orders, Pipeline, Postgres, Runtime, Snapshots, Tickets,
+    Api, Clickhouse, Fraud, Kafka, Log, Orders, Pipeline, Postgres, Runtime, Snapshots, Tickets,
 };
 
 /// A setting out of its bounds.
@@ -150,6 +150,31 @@ impl Tickets {
         vec![
             check("tickets", "key", long, "must have at least 16 characters"),
             check("tickets", "key_file", one, "can't be given together with key: leave one of them out"),
+        ]
+    }
+}
+
+impl Api {
+    pub(super) fn checks(&self) -> Checks {
+        let check = |key, fine, problem| check("api", key, fine, problem);
+        let listen = self.listen.parse::<std::net::SocketAddr>().is_ok();
+        let url = self.jwks_url.as_ref().is_none_or(|url| is_http(url));
+        vec![
+            check("listen", listen, "must be an address and a port, such as 127.0.0.1:8080"),
+            check("jwks_url", url, "must begin with http:// or https://"),
+            check(
+                "body_bytes_max",
+                (1_024..=16_777_216).contains(&self.body_bytes_max),
+                "must be 1024 to 16777216",
+            ),
+            check("request_ms_max", (100..=600_000).contains(&self.request_ms_max), "must be 100 to 600000"),
+            check("wait_ms_max", (1..=600_000).contains(&self.wait_ms_max), "must be 1 to 600000"),
+            check("in_flight_max", (1..=1_000_000).contains(&self.in_flight_max), "must be 1 to 1000000"),
+            check("requests_per_s_max", self.requests_per_s_max > 0, "must be at least 1"),
+            check("connections_max", (1..=1_000_000).contains(&self.connections_max), "must be 1 to 1000000"),
+            check("live_max", self.live_max <= 1_000_000, "must be at most 1000000"),
+            check("readers", (1..=256).contains(&self.readers), "must be 1 to 256"),
+            check("frontier_age_ms_max", self.frontier_age_ms_max >= 1_500, "must be at least 1500"),
         ]
     }
 }

@@ -207,3 +207,44 @@ component! {
         key_file: Option<PathBuf> = None, example "\"/etc/tombola/ticket.key\"";
     }
 }
+
+component! {
+    /// The HTTP API, where it is served: `tombola demo`, `tombola run --api`, `tombola api`.
+    pub struct Api {
+        /// Address that `tombola api` and the demo listen on: host:port. TLS is the proxy's in front.
+        listen: String = "127.0.0.1:8080".to_owned();
+        /// Nobody has to say who they are, and everybody may do everything: for development, on a loopback
+        /// address only. The demo sets it.
+        open: bool = false;
+        /// File of API keys: their SHA-256, and whose they are (docs/api.md shows one).
+        keys_file: Option<PathBuf> = None, example "\"/etc/tombola/api-keys.toml\"";
+        /// File of the public keys that tokens (JWT, RS256 or EdDSA) are verified with.
+        jwks_file: Option<PathBuf> = None, example "\"/etc/tombola/jwks.json\"";
+        /// URL of such keys; asked again when a token names one that isn't known.
+        jwks_url: Option<String> = None, example "\"https://login.example.com/.well-known/jwks.json\"";
+        /// File of a secret that tokens (JWT, HS256) are verified with, for development. 32 characters or more.
+        jwt_secret_file: Option<PathBuf> = None, example "\"/etc/tombola/jwt.secret\"";
+        /// Issuer (`iss`) that tokens must name.
+        jwt_issuer: Option<String> = None, example "\"https://login.example.com/\"";
+        /// Audience (`aud`) that tokens must name.
+        jwt_audience: Option<String> = None, example "\"tombola\"";
+        /// Largest body of a request, in bytes.
+        body_bytes_max: usize = 65_536;
+        /// Longest time for a request, in milliseconds, waiting for its decision aside.
+        request_ms_max: u64 = 10_000;
+        /// Longest time a request may wait for its decision (`wait_ms`), in milliseconds.
+        wait_ms_max: u64 = 30_000;
+        /// Most requests handled at once; more are turned away with 503.
+        in_flight_max: usize = 4_096;
+        /// Most requests a second of one key or token; more are turned away with 429.
+        requests_per_s_max: u32 = 20_000;
+        /// Most open connections; more wait to be accepted.
+        connections_max: usize = 4_096;
+        /// Most clients that follow live.
+        live_max: usize = 1_000;
+        /// Connections that read tables.
+        readers: usize = 4;
+        /// How old the decided frontier may be before /readyz says no, in milliseconds.
+        frontier_age_ms_max: u64 = 10_000;
+    }
+}

@@ -13,6 +13,7 @@ pub mod producer;
 pub mod random;
 pub mod record;
 pub mod reference;
+pub mod shop;
 pub mod summary;
 pub mod view;
 pub mod world;

@@ -178,6 +178,10 @@ impl Tables for Opened {
         Ok(self.tables.query(sql, rows_max, timeout_ms)?)
     }
 
+    fn query_at(&mut self, sql: &str, rows_max: usize, timeout_ms: u64) -> Result<(Epoch, Found)> {
+        Ok(self.tables.query_at(sql, rows_max, timeout_ms)?)
+    }
+
     fn compare(&mut self, replayed: &Path, through: Epoch, whole: bool) -> Result<Vec<RowDifference>> {
         Ok(tables_db::compare(replayed, &self.state, through, whole)?)
     }

@@ -42,7 +42,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 pub type Reader = Box<dyn LogReader<Record = Input>>;
 
 /// A log to look into.
-pub trait LogView {
+pub trait LogView: Send {
     /// Every topic, by name.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ pub trait Append: Send {
 }
 
 /// Serving tables to look into. Every answer is of whole epochs.
-pub trait Tables {
+pub trait Tables: Send {
     /// Where the pipeline stands.
     ///
     /// # Errors
@@ -141,6 +141,12 @@ pub trait Tables {
     /// # Errors
     /// See [`StoreError`].
     fn query(&mut self, sql: &str, rows_max: usize, timeout_ms: u64) -> Result<Found>;
+
+    /// The same, and the decided epoch that the answer is as of.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn query_at(&mut self, sql: &str, rows_max: usize, timeout_ms: u64) -> Result<(Epoch, Found)>;
 }
 
 /// Facts of a pipeline in the log, as they were committed.
@@ -190,6 +196,16 @@ impl Stores {
     /// The data directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Topics of facts that this pipeline tells, as configured.
+    pub fn told_topics(&self) -> Vec<&'static str> {
+        self.pipeline.outputs(&self.config.settings(self.pipeline.topics(), &[])).collect()
+    }
+
+    /// Whether the log is in the data directory: then whoever runs the pipeline is its only source of rows, too.
+    pub fn log_is_embedded(&self) -> bool {
+        self.config.log.kind == LogKind::Embedded
     }
 
     /// Where this pipeline keeps files of its own.

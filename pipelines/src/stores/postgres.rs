@@ -83,6 +83,10 @@ impl Tables for PostgresReader {
         Ok(PostgresReader::query(self, sql, rows_max.min(1 << 40), timeout_ms)?)
     }
 
+    fn query_at(&mut self, sql: &str, rows_max: usize, timeout_ms: u64) -> Result<(Epoch, Found)> {
+        Ok(PostgresReader::query_at(self, sql, rows_max.min(1 << 40), timeout_ms)?)
+    }
+
     fn compare(&mut self, replayed: &Path, through: Epoch, whole: bool) -> Result<Vec<RowDifference>> {
         Ok(PostgresReader::compare(self, replayed, through, whole)?)
     }

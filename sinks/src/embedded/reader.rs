@@ -104,6 +104,18 @@ impl Reader {
         })
     }
 
+    /// The same, and the decided epoch that the answer is as of.
+    ///
+    /// # Errors
+    /// As [`Reader::query`].
+    pub fn query_at(&mut self, sql: &str, rows_max: usize, timeout_ms: u64) -> Result<(Epoch, Found)> {
+        self.db.conn.execute_batch("BEGIN").map_err(|e| self.db.failed("begin a reading", e))?;
+        let at = decided(&self.db.conn).map_err(|e| self.db.failed("read progress", e));
+        let answer = at.and_then(|(epoch, _)| Ok((epoch, self.query(sql, rows_max, timeout_ms)?)));
+        self.db.conn.execute_batch("ROLLBACK").map_err(|e| self.db.failed("end a reading", e))?;
+        answer
+    }
+
     fn run(&self, sql: &str, rows_max: usize) -> rusqlite::Result<Found> {
         let mut select = self.db.conn.prepare(sql)?;
         if !select.readonly() || select.column_count() == 0 {

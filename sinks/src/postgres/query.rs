@@ -5,9 +5,11 @@
 
 use super::columns::unescaped;
 use super::error::{PostgresError, Result, message};
-use super::reader::{PostgresReader, refused};
+use super::frontier::DECIDED;
+use super::reader::{PostgresReader, frontier, refused};
 use super::session::Session;
 use crate::answers::Found;
+use runtime::Epoch;
 use schemas::rows::Value;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -25,6 +27,20 @@ impl PostgresReader {
         self.answer(|session| {
             session.run("begin a query", &format!("SET LOCAL statement_timeout = {timeout_ms}"))?;
             ask(session, sql, rows_max, timeout_ms)
+        })
+    }
+}
+
+impl PostgresReader {
+    /// The same, and the decided epoch that the answer is as of.
+    ///
+    /// # Errors
+    /// As [`PostgresReader::query`].
+    pub fn query_at(&mut self, sql: &str, rows_max: usize, timeout_ms: u64) -> Result<(Epoch, Found)> {
+        self.answer(|session| {
+            let (epoch, _) = frontier(session, DECIDED)?;
+            session.run("begin a query", &format!("SET LOCAL statement_timeout = {timeout_ms}"))?;
+            Ok((epoch, ask(session, sql, rows_max, timeout_ms)?))
         })
     }
 }

@@ -123,7 +123,8 @@ impl PostgresReader {
     }
 }
 
-fn frontier(session: &Session, name: &str) -> Result<(Epoch, i64)> {
+/// A frontier as of the reading.
+pub(super) fn frontier(session: &Session, name: &str) -> Result<(Epoch, i64)> {
     let sql = "SELECT epoch, now_ms FROM progress WHERE name = $1";
     let found = session.rows("read progress", sql, &[&name])?;
     let row =

@@ -1,0 +1,208 @@
+//! What the API stands in front of, as traits: whoever runs a pipeline implements them over its stores.
+//!
+//! ```text
+//!   commands ─> Append ─> log          tables ─> Tables ─> reads
+//!                                      facts  ─> Follow ─> waiters, live
+//! ```
+//!
+//! Everything here may block; the API calls it on threads of its own and never on those that serve sockets.
+
+use schemas::rows::{TableSpec, Value};
+use schemas::{Fact, SchemaIds, Text};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A record to append; its timestamp is the moment it is appended at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewRecord {
+    pub topic: &'static str,
+    pub key: Option<Vec<u8>>,
+    pub value: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    pub topic: &'static str,
+    pub partition: u32,
+    pub offset: u64,
+}
+
+/// Why something could not be done.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failed {
+    /// Ask again later: a store is away or busy. What was sent may or may not have arrived.
+    #[error("{0}")]
+    Away(String),
+    /// It makes no sense as it was asked.
+    #[error("{0}")]
+    Refused(String),
+    /// It took longer than it may.
+    #[error("{0}")]
+    TooLong(String),
+}
+
+/// Appends records for good.
+pub trait Append: Send {
+    /// Durable on return, where each went, in order.
+    ///
+    /// # Errors
+    /// [`Failed::Away`]: some of them may have arrived.
+    fn append(&mut self, records: &[NewRecord]) -> Result<Vec<Place>, Failed>;
+}
+
+/// A page of a table, in the order of its key.
+#[derive(Clone, Debug)]
+pub struct Select {
+    pub table: &'static TableSpec,
+    /// Columns that must have these values.
+    pub filters: Vec<(&'static str, Value)>,
+    /// Rows whose key is larger.
+    pub after: Option<Vec<Value>>,
+    pub limit: usize,
+}
+
+/// What a page holds: each row's columns as declared, its epoch last.
+#[derive(Clone, Debug)]
+pub struct Selected {
+    /// The decided epoch that the rows are as of.
+    pub frontier: u64,
+    pub rows: Vec<Vec<Value>>,
+    pub more: bool,
+}
+
+/// Which statements are to be explained.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub tenant: Option<Text>,
+    pub partner: Text,
+    pub month: Text,
+}
+
+/// Reads the serving tables.
+pub trait Tables: Send {
+    /// One page, as of one moment.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn select(&mut self, select: &Select) -> Result<Selected, Failed>;
+
+    /// How commission statements came about, each as JSON; the frontier they are as of.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn explain(&mut self, question: &Question) -> Result<(u64, Vec<serde_json::Value>), Failed>;
+}
+
+/// A decided fact and where it lies.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub place: Place,
+    pub epoch: u64,
+    pub fact: Fact,
+}
+
+/// How far everything is decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frontier {
+    pub epoch: u64,
+    /// The pipeline's now at that epoch, UTC milliseconds.
+    pub now_ms: i64,
+    /// How long it has stood still while something waited; 0 where nothing does.
+    pub age_ms: i64,
+}
+
+/// The next offset of each partition.
+pub type Positions = BTreeMap<(&'static str, u32), u64>;
+
+/// What has become decided since the last step.
+#[derive(Debug, Default)]
+pub struct Step {
+    pub frontier: Frontier,
+    /// In the order of epochs.
+    pub facts: Vec<Told>,
+    /// Ends (exclusive) of inputs' partitions up to which everything is decided; those that moved.
+    pub ends: Vec<(String, u32, u64)>,
+}
+
+/// Follows what is decided, from when it was opened.
+pub trait Follow: Send {
+    /// Where it stands: the place after every fact it has told.
+    fn positions(&self) -> Positions;
+
+    /// Waits up to `wait` for the frontier to move.
+    ///
+    /// # Errors
+    /// See [`Failed`]. It may be asked again.
+    fn next(&mut self, wait: Duration) -> Result<Step, Failed>;
+}
+
+/// Reads facts that were told before.
+pub trait History: Send {
+    /// Facts from `from` up to `to`, about `max` of each partition.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn read(&mut self, from: &Positions, to: &Positions, max: usize) -> Result<Vec<Told>, Failed>;
+}
+
+/// What became of a dead letter that was to be sent in again.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Retried {
+    pub id: String,
+    /// `appended`, or `already` where it was before.
+    pub outcome: &'static str,
+    pub offset: Option<u64>,
+}
+
+/// A pipeline's stores.
+pub trait Backend: Send + Sync + 'static {
+    /// The ids our contracts have.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn ids(&self) -> Result<SchemaIds, Failed>;
+
+    /// Something that appends.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn appender(&self) -> Result<Box<dyn Append>, Failed>;
+
+    /// Something that reads tables.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn tables(&self) -> Result<Box<dyn Tables>, Failed>;
+
+    /// Something that follows.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn follow(&self) -> Result<Box<dyn Follow>, Failed>;
+
+    /// Something that looks back.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn history(&self) -> Result<Box<dyn History>, Failed>;
+
+    /// The end (exclusive) of a partition up to which everything is decided, out of the bindings.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn decided_end(&self, topic: &str, partition: u32) -> Result<u64, Failed>;
+
+    /// Sends dead letters in again, each once.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn retry(&self, ids: &[String]) -> Result<Vec<Retried>, Failed>;
+
+    /// The pipelines' metrics, as Prometheus text.
+    fn metrics(&self) -> String;
+
+    /// Whether reference rows may be written by way of the API.
+    fn takes_reference(&self) -> bool;
+}

@@ -1,0 +1,84 @@
+//! What the API counts of itself, as Prometheus knows it.
+
+use crate::app::App;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TopicLabels {
+    topic: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OneRoute {
+    route: &'static str,
+}
+
+/// Every family. Counting costs an atomic addition and a look-up.
+pub struct Counts {
+    registry: Registry,
+    requests: Family<RouteLabels, Counter>,
+    seconds: Family<OneRoute, Histogram>,
+    appended: Family<TopicLabels, Counter>,
+    in_flight: Gauge,
+    waiting: Gauge,
+    live: Gauge,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("tombola_api");
+        let requests = Family::<RouteLabels, Counter>::default();
+        registry.register("requests", "Requests answered, by route and status", requests.clone());
+        let seconds: Family<OneRoute, Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 14)));
+        registry.register_with_unit("request", "Time of a request", Unit::Seconds, seconds.clone());
+        let appended = Family::<TopicLabels, Counter>::default();
+        registry.register("appended", "Records appended, by topic", appended.clone());
+        let mut gauge = |name: &str, about: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, about, gauge.clone());
+            gauge
+        };
+        let in_flight = gauge("in_flight", "Requests in flight");
+        let waiting = gauge("waiting", "Requests that wait for a decision");
+        let live = gauge("live_clients", "Clients of Server-Sent Events");
+        Counts { registry, requests, seconds, appended, in_flight, waiting, live }
+    }
+}
+
+impl Counts {
+    /// A request was answered.
+    pub fn answered(&self, route: &'static str, status: u16, took: Duration) {
+        self.requests.get_or_create(&RouteLabels { route, status }).inc();
+        self.seconds.get_or_create(&OneRoute { route }).observe(took.as_secs_f64());
+    }
+
+    /// A record was appended.
+    pub fn appended(&self, topic: &'static str) {
+        self.appended.get_or_create(&TopicLabels { topic }).inc();
+    }
+
+    /// All of it as text.
+    pub fn text(&self, app: &App) -> String {
+        self.in_flight.set(app.limits.in_flight() as i64);
+        self.waiting.set(app.decided.waiting() as i64);
+        self.live.set(app.decided.live() as i64);
+        let mut text = String::new();
+        // Writing into a string can't fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

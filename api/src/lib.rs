@@ -1,0 +1,36 @@
+//! The API: commands in and decisions out over HTTP, in front of a pipeline it knows by traits alone.
+//!
+//! ```text
+//!   POST ─ append.rs: one durable batch for all who ask at once ─> log
+//!   GET  ─ reads.rs: pages of tables as of one decided frontier <─ tables
+//!   SSE  ─ live.rs: what is told, from any place on            <─ decided.rs: one follower of facts
+//! ```
+//!
+//! Everything a client is told was durable before: an accepted command lies in the log, a decision is decided. An
+//! instance keeps nothing that another would need, so there may be any number of them and any may be killed.
+
+mod app;
+mod append;
+mod auth;
+pub mod backend;
+mod commands;
+mod counts;
+mod decided;
+mod fields;
+mod health;
+mod letters;
+mod limits;
+mod live;
+pub mod openapi;
+mod page;
+mod problem;
+mod reads;
+mod reference;
+mod routes;
+mod server;
+mod ticket;
+
+pub use app::{ApiError, ApiSettings, Shop};
+pub use auth::{AuthSettings, JwtSettings};
+pub use routes::{Access, Method, ROUTES, Route};
+pub use server::Server;

@@ -1,0 +1,167 @@
+//! `/openapi.json`: OpenAPI 3.1, made from the table of routes and from the kinds of problems.
+
+use crate::app::{Answering, App, Call};
+use crate::problem::KINDS;
+use crate::routes::{Access, Gives, Method, ROUTES, Route};
+use serde_json::{Map, Value, json};
+use std::sync::{Arc, OnceLock};
+
+/// `GET /openapi.json`.
+pub fn document(_app: Arc<App>, _call: Call) -> Answering {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    Box::pin(async { Ok(crate::reads::json_answer(DOCUMENT.get_or_init(described))) })
+}
+
+/// The whole document.
+pub fn described() -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in ROUTES {
+        let methods = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));
+        let method = match route.method {
+            Method::Get => "get",
+            Method::Post => "post",
+        };
+        methods[method] = operation(route);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tombola",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Commands in, decisions out. A command is durable when it is answered, decided once, \
+                            and safe to send again with its Idempotency-Key, to any instance.",
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Problem": problem(), "Accepted": accepted()},
+        },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let mut operation = json!({
+        "operationId": route.id,
+        "summary": route.about,
+        "parameters": parameters(route),
+        "responses": responses(route),
+    });
+    if let Access::Roles(roles) = route.access {
+        let words: Vec<String> = roles
+            .iter()
+            .map(|role| format!("{role:?}").to_lowercase())
+            .chain(["operator".to_owned()])
+            .collect();
+        let mut words = words;
+        words.dedup();
+        operation["security"] = json!([{"bearer": []}]);
+        operation["x-roles"] = json!(words);
+    }
+    if route.method == Method::Post {
+        let properties: Map<String, Value> = route
+            .body
+            .iter()
+            .map(|field| {
+                let mut schema = field.kind.schema();
+                schema["description"] = field.about.into();
+                (field.name.to_owned(), schema)
+            })
+            .collect();
+        let required: Vec<&str> = route.body.iter().filter(|f| f.required).map(|f| f.name).collect();
+        let schema = json!({
+            "type": "object", "properties": properties, "required": required,
+            "additionalProperties": route.id == "changeReference",
+        });
+        operation["requestBody"] = json!({
+            "required": !required.is_empty(),
+            "content": {"application/json": {"schema": schema}},
+        });
+    }
+    operation
+}
+
+fn parameters(route: &Route) -> Vec<Value> {
+    let named = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let path =
+        named.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
+    let query = route.query.iter().map(|field| {
+        json!({
+            "name": field.name, "in": "query", "required": field.required,
+            "description": field.about, "schema": field.kind.schema(),
+        })
+    });
+    let key = route.keyed.then(|| {
+        json!({
+            "name": "Idempotency-Key", "in": "header", "required": true,
+            "description": "Yours for this request alone; the same one when you send it again",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        })
+    });
+    let tag = (route.gives == Gives::Page).then(
+        || json!({"name": "If-None-Match", "in": "header", "required": false, "schema": {"type": "string"}}),
+    );
+    path.chain(query).chain(key).chain(tag).collect()
+}
+
+fn responses(route: &Route) -> Value {
+    let kind = match route.gives {
+        Gives::Json | Gives::Command | Gives::Page => "application/json",
+        Gives::Events => "text/event-stream",
+        Gives::Text => "text/plain",
+    };
+    let mut responses = json!({
+        "200": {"description": "Done", "content": {kind: {}}},
+        "default": {
+            "description": "What is wrong and what to do about it",
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        },
+    });
+    if route.gives == Gives::Command {
+        let schema = json!({"$ref": "#/components/schemas/Accepted"});
+        responses["202"] = json!({
+            "description": "Durable; `Location` says where to look for the decision",
+            "headers": {"Location": {"schema": {"type": "string"}}},
+            "content": {"application/json": {"schema": schema}},
+        });
+    }
+    if route.gives == Gives::Page {
+        responses["304"] = json!({"description": "You have it"});
+    }
+    responses
+}
+
+fn problem() -> Value {
+    let kinds: Vec<String> = KINDS.iter().map(|(kind, ..)| format!("/problems/{kind}")).collect();
+    json!({
+        "type": "object",
+        "properties": {
+            "type": {"type": "string", "enum": kinds},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+        },
+        "required": ["type", "title", "status", "detail"],
+    })
+}
+
+fn accepted() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "command_id": {"type": "string"},
+            "tenant": {"type": "string"},
+            "order_id": {"type": "string"},
+            "status": {"type": "string", "enum": ["accepted", "decided"]},
+            "record": {
+                "type": "object",
+                "properties": {
+                    "topic": {"type": "string"},
+                    "partition": {"type": "integer"},
+                    "offset": {"type": "integer"},
+                },
+            },
+            "status_url": {"type": "string"},
+        },
+        "required": ["command_id", "tenant", "order_id", "status", "record"],
+    })
+}

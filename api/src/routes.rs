@@ -1,0 +1,399 @@
+//! The one table of routes: requests are routed by it, checked by it, and described by it at `/openapi.json`.
+
+use crate::app::{Answering, App, Call};
+use crate::auth::Role::{self, Analyst, Operator, Partner, Producer};
+use crate::fields::Kind::{Choice, Id, Ids, Int, Ints, Object};
+use crate::fields::{Field, Kind, may, must};
+use crate::{commands, health, letters, live, openapi, page, reads, reference, ticket};
+use std::sync::Arc;
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    Get,
+    Post,
+}
+
+/// Who may.
+#[derive(Clone, Copy, Debug)]
+pub enum Access {
+    /// Whoever asks.
+    Anyone,
+    /// These, and operators.
+    Roles(&'static [Role]),
+}
+
+/// What it answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gives {
+    Json,
+    Command,
+    Page,
+    Events,
+    Text,
+}
+
+/// One route.
+pub struct Route {
+    pub method: Method,
+    /// Parameters in braces.
+    pub path: &'static str,
+    /// Its name in the OpenAPI document and in metrics.
+    pub id: &'static str,
+    pub about: &'static str,
+    pub access: Access,
+    pub query: &'static [Field],
+    pub body: &'static [Field],
+    /// Whether it wants an `Idempotency-Key`.
+    pub keyed: bool,
+    pub gives: Gives,
+    pub handler: fn(Arc<App>, Call) -> Answering,
+}
+
+const TENANT: Field = may("tenant", Id, "Whose; needed where your token is of no tenant");
+const WAIT: Field = may("wait_ms", Int, "Wait so long for the decision and answer with it");
+const AFTER: Field =
+    may("after", Kind::Text, "TOPIC:PARTITION:OFFSET of a record: answer once it is decided");
+const LIMIT: Field = may("limit", Int, "Rows of a page, 1 to 500; 50 where absent");
+const CURSOR: Field = may("cursor", Kind::Text, "`next_cursor` of the page before");
+const REASON: Field = may("reason", Kind::Text, "Why, in the sender's words");
+const MOMENT: &str = "UTC milliseconds; now where absent";
+const SELLERS: Access = Access::Roles(&[Producer]);
+const READERS: Access = Access::Roles(&[Analyst]);
+const PARTNERS_TOO: Access = Access::Roles(&[Analyst, Partner]);
+
+const fn get(
+    path: &'static str,
+    id: &'static str,
+    about: &'static str,
+    access: Access,
+    query: &'static [Field],
+    handler: fn(Arc<App>, Call) -> Answering,
+) -> Route {
+    let gives = Gives::Json;
+    Route { method: Method::Get, path, id, about, access, query, body: &[], keyed: false, gives, handler }
+}
+
+const fn list(
+    path: &'static str,
+    id: &'static str,
+    about: &'static str,
+    access: Access,
+    query: &'static [Field],
+    handler: fn(Arc<App>, Call) -> Answering,
+) -> Route {
+    Route { gives: Gives::Page, ..get(path, id, about, access, query, handler) }
+}
+
+const fn open(
+    path: &'static str,
+    id: &'static str,
+    about: &'static str,
+    gives: Gives,
+    handler: fn(Arc<App>, Call) -> Answering,
+) -> Route {
+    Route { gives, ..get(path, id, about, Access::Anyone, &[], handler) }
+}
+
+const fn command(
+    path: &'static str,
+    id: &'static str,
+    about: &'static str,
+    body: &'static [Field],
+    handler: fn(Arc<App>, Call) -> Answering,
+) -> Route {
+    let (access, query, gives) = (SELLERS, &[WAIT], Gives::Command);
+    Route { method: Method::Post, path, id, about, access, query, body, keyed: true, gives, handler }
+}
+
+/// Every route.
+pub static ROUTES: &[Route] = &[
+    command("/v1/orders", "placeOrder", "Place an order", PLACE, commands::place_order),
+    command(
+        "/v1/orders/{order_id}/cancel",
+        "cancelOrder",
+        "Give a held order's stock back",
+        &[TENANT, REASON, may("requested_at_ms", Int, MOMENT)],
+        commands::cancel_order,
+    ),
+    command(
+        "/v1/orders/{order_id}/refund",
+        "refundOrder",
+        "Take a confirmed order back",
+        &[TENANT, REASON, may("requested_at_ms", Int, MOMENT)],
+        commands::refund_order,
+    ),
+    command(
+        "/v1/payments",
+        "reportPayment",
+        "Report what the payment gateway did",
+        PAY,
+        commands::report_payment,
+    ),
+    Route {
+        access: Access::Roles(&[Operator]),
+        gives: Gives::Json,
+        query: &[],
+        keyed: false,
+        ..command(
+            "/v1/reference/{table}",
+            "changeReference",
+            "Change a row of a reference table (embedded log only; else the database is its source)",
+            &[
+                may("row", Object, "The row as it is from now on"),
+                may("delete", Object, "The row that goes: its key's columns"),
+            ],
+            reference::change,
+        )
+    },
+    Route {
+        access: Access::Roles(&[Operator]),
+        gives: Gives::Json,
+        query: &[],
+        keyed: false,
+        ..command(
+            "/v1/dead-letters/retry",
+            "retryDeadLetters",
+            "Send dead letters in again, each once",
+            &[must("ids", Ids, "TOPIC/PARTITION/OFFSET of each")],
+            letters::retry,
+        )
+    },
+    Route {
+        query: &[],
+        keyed: false,
+        gives: Gives::Json,
+        ..command(
+            "/api/ticket/buy",
+            "buyTicket",
+            "Buy a lottery ticket and pay for it at once (demo only)",
+            &[
+                may("customer_id", Id, "Who buys"),
+                may("numbers", Ints, "The numbers chosen; picked where absent"),
+                may("quantity", Int, "How many tickets; 1 where absent"),
+            ],
+            ticket::buy,
+        )
+    },
+    list("/v1/orders", "listOrders", "Where orders stand", PARTNERS_TOO, ORDERS, reads::orders),
+    get(
+        "/v1/orders/{order_id}",
+        "getOrder",
+        "Where an order stands",
+        Access::Roles(&[Producer, Analyst, Partner]),
+        &[TENANT, AFTER, WAIT],
+        reads::order,
+    ),
+    list("/v1/stock", "listStock", "The stock ledger's balances", READERS, STOCK, reads::stock),
+    list("/v1/tickets", "listTickets", "Tickets issued", READERS, TICKETS, reads::tickets),
+    list("/v1/alerts", "listAlerts", "Velocity rules that fired", READERS, ALERTS, reads::alerts),
+    list(
+        "/v1/statements",
+        "listStatements",
+        "What partners earn, by month",
+        PARTNERS_TOO,
+        STATEMENTS,
+        reads::statements,
+    ),
+    get(
+        "/v1/statements/{partner_id}/{month}/explanation",
+        "explainStatement",
+        "How a statement came about, down to the records in the log",
+        PARTNERS_TOO,
+        &[TENANT, AFTER, WAIT],
+        reads::explanation,
+    ),
+    list(
+        "/v1/dead-letters",
+        "listDeadLetters",
+        "Records nothing could be done with",
+        Access::Roles(&[Operator]),
+        &[AFTER, WAIT, LIMIT, CURSOR, may("topic", Id, ""), may("status", Choice(&["open", "retried"]), "")],
+        reads::dead_letters,
+    ),
+    Route {
+        gives: Gives::Events,
+        ..get("/v1/live", "followLive", "What is decided, as it is decided", PARTNERS_TOO, LIVE, live::live)
+    },
+    get(
+        "/v1/status",
+        "getStatus",
+        "Where the pipeline stands",
+        Access::Roles(&[Producer, Analyst, Partner]),
+        &[],
+        reads::status,
+    ),
+    open("/healthz", "isAlive", "The process answers", Gives::Json, health::alive),
+    open("/readyz", "isReady", "The decided frontier moves", Gives::Json, health::ready),
+    open("/metrics", "getMetrics", "Figures for Prometheus", Gives::Text, health::metrics),
+    open("/openapi.json", "getOpenapi", "This description", Gives::Json, openapi::document),
+    open("/", "getPage", "The live page", Gives::Text, page::index),
+    open("/app.js", "getScript", "The live page's program", Gives::Text, page::script),
+    open("/style.css", "getStyle", "The live page's style", Gives::Text, page::style),
+];
+
+const PLACE: &[Field] = &[
+    TENANT,
+    may("order_id", Id, "Follows from the Idempotency-Key where absent"),
+    must("customer_id", Id, "Who buys"),
+    must("offer_id", Id, "What"),
+    must("quantity", Int, "How many"),
+    must("price_minor", Int, "Price of one as shown, in the currency's minor unit"),
+    must("currency", Id, "ISO 4217"),
+    may("partner_id", Id, "Through whom"),
+    may("placed_at_ms", Int, MOMENT),
+    may("card", Id, "Token or fingerprint, never a card number"),
+    may("device", Id, "Fingerprint"),
+    may("ip", Id, "Address"),
+    may("numbers", Ints, "Numbers chosen for a lottery ticket"),
+    may("seat", Id, "Which seat"),
+];
+
+const PAY: &[Field] = &[
+    TENANT,
+    must("outcome", Choice(&["captured", "declined"]), "What the gateway did"),
+    must("order_id", Id, "For which order"),
+    must("payment_id", Id, "The gateway's own id"),
+    may("amount_minor", Int, "What was captured, in the currency's minor unit; needed for `captured`"),
+    may("currency", Id, "ISO 4217; needed for `captured`"),
+    REASON,
+    may("at_ms", Int, MOMENT),
+];
+
+const ORDERS: &[Field] = &[
+    TENANT,
+    AFTER,
+    WAIT,
+    LIMIT,
+    CURSOR,
+    may(
+        "status",
+        Choice(&["held", "in_review", "confirmed", "refused", "cancelled", "expired", "refunded"]),
+        "Only these",
+    ),
+    may("offer_id", Id, "Only this offer's"),
+    may("partner_id", Id, "Only this partner's"),
+    may("customer_id", Id, "Only this customer's"),
+];
+
+const STOCK: &[Field] = &[TENANT, AFTER, WAIT, LIMIT, CURSOR, may("offer_id", Id, "Only this offer's")];
+
+const TICKETS: &[Field] = &[
+    TENANT,
+    AFTER,
+    WAIT,
+    LIMIT,
+    CURSOR,
+    may("order_id", Id, "Only this order's"),
+    may("offer_id", Id, "Only this offer's"),
+];
+
+const ALERTS: &[Field] = &[
+    TENANT,
+    AFTER,
+    WAIT,
+    LIMIT,
+    CURSOR,
+    may("rule_id", Id, "Only this rule's"),
+    may("order_id", Id, "Only this order's"),
+    may("action", Choice(&["flag", "review", "block"]), "Only these"),
+];
+
+const STATEMENTS: &[Field] = &[
+    TENANT,
+    AFTER,
+    WAIT,
+    LIMIT,
+    CURSOR,
+    may("partner_id", Id, "Only this partner's"),
+    may("month", Id, "YYYY-MM"),
+    may("currency", Id, "ISO 4217"),
+    may("status", Choice(&["open", "closed"]), "Only these"),
+];
+
+const LIVE: &[Field] = &[
+    TENANT,
+    may("topics", Kind::Text, "Some of orders,stock,alerts; all that you may see where absent"),
+    may("partner", Id, "Only this partner's orders"),
+    may("offer", Id, "Only this offer's"),
+    may("last_event_id", Kind::Text, "Where to go on, for clients that can't send Last-Event-ID"),
+];
+
+/// What a path leads to.
+pub enum Found {
+    Route(&'static Route, Vec<String>),
+    /// There is such a path, for other methods.
+    OtherMethods,
+    Nothing,
+}
+
+/// The route of a request. Path parameters come decoded.
+pub fn find(method: &warp::http::Method, path: &str) -> Found {
+    let mut others = false;
+    for route in ROUTES {
+        let Some(parameters) = parameters(route.path, path) else { continue };
+        let fits = match route.method {
+            Method::Get => method == warp::http::Method::GET || method == warp::http::Method::HEAD,
+            Method::Post => method == warp::http::Method::POST,
+        };
+        if fits {
+            return Found::Route(route, parameters);
+        }
+        others = true;
+    }
+    if others { Found::OtherMethods } else { Found::Nothing }
+}
+
+fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
+    let mut parameters = Vec::new();
+    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return Some(parameters),
+            (Some(part), Some(text)) if part.starts_with('{') => {
+                let decoded = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+                parameters.push(decoded.into_owned());
+            }
+            (Some(part), Some(text)) if part == text => {}
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warp::http::Method as M;
+
+    #[test]
+    fn a_path_leads_to_its_route_with_decoded_parameters() {
+        for (method, path, wanted) in [
+            (M::GET, "/v1/orders", "listOrders "),
+            (M::POST, "/v1/orders", "placeOrder "),
+            (M::GET, "/v1/orders/a%2Fb+c", "getOrder a/b+c"),
+            (M::POST, "/v1/orders/o/cancel", "cancelOrder o"),
+            (M::GET, "/v1/statements/p/2017-11/explanation", "explainStatement p 2017-11"),
+            (M::HEAD, "/healthz", "isAlive "),
+            (M::DELETE, "/v1/orders", "other methods"),
+            (M::GET, "/v1/orders/", "getOrder "),
+            (M::GET, "/v2/orders", "nothing"),
+        ] {
+            let found = match find(&method, path) {
+                Found::Route(route, parameters) => format!("{} {}", route.id, parameters.join(" ")),
+                Found::OtherMethods => "other methods".to_owned(),
+                Found::Nothing => "nothing".to_owned(),
+            };
+            assert_eq!(found, wanted, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn no_two_routes_are_the_same_and_names_are_unique() {
+        for (at, route) in ROUTES.iter().enumerate() {
+            for other in &ROUTES[at + 1..] {
+                assert_ne!(route.id, other.id);
+                assert!((route.method, route.path) != (other.method, other.path), "{}", route.path);
+            }
+        }
+    }
+}
