@@ -2,7 +2,8 @@
 
 import { chromium } from "playwright-core";
 import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -70,32 +71,57 @@ class Line {
   }
 }
 
+/** Starts `program` and waits until it answers at `port`. */
+async function serve(program, options, port) {
+  const child = spawn(program, options, { stdio: ["ignore", "ignore", "pipe"] });
+  let said = "";
+  child.stderr.on("data", (bytes) => (said = (said + bytes).slice(-4_000)));
+  await until(`${options[0]} answers`, () => {
+    if (child.exitCode !== null) throw new Error(`${options[0]} has ended: ${said}`);
+    return fetch(`http://127.0.0.1:${port}/`).then((answer) => answer.ok, () => false);
+  });
+  return child;
+}
+
+async function end(child) {
+  const ended = new Promise((done) => child.once("exit", done));
+  child.kill("SIGCONT");
+  child.kill("SIGKILL");
+  await ended;
+}
+
 /** `tombola demo` at 500 orders a second, in a folder that goes with it. */
 export class Demo {
   static async start(program) {
     const demo = new Demo();
+    demo.program = program;
     demo.folder = await mkdtemp(join(tmpdir(), "tombola-page-"));
+    demo.data = join(demo.folder, "data");
     const port = await freePort();
-    const address = `127.0.0.1:${port}`;
-    const options = ["demo", "--rate", "500", "--data-dir", join(demo.folder, "data"), "--api", address];
-    demo.process = spawn(program, options, { stdio: ["ignore", "ignore", "pipe"] });
-    demo.said = "";
-    demo.process.stderr.on("data", (bytes) => (demo.said = (demo.said + bytes).slice(-4_000)));
+    const options = ["demo", "--rate", "500", "--data-dir", demo.data, "--api", `127.0.0.1:${port}`];
+    demo.process = await serve(program, options, port);
     demo.line = await Line.to(port);
     demo.url = `http://127.0.0.1:${demo.line.port}/`;
-    await until("the demo answers", () => {
-      if (demo.process.exitCode !== null) throw new Error(`the demo has ended: ${demo.said}`);
-      return fetch(demo.url).then((answer) => answer.ok, () => false);
-    });
     return demo;
+  }
+
+  /** The same data behind an API that asks who one is: keys, and what they may. */
+  async guarded(keys) {
+    const sha256 = (key) => createHash("sha256").update(key).digest("hex");
+    const entries = Object.entries(keys).map(([key, rights]) => `[[key]]\nname = "${key}"\nsha256 = "${sha256(key)}"\n${rights}\n`);
+    const [file, settings] = [join(this.folder, "keys.toml"), join(this.folder, "guarded.toml")];
+    await writeFile(file, entries.join("\n"));
+    const demos = await readFile(join(this.data, "tombola.toml"), "utf8");
+    await writeFile(settings, demos.replace(/^open = true$/m, `open = false\nkeys_file = "${file}"`));
+    const port = await freePort();
+    const options = ["api", "--config", settings, "--data-dir", this.data, "--listen", `127.0.0.1:${port}`];
+    const child = await serve(this.program, options, port);
+    return { url: `http://127.0.0.1:${port}/`, stop: () => end(child) };
   }
 
   async stop() {
     this.line.close();
-    const ended = new Promise((done) => this.process.once("exit", done));
-    this.process.kill("SIGCONT");
-    this.process.kill("SIGKILL");
-    await ended;
+    await end(this.process);
     await rm(this.folder, { recursive: true, force: true });
   }
 }

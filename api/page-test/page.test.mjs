@@ -34,7 +34,7 @@ test("it loads without a complaint, from nowhere else, and its figures move", as
   const epoch = await number(page, "epoch");
   await until("the frontier moves", async () => (await number(page, "epoch")) > epoch);
   await until("orders are confirmed", async () => (await number(page, "success")) > 0);
-  await until("delays have percentiles", async () => /^p95 \S+ \w+ · p99 \S+ \w+$/.test(await text(page, "percentiles")));
+  await until("delays have percentiles", async () => /^median; p95 \S+ \w+, p99 \S+ \w+$/.test(await text(page, "percentiles")));
   await until("refusals have reasons", async () => /sold out|price mismatch|unknown/.test(await text(page, "reasons")));
   await until("stock is shown", async () => (await page.locator("#stock tr").count()) === 12);
   await until("partners are shown", async () => /[A-Z]{3}\s[\d,.]+/.test(await page.locator("#partners tr").first().textContent()));
@@ -137,21 +137,34 @@ test("what comes from the log is text, whatever it says", async () => {
   await close();
 });
 
-test("who must say who they are is asked, and says it from then on", async () => {
-  const { page, close } = await open(browser, demo, {
-    before: (page) =>
-      page.route("**/v1/status", (route) =>
-        route.request().headers().authorization === "Bearer a-key"
-          ? route.fallback()
-          : route.fulfill({ status: 401, json: { title: "Unauthorized", status: 401 } }),
-      ),
+test("who must say who they are is asked, and sees what is theirs", async (t) => {
+  const guarded = await demo.guarded({
+    "an operator's key": 'roles = ["operator"]',
+    "a partner's key": 'roles = ["partner"]\ntenant = "box-club"\npartner = "partner-00"',
   });
-  await page.locator("#sign-in[open]").waitFor();
-  await page.fill("#token", "a-key");
-  const told = page.waitForRequest((request) => request.url().includes("/v1/live"));
-  await page.locator("#sign-in button").click();
-  assert.equal((await (await told).allHeaders()).authorization, "Bearer a-key");
-  assert.ok(await page.locator("#sign-out").isVisible());
+  t.after(() => guarded.stop());
+  const { page, wrong, close } = await open(browser, guarded);
+  const enter = async (key) => {
+    await page.locator("#sign-in[open]").waitFor();
+    await page.fill("#token", key);
+    await page.locator("#sign-in button").click();
+  };
+  await enter("nobody's key");
+  await until("it is refused", async () => (await text(page, "sign-in-problem")) === "That was not accepted.");
+  await enter("an operator's key");
+  await live(page);
+  await page.locator("#letters button").first().waitFor();
+  assert.ok(!(await page.locator("#shop").isVisible()), "tickets are sold by the demo alone");
+  assert.ok(wrong.every((complaint) => complaint.includes("401")), wrong.join("\n"));
+
+  await page.click("#sign-out");
+  wrong.length = 0;
+  await enter("a partner's key");
+  await live(page);
+  await until("the own commission", async () => (await text(page, "partners")).includes("partner-00"));
+  assert.equal(await page.locator("#partners tr").count(), 1, "and nobody else's");
+  for (const panel of ["stock-section", "alerts-section", "letters-section"]) assert.ok(!(await page.locator(`#${panel}`).isVisible()), panel);
+  assert.ok(wrong.every((complaint) => complaint.includes("401")), wrong.join("\n"));
   await close();
 });
 

@@ -256,7 +256,7 @@ const HEARERS = {
   draw: () => readDraws().catch(() => {}),
   frontier: ({ epoch, age_ms }) => {
     say($("age"), duration(Math.max(0, age_ms) / 1000));
-    say($("epoch"), `epoch ${epoch}`);
+    say($("epoch"), `frontier at ${epoch}`);
   },
 };
 
@@ -339,7 +339,7 @@ async function begin() {
   setInterval(tellAlerts, 15_000);
   const status = await (await ask("/v1/status")).json();
   say($("version"), `version ${status.version}`);
-  $("shop").hidden = !status.demo;
+  $("shop").hidden = !status.shop;
   page.topics = status.topics;
   page.tenant = status.tenant ?? "";
   $("tenant").closest(".controls").hidden = page.tenant !== "" && token() === "";
@@ -348,14 +348,14 @@ async function begin() {
   every(1_000, "metrics", readMetrics);
   // Whoever may see one partner's alone has orders and statements.
   every(5_000, "partners", readPartners);
-  if (status.role === "partner") {
+  if (status.partner) {
     $("stock-section").hidden = $("alerts-section").hidden = true;
     return;
   }
   every(2_000, "stock", readStock);
   readAlerts().catch(() => showAlerts([]));
   if (page.topics.includes("draws")) every(30_000, "draws", readDraws);
-  if (status.role === "operator" && page.tenant === "") every(3_000, "letters", readLetters);
+  if (status.roles.includes("operator") && page.tenant === "") every(3_000, "letters", readLetters);
 }
 
 begin().catch((problem) => problem.status !== 401 && show("stale"));

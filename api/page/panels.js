@@ -211,6 +211,17 @@ export function draw(last) {
   }
 }
 
+const LETTERS_SHOWN = 6;
+
+/** A reason says what is wrong and then, after a semicolon, what to do: that is there to be opened. */
+function cause(reason) {
+  const [, problem, remedy] = /^(.*?); (.*)$/s.exec(reason) ?? [];
+  if (!problem) return element("span", "name", reason);
+  const made = element("details");
+  made.append(element("summary", "", problem), element("p", "", remedy));
+  return made;
+}
+
 /** Dead letters; `retry(id)` is asked for by their buttons. */
 export function letters(list, more, retry) {
   $("letters-section").hidden = false;
@@ -232,13 +243,12 @@ export function letters(list, more, retry) {
         button.ariaDisabled = null;
       }
     });
+    made.children[0].append(cause(letter.reason), element("small", "", letter.id));
     made.children[1].append(moment(letter.first_seen_ms));
     made.children[2].append(button);
     return made;
   };
-  keep(body, list.slice(0, 8), (l) => l.id, make, (line, letter) => {
-    title(line.children[0], letter.reason, letter.id);
-  });
+  keep(body, list.slice(0, LETTERS_SHOWN), (l) => l.id, make, () => {});
 }
 
 /** The strip at the top. */
@@ -247,5 +257,5 @@ export function now({ perSecond, success, p50, p95, p99 }) {
   say($("success"), success === undefined ? "–" : share(success));
   say($("p50"), p50 === undefined ? "–" : duration(p50));
   const rest = [["p95", p95], ["p99", p99]].map(([name, value]) => `${name} ${value === undefined ? "–" : duration(value)}`);
-  say($("percentiles"), rest.join(" · "));
+  say($("percentiles"), `median; ${rest.join(", ")}`);
 }

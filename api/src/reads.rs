@@ -103,7 +103,7 @@ pub fn explanation(app: Arc<App>, call: Call) -> Answering {
 }
 
 /// `GET /v1/status`.
-pub fn status(app: Arc<App>, _call: Call) -> Answering {
+pub fn status(app: Arc<App>, call: Call) -> Answering {
     Box::pin(async move {
         let frontier = *app.decided.frontier().borrow();
         let body = json!({
@@ -112,6 +112,11 @@ pub fn status(app: Arc<App>, _call: Call) -> Answering {
             "frontier_age_ms": frontier.age_ms,
             "ready": crate::health::problem(&app).is_none(),
             "version": env!("CARGO_PKG_VERSION"),
+            "roles": call.principal.roles,
+            "tenant": call.principal.tenant,
+            "partner": call.principal.only_partner(),
+            "topics": crate::live::topics_for(&call.principal),
+            "shop": app.settings.shop.is_some(),
         });
         let mut answer = json_answer(&body);
         set_frontier(&mut answer, frontier.epoch);

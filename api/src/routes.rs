@@ -218,7 +218,7 @@ pub static ROUTES: &[Route] = &[
     get(
         "/v1/status",
         "getStatus",
-        "Where the pipeline stands",
+        "Where the pipeline stands, and what whoever asks may do",
         Access::Roles(&[Producer, Analyst, Partner]),
         &[],
         reads::status,
@@ -229,7 +229,11 @@ pub static ROUTES: &[Route] = &[
     open("/openapi.json", "getOpenapi", "This description", Gives::Json, openapi::document),
     open("/", "getPage", "The live page", Gives::Text, page::index),
     open("/app.js", "getScript", "The live page's program", Gives::Text, page::script),
+    open("/figures.js", "getFigures", "A part of it", Gives::Text, page::figures),
+    open("/live.js", "getLiveScript", "A part of it", Gives::Text, page::live),
+    open("/panels.js", "getPanels", "A part of it", Gives::Text, page::panels),
     open("/style.css", "getStyle", "The live page's style", Gives::Text, page::style),
+    open("/icon.svg", "getIcon", "The live page's icon", Gives::Text, page::icon),
 ];
 
 const PLACE: &[Field] = &[

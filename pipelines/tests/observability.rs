@@ -10,7 +10,11 @@ use promql_parser::parser::{self, Expr, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use support::Folder;
 use support::process::Running;
 
@@ -41,26 +45,62 @@ impl Told {
         Told(told)
     }
 
-    /// What a demo has written, and the one family that only Kafka has.
+    /// What a demo has written, what its API says of itself, and the one family that only Kafka has.
     fn by_a_pipeline() -> Told {
         let folder = Folder::new();
         let dir = folder.path().join("demo");
-        let run = |arguments: &[&str]| {
-            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tombola"));
-            command.args(arguments).arg("--data-dir").arg(&dir).env("TOMBOLA_LOG", "warn");
-            command.stdin(std::process::Stdio::null());
-            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-            Running::start(command).wait().assert(0, &[]).stdout
+        let command = |arguments: &[&str], dir: &Path| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tombola"));
+            command.args(arguments).arg("--data-dir").arg(dir).env("TOMBOLA_LOG", "warn");
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            Running::start(command)
         };
-        run(&["demo", "--orders", "20000", "--seed", "7"]);
-        let mut told = Told::of(&run(&["status", "--metrics"]));
+        command(&["demo", "--orders", "20000", "--seed", "7"], &dir).wait().assert(0, &[]);
+        let mut told = Told::of(&command(&["status", "--metrics"], &dir).wait().assert(0, &[]).stdout);
+        let address = free_address().to_string();
+        let _serving = command(&["demo", "--rate", "10", "--api", &address], &folder.path().join("api"));
+        told.take(Told::of(&metrics_of(&address)));
         let metrics = Metrics::of("sales".to_owned());
         let labels = PartitionLabels { job: "sales".into(), topic: "commands.orders".into(), partition: 0 };
         metrics.consumer_lag.get_or_create(&labels).set(1);
-        let lags = Told::of(&metrics.text()).0.remove_entry("tombola_consumer_lag");
-        told.0.extend(lags);
+        told.take(Told::of(&metrics.text()));
         told
     }
+
+    fn take(&mut self, other: Told) {
+        for (name, labels) in other.0 {
+            self.0.entry(name).or_default().extend(labels);
+        }
+    }
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it has an address")
+}
+
+/// What the API at `address` tells, once it has answered something and knows it.
+fn metrics_of(address: &str) -> String {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let told = get(address, "/metrics").unwrap_or_default();
+        if told.contains("tombola_api_request_seconds_bucket{") && told.contains("tombola_records_in_total{")
+        {
+            return told;
+        }
+        assert!(Instant::now() < end, "the API at {address} doesn't tell its figures: {told}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The body of an answer.
+fn get(address: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }
 
 /// Collects what an expression asks for.
