@@ -198,8 +198,8 @@ async function readAlerts() {
 
 async function readDraws() {
   const { items } = await rows("/v1/draws");
-  const last = items.sort((a, b) => (b.drawn_at_ms ?? b.epoch) - (a.drawn_at_ms ?? a.epoch))[0];
-  draw(last);
+  const told = items.filter((item) => ["published", "settled"].includes(item.status));
+  draw(told.sort((a, b) => b.drawn_at_ms - a.drawn_at_ms)[0]);
 }
 
 async function readLetters() {

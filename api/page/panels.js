@@ -187,13 +187,16 @@ export function alerts(list, tenant) {
   keep(feed, list, (a) => `${a.tenant}/${a.rule_id}/${a.command_id}`, make, () => {});
 }
 
+/** Numbers of a row, `3,11,19`, or of a fact, a list. */
+const numbers = (drawn) => (Array.isArray(drawn) ? drawn : String(drawn ?? "").split(",").filter(Boolean));
+
 /** The last draw `{tenant, draw_id, game, numbers, bonus, revision, status, image}`. */
 export function draw(last) {
   $("draw-section").hidden = !last;
   if (!last) return;
   const corrected = last.revision > 1 ? `, corrected (revision ${last.revision})` : "";
   say($("draw-name"), `${last.game} · ${last.draw_id} · ${last.status ?? ""}${corrected}`);
-  const balls = [...last.numbers.map((n) => [n, ""]), ...last.bonus.map((n) => [n, "bonus"])];
+  const balls = [...numbers(last.numbers).map((n) => [n, ""]), ...numbers(last.bonus).map((n) => [n, "bonus"])];
   const same = $("draw-numbers").childElementCount === balls.length;
   if (!same || [...$("draw-numbers").children].some((ball, n) => ball.dataset.n !== String(balls[n][0]))) {
     $("draw-numbers").replaceChildren(...balls.map(([n, kind]) => {
@@ -207,7 +210,7 @@ export function draw(last) {
   image.hidden = !last.image;
   if (last.image && image.getAttribute("src") !== last.image) {
     image.src = last.image;
-    image.alt = `The image that was posted: ${last.game}, ${last.numbers.join(", ")}`;
+    image.alt = `The image that was posted: ${last.game}, ${numbers(last.numbers).join(", ")}`;
   }
 }
 
