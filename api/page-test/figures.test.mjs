@@ -6,7 +6,7 @@ import { test } from "node:test";
 
 // The page's files are modules by the way they are served; here by the way they are read.
 const load = async (name) => import(`data:text/javascript,${encodeURIComponent(await readFile(new URL(`../page/${name}`, import.meta.url), "utf8"))}`);
-const { added, count, Drain, duration, money, parse, quantile, rate, reading, sum, Window } = await load("figures.js");
+const { added, count, Drain, duration, money, parse, quantile, rate, reading, sum, ticketNumbers, Window } = await load("figures.js");
 const { Parser } = await load("live.js");
 
 test("Prometheus' text is read, labels with whatever they hold", () => {
@@ -90,4 +90,11 @@ test("events come out of a stream however it is cut", () => {
     for (let n = 0; n < stream.length; n += size) retry = parser.feed(stream.slice(n, n + size), (event) => events.push(event)) ?? retry;
     assert.deepEqual([retry, ...events], [700, ...expected], `in pieces of ${size}`);
   }
+});
+
+test("a ticket's numbers are read from it", () => {
+  const ticket = (content) => `TB1.${Buffer.from(JSON.stringify(content)).toString("base64url")}.signature`;
+  assert.deepEqual(ticketNumbers(ticket({ t: "läden??>", n: [3, 11, 49] })), [3, 11, 49]);
+  assert.deepEqual(ticketNumbers(ticket({ t: "rail", s: "12A" })), []);
+  assert.deepEqual(ticketNumbers("no ticket"), []);
 });

@@ -4,7 +4,7 @@
 //   /v1/live    events        ─> frontier, alerts, draws, and whether we are heard at all
 //   /v1/...     now and then  ─> stock, statements, dead letters
 
-import { Drain, Window, duration, money, quantile, reading, sum } from "/figures.js";
+import { Drain, Window, duration, money, quantile, reading, sum, ticketNumbers } from "/figures.js";
 import { follow } from "/live.js";
 import { $, alerts, draw, letters, now, outcomes, partners, reasons, say, stock, trend } from "/panels.js";
 
@@ -232,9 +232,8 @@ async function buy() {
   try {
     const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" };
     const sold = await (await ask("/api/ticket/buy", options)).json();
-    const numbers = sold.numbers?.length ? `: ${sold.numbers.join(" ")}` : "";
     const message = sold.message.charAt(0).toUpperCase() + sold.message.slice(1);
-    say(receipt, `${message}. Ticket ${sold.ticket_id}${numbers}, ${money(sold.amount_minor, sold.currency)}, decided in ${duration(sold.waited_ms / 1000)}.`);
+    say(receipt, `${message}. Ticket ${ticketNumbers(sold.ticket).join(" ")} for ${money(sold.amount_minor, sold.currency)}, decided in ${duration(sold.waited_ms / 1000)}.`);
     receipt.dataset.done = "";
   } catch (problem) {
     say(receipt, `No ticket: ${problem.message}`);
@@ -339,16 +338,16 @@ async function begin() {
   setInterval(tellAlerts, 15_000);
   const status = await (await ask("/v1/status")).json();
   say($("version"), `version ${status.version}`);
-  $("shop").hidden = !status.shop;
+  $("shop").hidden = !status.demo;
   page.topics = status.topics;
   page.tenant = status.tenant ?? "";
   $("tenant").closest(".controls").hidden = page.tenant !== "" && token() === "";
   $("tenant").disabled = page.tenant !== "";
   listen();
   every(1_000, "metrics", readMetrics);
-  // Whoever may see one partner's alone has orders and statements.
   every(5_000, "partners", readPartners);
-  if (status.partner) {
+  // Whoever may see one partner's alone has orders and statements.
+  if (!page.topics.includes("stock")) {
     $("stock-section").hidden = $("alerts-section").hidden = true;
     return;
   }

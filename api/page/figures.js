@@ -145,3 +145,13 @@ export function money(minor, currency) {
     return `${minor} ${currency}`; // not a currency that is known here: minor units
   }
 }
+
+/** The numbers on a ticket, `TB1.content.signature`: whoever holds it may read it, only its issuer can have made it. */
+export function ticketNumbers(payload) {
+  try {
+    const content = atob(payload.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
+    return JSON.parse(new TextDecoder().decode(Uint8Array.from(content, (c) => c.charCodeAt(0)))).n ?? [];
+  } catch {
+    return [];
+  }
+}

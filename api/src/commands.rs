@@ -17,6 +17,7 @@ use crate::decided::Decision;
 use crate::fields::invalid;
 use crate::problem::{Answer, Problem};
 use schemas::commands::{CancelOrder, PaymentCaptured, PaymentDeclined, PlaceOrder, RefundOrder};
+use schemas::draws::DrawEvent;
 use schemas::facts::OrderEvent;
 use schemas::rows::Value as Cell;
 use schemas::{Command, Fact, PAYLOAD_HASH, Text, tables};
@@ -161,7 +162,8 @@ pub fn ids(tenant: &str, principal: &str, key: &str) -> Ids {
     Ids { command: format!("api-{hex}").into(), order: format!("o-{hex}").into() }
 }
 
-fn whose(call: &Call) -> Result<(Text, Ids), Problem> {
+/// Whose command it is, and what it is called.
+pub fn whose(call: &Call) -> Result<(Text, Ids), Problem> {
     let tenant = call.principal.tenant(call.body.text("tenant"))?;
     let key = idempotency_key(&call.headers)?;
     let ids = ids(&tenant, &call.principal.name, &key);
@@ -225,7 +227,7 @@ pub async fn decide(app: &App, given: Given, wait: Option<Duration>) -> Result<S
     if sent_hash != command.payload_hash() {
         headers.push((PAYLOAD_HASH.to_owned(), format!("{sent_hash:016x}").into_bytes()));
     }
-    let key = Some(command.order_id().as_bytes().to_vec());
+    let key = Some(command.subject_id().as_bytes().to_vec());
     let record = NewRecord { topic: command.record().topic(), key, value, headers };
     let waiting = wait.map(|wait| (wait, app.decided.expect(command.tenant(), command.command_id())));
     let place = app.appender.append(record).await?;
@@ -240,7 +242,8 @@ pub async fn decide(app: &App, given: Given, wait: Option<Duration>) -> Result<S
     Ok(Submitted { command, place, decision })
 }
 
-async fn submit(app: &App, given: Given, wait: Option<Duration>) -> Result<Answer, Problem> {
+/// The same, and its answer.
+pub async fn submit(app: &App, given: Given, wait: Option<Duration>) -> Result<Answer, Problem> {
     let submitted = decide(app, given, wait).await?;
     answer(app, submitted).await
 }
@@ -256,11 +259,7 @@ async fn answer(app: &App, submitted: Submitted) -> Result<Answer, Problem> {
                 .with("command_id", command.command_id().as_str()))
         }
         Some(Decision::Fact { epoch, fact: Fact::Order(fact) }) => match fact.event {
-            OrderEvent::IdempotencyConflict => Err(Problem::new(
-                "idempotency-conflict",
-                "this Idempotency-Key was used for another request; what that one asked for stands. Use a new key",
-            )
-            .with("command_id", command.command_id().as_str())),
+            OrderEvent::IdempotencyConflict => Err(conflict(&command)),
             OrderEvent::Duplicate => replayed(app, &command, place, epoch).await,
             event => {
                 let mut order = serde_json::to_value(&*fact).unwrap_or_default();
@@ -268,14 +267,36 @@ async fn answer(app: &App, submitted: Submitted) -> Result<Answer, Problem> {
                 decided(&command, place, epoch, (event.as_str(), json!(fact.reasons), order, false))
             }
         },
+        Some(Decision::Fact { fact: Fact::Draw(fact), .. })
+            if fact.event == DrawEvent::IdempotencyConflict =>
+        {
+            Err(conflict(&command))
+        }
+        Some(Decision::Fact { epoch, fact: Fact::Draw(fact) }) => {
+            let mut draw = serde_json::to_value(&*fact).unwrap_or_default();
+            draw["epoch"] = epoch.into();
+            let replayed = fact.event == DrawEvent::Duplicate;
+            decided(&command, place, epoch, (fact.event.as_str(), json!(fact.reason), draw, replayed))
+        }
         Some(Decision::Fact { .. }) => accepted(&command, place),
     }
+}
+
+fn conflict(command: &Command) -> Problem {
+    let problem =
+        "this Idempotency-Key was used for another request; what that one asked for stands. Use a new key";
+    Problem::new("idempotency-conflict", problem).with("command_id", command.command_id().as_str())
+}
+
+/// What the command speaks of, as its answer calls it.
+fn subject(command: &Command) -> &'static str {
+    if command.is_of_draws() { "draw_id" } else { "order_id" }
 }
 
 /// The same was decided before: the order as it stands now.
 async fn replayed(app: &App, command: &Command, place: Place, epoch: u64) -> Result<Answer, Problem> {
     let text = |text: &Text| Cell::Text(text.clone());
-    let filters = vec![("tenant", text(command.tenant())), ("order_id", text(command.order_id()))];
+    let filters = vec![("tenant", text(command.tenant())), ("order_id", text(command.subject_id()))];
     let select = Select { table: &tables::ORDERS, filters, after: None, limit: 1 };
     let page = app.readers.ask(move |tables| tables.select(&select)).await?;
     let Some(row) = page.rows.first() else { return accepted(command, place) };
@@ -290,7 +311,7 @@ fn accepted(command: &Command, place: Place) -> Result<Answer, Problem> {
     let body = json!({
         "command_id": command.command_id(),
         "tenant": command.tenant(),
-        "order_id": command.order_id(),
+        subject(command): command.subject_id(),
         "status": "accepted",
         "record": {"topic": place.topic, "partition": place.partition, "offset": place.offset},
         "status_url": url,
@@ -310,12 +331,12 @@ fn decided(
     let body = json!({
         "command_id": command.command_id(),
         "tenant": command.tenant(),
-        "order_id": command.order_id(),
+        subject(command): command.subject_id(),
         "status": "decided",
         "event": event,
         "reasons": reasons,
         "epoch": epoch,
-        "order": order,
+        if command.is_of_draws() { "draw" } else { "order" }: order,
         "replayed": replayed,
         "record": {"topic": place.topic, "partition": place.partition, "offset": place.offset},
     });
@@ -336,9 +357,10 @@ fn status_url(command: &Command, place: Place) -> String {
     let encoded = |text: &str| {
         percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
     };
+    let list = if command.is_of_draws() { "draws" } else { "orders" };
     format!(
-        "/v1/orders/{}?tenant={}&after={}:{}:{}",
-        encoded(command.order_id()),
+        "/v1/{list}/{}?tenant={}&after={}:{}:{}",
+        encoded(command.subject_id()),
         encoded(command.tenant()),
         place.topic,
         place.partition,

@@ -196,6 +196,9 @@ impl Decided {
             } else if let Fact::Order(fact) = &told.fact {
                 let decision = || Decision::Fact { epoch: told.epoch, fact: told.fact.clone() };
                 waiters.fact(&fact.tenant, &fact.cause, decision, &mut ready);
+            } else if let Fact::Draw(fact) = &told.fact {
+                let decision = || Decision::Fact { epoch: told.epoch, fact: told.fact.clone() };
+                waiters.fact(&fact.tenant, &fact.cause, decision, &mut ready);
             }
         }
         drop(waiters);

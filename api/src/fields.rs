@@ -16,6 +16,7 @@ pub enum Kind {
     Ids,
     Choice(&'static [&'static str]),
     Object,
+    Objects,
 }
 
 /// A field of a body or a query.
@@ -50,6 +51,7 @@ impl Kind {
             }
             Kind::Choice(words) => json!({"type": "string", "enum": words}),
             Kind::Object => json!({"type": "object"}),
+            Kind::Objects => json!({"type": "array", "items": {"type": "object"}, "maxItems": 256}),
         }
     }
 
@@ -65,6 +67,7 @@ impl Kind {
             }
             (Kind::Choice(words), Value::String(text)) => words.contains(&text.as_str()),
             (Kind::Object, Value::Object(_)) => true,
+            (Kind::Objects, Value::Array(items)) => items.len() <= 256 && items.iter().all(Value::is_object),
             _ => false,
         }
     }
@@ -78,6 +81,7 @@ impl Kind {
             Kind::Ids => "send a list of 1 to 1000 texts".to_owned(),
             Kind::Choice(words) => format!("send one of {}", words.join(", ")),
             Kind::Object => "send an object".to_owned(),
+            Kind::Objects => "send a list of objects".to_owned(),
         }
     }
 }

@@ -26,6 +26,7 @@ mod page;
 mod problem;
 mod reads;
 mod reference;
+mod results;
 mod routes;
 mod server;
 mod ticket;

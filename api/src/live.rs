@@ -35,6 +35,7 @@ pub const TOPICS: &[(&str, &str, &str, char)] = &[
     ("orders", "facts.orders", "order", 'o'),
     ("stock", "facts.stock", "stock", 's'),
     ("alerts", "facts.fraud", "alert", 'a'),
+    ("draws", "facts.draws", "draw", 'd'),
 ];
 
 /// The one topic a partner follows: stock and alerts are the tenant's, and tell of others' orders.
@@ -148,6 +149,9 @@ impl Wanted {
                     self.partner.is_none() && is(&self.tenant, &f.tenant) && is(&self.offer, &f.offer_id)
                 }
                 Fact::Fraud(f) => {
+                    self.partner.is_none() && self.offer.is_none() && is(&self.tenant, &f.tenant)
+                }
+                Fact::Draw(f) => {
                     self.partner.is_none() && self.offer.is_none() && is(&self.tenant, &f.tenant)
                 }
                 _ => false,
@@ -302,6 +306,7 @@ fn body(told: &Told) -> Value {
         Fact::Order(fact) => serde_json::to_value(&**fact),
         Fact::Stock(fact) => serde_json::to_value(&**fact),
         Fact::Fraud(fact) => serde_json::to_value(&**fact),
+        Fact::Draw(fact) => serde_json::to_value(&**fact),
         _ => Ok(Value::Null),
     }
     .unwrap_or_default();

@@ -1,50 +1,38 @@
-//! The live page: a few files, built in.
+//! The live page: its files, built in.
 
 use crate::app::{Answering, App, Call};
-use crate::problem::Answer;
+use crate::problem::{Answer, Problem};
 use std::sync::Arc;
 use warp::http::Response;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
-const SCRIPT: &str = "text/javascript; charset=utf-8";
+/// Every file by its name: its type and its bytes.
+const FILES: &[(&str, &str, &[u8])] = &[
+    ("index.html", "text/html; charset=utf-8", include_bytes!("../page/index.html")),
+    ("app.js", "text/javascript; charset=utf-8", include_bytes!("../page/app.js")),
+    ("figures.js", "text/javascript; charset=utf-8", include_bytes!("../page/figures.js")),
+    ("live.js", "text/javascript; charset=utf-8", include_bytes!("../page/live.js")),
+    ("panels.js", "text/javascript; charset=utf-8", include_bytes!("../page/panels.js")),
+    ("icon.svg", "image/svg+xml", include_bytes!("../page/icon.svg")),
+    ("style.css", "text/css; charset=utf-8", include_bytes!("../page/style.css")),
+];
 
 /// `GET /`.
 pub fn index(_app: Arc<App>, _call: Call) -> Answering {
-    file(include_bytes!("../page/index.html"), "text/html; charset=utf-8")
+    named("index.html")
 }
 
-/// `GET /style.css`.
-pub fn style(_app: Arc<App>, _call: Call) -> Answering {
-    file(include_bytes!("../page/style.css"), "text/css; charset=utf-8")
+/// `GET /{file}`.
+pub fn file(_app: Arc<App>, call: Call) -> Answering {
+    named(call.path.first().map(String::as_str).unwrap_or_default())
 }
 
-/// `GET /icon.svg`.
-pub fn icon(_app: Arc<App>, _call: Call) -> Answering {
-    file(include_bytes!("../page/icon.svg"), "image/svg+xml")
-}
-
-/// `GET /app.js`: asks, listens, and hands over to the others.
-pub fn script(_app: Arc<App>, _call: Call) -> Answering {
-    file(include_bytes!("../page/app.js"), SCRIPT)
-}
-
-/// `GET /figures.js`: what is worked out of counts.
-pub fn figures(_app: Arc<App>, _call: Call) -> Answering {
-    file(include_bytes!("../page/figures.js"), SCRIPT)
-}
-
-/// `GET /live.js`: the stream of events.
-pub fn live(_app: Arc<App>, _call: Call) -> Answering {
-    file(include_bytes!("../page/live.js"), SCRIPT)
-}
-
-/// `GET /panels.js`: what is seen.
-pub fn panels(_app: Arc<App>, _call: Call) -> Answering {
-    file(include_bytes!("../page/panels.js"), SCRIPT)
-}
-
-fn file(bytes: &'static [u8], kind: &'static str) -> Answering {
-    let mut answer: Answer = Response::new(bytes.into());
+fn named(name: &str) -> Answering {
+    let Some((_, kind, bytes)) = FILES.iter().find(|(known, ..)| *known == name) else {
+        let unknown = Problem::new("not-found", "/openapi.json lists what there is");
+        return Box::pin(async move { Err(unknown) });
+    };
+    let mut answer: Answer = Response::new((*bytes).into());
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Box::pin(async move { Ok(answer) })

@@ -53,6 +53,26 @@ pub fn statements(app: Arc<App>, call: Call) -> Answering {
     list(app, call, &tables::COMMISSION_STATEMENTS)
 }
 
+/// `GET /v1/draws`.
+pub fn draws(app: Arc<App>, call: Call) -> Answering {
+    list(app, call, &tables::DRAWS)
+}
+
+/// `GET /v1/winning-tickets`.
+pub fn winning_tickets(app: Arc<App>, call: Call) -> Answering {
+    list(app, call, &tables::WINNING_TICKETS)
+}
+
+/// `GET /v1/publications`.
+pub fn publications(app: Arc<App>, call: Call) -> Answering {
+    list(app, call, &tables::PUBLICATIONS)
+}
+
+/// `GET /v1/draws/{draw_id}`.
+pub fn draw(app: Arc<App>, call: Call) -> Answering {
+    one(app, call, &tables::DRAWS, "draw_id", "no such draw is known")
+}
+
 /// `GET /v1/dead-letters`.
 pub fn dead_letters(app: Arc<App>, call: Call) -> Answering {
     if call.principal.tenant.is_some() {
@@ -65,19 +85,32 @@ pub fn dead_letters(app: Arc<App>, call: Call) -> Answering {
 
 /// `GET /v1/orders/{order_id}`.
 pub fn order(app: Arc<App>, call: Call) -> Answering {
+    let unknown = "no such order is decided; one that waits for its offer or customer is not yet";
+    one(app, call, &tables::ORDERS, "order_id", unknown)
+}
+
+fn one(
+    app: Arc<App>,
+    call: Call,
+    table: &'static TableSpec,
+    id: &'static str,
+    unknown: &'static str,
+) -> Answering {
     Box::pin(async move {
         let tenant = call.principal.tenant(call.query.text("tenant"))?;
         let mut filters =
-            vec![("tenant", Cell::Text(tenant)), ("order_id", Cell::Text(plain("order_id", call.id(0)?)?))];
-        filters.extend(call.principal.only_partner().map(|own| ("partner_id", Cell::Text(own.clone()))));
+            vec![("tenant", Cell::Text(plain("tenant", tenant)?)), (id, Cell::Text(plain(id, call.id(0)?)?))];
+        if let Some(own) = call.principal.only_partner() {
+            if !table.columns.iter().any(|column| column.name == "partner_id") {
+                return Err(Problem::new("forbidden", "these rows belong to no partner"));
+            }
+            filters.push(("partner_id", Cell::Text(own.clone())));
+        }
         wait_after(&app, &call).await?;
-        let select = Select { table: &tables::ORDERS, filters, after: None, limit: 1 };
+        let select = Select { table, filters, after: None, limit: 1 };
         let page = app.readers.ask(move |tables| tables.select(&select)).await?;
-        let Some(row) = page.rows.first() else {
-            let problem = "no such order is decided; one that waits for its offer or customer is not yet";
-            return Err(Problem::new("not-found", problem));
-        };
-        Ok(tagged(&call, page.frontier, &object(&tables::ORDERS, row)))
+        let row = page.rows.first().ok_or_else(|| Problem::new("not-found", unknown))?;
+        Ok(tagged(&call, page.frontier, &object(table, row)))
     })
 }
 
@@ -105,6 +138,7 @@ pub fn explanation(app: Arc<App>, call: Call) -> Answering {
 /// `GET /v1/status`.
 pub fn status(app: Arc<App>, call: Call) -> Answering {
     Box::pin(async move {
+        let who = &call.principal;
         let frontier = *app.decided.frontier().borrow();
         let body = json!({
             "frontier": frontier.epoch,
@@ -112,11 +146,12 @@ pub fn status(app: Arc<App>, call: Call) -> Answering {
             "frontier_age_ms": frontier.age_ms,
             "ready": crate::health::problem(&app).is_none(),
             "version": env!("CARGO_PKG_VERSION"),
-            "roles": call.principal.roles,
-            "tenant": call.principal.tenant,
-            "partner": call.principal.only_partner(),
-            "topics": crate::live::topics_for(&call.principal),
-            "shop": app.settings.shop.is_some(),
+            "demo": app.settings.shop.is_some(),
+            "role": who.roles.first(),
+            "roles": who.roles,
+            "tenant": who.tenant,
+            "partner": who.partner,
+            "topics": crate::live::topics_for(who),
         });
         let mut answer = json_answer(&body);
         set_frontier(&mut answer, frontier.epoch);

@@ -2,9 +2,9 @@
 
 use crate::app::{Answering, App, Call};
 use crate::auth::Role::{self, Analyst, Operator, Partner, Producer};
-use crate::fields::Kind::{Choice, Id, Ids, Int, Ints, Object};
+use crate::fields::Kind::{Choice, Id, Ids, Int, Ints, Object, Objects};
 use crate::fields::{Field, Kind, may, must};
-use crate::{commands, health, letters, live, openapi, page, reads, reference, ticket};
+use crate::{commands, health, letters, live, openapi, page, reads, reference, results, ticket};
 use std::sync::Arc;
 
 /// What is done.
@@ -132,6 +132,10 @@ pub static ROUTES: &[Route] = &[
     ),
     Route {
         access: Access::Roles(&[Operator]),
+        ..command("/v1/draws/results", "reportResult", "Report a draw's result", RESULT, results::report)
+    },
+    Route {
+        access: Access::Roles(&[Operator]),
         gives: Gives::Json,
         query: &[],
         keyed: false,
@@ -187,6 +191,31 @@ pub static ROUTES: &[Route] = &[
     list("/v1/stock", "listStock", "The stock ledger's balances", READERS, STOCK, reads::stock),
     list("/v1/tickets", "listTickets", "Tickets issued", READERS, TICKETS, reads::tickets),
     list("/v1/alerts", "listAlerts", "Velocity rules that fired", READERS, ALERTS, reads::alerts),
+    list("/v1/draws", "listDraws", "Where draws stand", READERS, DRAWS, reads::draws),
+    get(
+        "/v1/draws/{draw_id}",
+        "getDraw",
+        "Where a draw stands",
+        READERS,
+        &[TENANT, AFTER, WAIT],
+        reads::draw,
+    ),
+    list(
+        "/v1/winning-tickets",
+        "listWinningTickets",
+        "Tickets that won",
+        READERS,
+        WINNERS,
+        reads::winning_tickets,
+    ),
+    list(
+        "/v1/publications",
+        "listPublications",
+        "Posts of draws, with their images",
+        READERS,
+        PUBLICATIONS,
+        reads::publications,
+    ),
     list(
         "/v1/statements",
         "listStatements",
@@ -218,7 +247,7 @@ pub static ROUTES: &[Route] = &[
     get(
         "/v1/status",
         "getStatus",
-        "Where the pipeline stands, and what whoever asks may do",
+        "Where the pipeline stands",
         Access::Roles(&[Producer, Analyst, Partner]),
         &[],
         reads::status,
@@ -228,12 +257,7 @@ pub static ROUTES: &[Route] = &[
     open("/metrics", "getMetrics", "Figures for Prometheus", Gives::Text, health::metrics),
     open("/openapi.json", "getOpenapi", "This description", Gives::Json, openapi::document),
     open("/", "getPage", "The live page", Gives::Text, page::index),
-    open("/app.js", "getScript", "The live page's program", Gives::Text, page::script),
-    open("/figures.js", "getFigures", "A part of it", Gives::Text, page::figures),
-    open("/live.js", "getLiveScript", "A part of it", Gives::Text, page::live),
-    open("/panels.js", "getPanels", "A part of it", Gives::Text, page::panels),
-    open("/style.css", "getStyle", "The live page's style", Gives::Text, page::style),
-    open("/icon.svg", "getIcon", "The live page's icon", Gives::Text, page::icon),
+    open("/{file}", "getPageFile", "A file of the live page", Gives::Text, page::file),
 ];
 
 const PLACE: &[Field] = &[
@@ -262,6 +286,51 @@ const PAY: &[Field] = &[
     may("currency", Id, "ISO 4217; needed for `captured`"),
     REASON,
     may("at_ms", Int, MOMENT),
+];
+
+const RESULT: &[Field] = &[
+    TENANT,
+    must("draw_id", Id, "Which draw"),
+    must("source", Id, "Who says so"),
+    may("numbers", Ints, "The numbers drawn"),
+    may("bonus", Ints, "The bonus numbers"),
+    may("prizes", Objects, "In games of digits: {tier, numbers: [digits]} of each prize"),
+    may("jackpot_minor", Int, "In the currency's minor unit"),
+    may("currency", Id, "ISO 4217"),
+    may("drawn_at_ms", Int, MOMENT),
+    may("reported_at_ms", Int, MOMENT),
+];
+
+const DRAWS: &[Field] = &[
+    TENANT,
+    AFTER,
+    WAIT,
+    LIMIT,
+    CURSOR,
+    may("game", Id, "Only this game's"),
+    may("status", Choice(&["waiting", "disagreement", "published", "settled"]), "Only these"),
+];
+
+const WINNERS: &[Field] = &[
+    TENANT,
+    AFTER,
+    WAIT,
+    LIMIT,
+    CURSOR,
+    may("draw_id", Id, "Only this draw's"),
+    may("ticket_id", Id, "Only this ticket"),
+    may("status", Choice(&["won", "superseded"]), "Only these"),
+];
+
+const PUBLICATIONS: &[Field] = &[
+    TENANT,
+    AFTER,
+    WAIT,
+    LIMIT,
+    CURSOR,
+    may("draw_id", Id, "Only this draw's"),
+    may("channel", Id, "Only this channel's"),
+    may("status", Kind::Text, "Only these"),
 ];
 
 const ORDERS: &[Field] = &[
@@ -317,7 +386,7 @@ const STATEMENTS: &[Field] = &[
 
 const LIVE: &[Field] = &[
     TENANT,
-    may("topics", Kind::Text, "Some of orders,stock,alerts; all that you may see where absent"),
+    may("topics", Kind::Text, "Some of orders,stock,alerts,draws; all that you may see where absent"),
     may("partner", Id, "Only this partner's orders"),
     may("offer", Id, "Only this offer's"),
     may("last_event_id", Kind::Text, "Where to go on, for clients that can't send Last-Event-ID"),

@@ -84,7 +84,7 @@ fn settlement_fact(event: OrderEvent, at: At, command: &Command, settings: &Sett
     Output::Fact(Fact::Order(Box::new(OrderFact {
         event,
         tenant: command.tenant().clone(),
-        order_id: command.order_id().clone(),
+        order_id: command.subject_id().clone(),
         command_id: Text::default(),
         offer_id: Text::default(),
         offer_kind: None,

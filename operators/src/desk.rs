@@ -142,7 +142,7 @@ impl Desk {
     }
 
     fn settle(&mut self, at: At, message: CommandMsg, ctx: &mut Ctx<DeskOut>) {
-        let order = OrderHash::new(message.command.tenant(), message.command.order_id());
+        let order = OrderHash::new(message.command.tenant(), message.command.subject_id());
         if self.judged.knows(order, ctx.now()) {
             return ctx.emit(at, DeskOut::ToBook(BookIn::Settle(message)));
         }
@@ -210,7 +210,7 @@ impl Operator for Desk {
         match input {
             DeskIn::Change(_) => Route::All,
             DeskIn::Command(CommandMsg { command, .. }) => {
-                Route::Key(stable_hash2(command.tenant().as_bytes(), command.order_id().as_bytes()))
+                Route::Key(stable_hash2(command.tenant().as_bytes(), command.subject_id().as_bytes()))
             }
         }
     }

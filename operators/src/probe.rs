@@ -131,7 +131,7 @@ pub fn route_of(message: &BookIn) -> u64 {
     match message {
         BookIn::Order { order, .. } => KeyHash::order_route(&order.tenant, &order.order_id),
         BookIn::Settle(message) | BookIn::SettleEarly { command: message, .. } => {
-            KeyHash::order_route(message.command.tenant(), message.command.order_id())
+            KeyHash::order_route(message.command.tenant(), message.command.subject_id())
         }
         BookIn::Change(_) => unreachable!("changes of rows go to the book directly"),
     }

@@ -73,6 +73,13 @@ pub fn encode_command(command: &Command, id_of: impl Fn(Record) -> u32, out: &mu
         Command::PaymentCaptured(c) => put_body(&**c, record, out),
         Command::PaymentDeclined(c) => put_body(&**c, record, out),
         Command::ReviewDecision(c) => put_body(&**c, record, out),
+        Command::ReportResult(c) => put_body(&**c, record, out),
+        Command::CorrectResult(c) => put_body(&**c, record, out),
+        Command::RepublishDraw(c) => put_body(&**c, record, out),
+        Command::ImageRendered(c) => put_body(&**c, record, out),
+        Command::ImageFailed(c) => put_body(&**c, record, out),
+        Command::PostSucceeded(c) => put_body(&**c, record, out),
+        Command::PostFailed(c) => put_body(&**c, record, out),
     }
 }
 
@@ -88,6 +95,9 @@ pub fn encode_fact(fact: &Fact, id_of: impl Fn(Record) -> u32, out: &mut Vec<u8>
         Fact::Commission(f) => put_body(&**f, record, out),
         Fact::Fraud(f) => put_body(&**f, record, out),
         Fact::Screening(f) => put_body(&**f, record, out),
+        Fact::Draw(f) => put_body(&**f, record, out),
+        Fact::Publication(f) => put_body(&**f, record, out),
+        Fact::Winning(f) => put_body(&**f, record, out),
     }
 }
 
@@ -166,6 +176,13 @@ impl Decoder {
             Record::PaymentCaptured => Command::PaymentCaptured(read_body(writer, body)?),
             Record::PaymentDeclined => Command::PaymentDeclined(read_body(writer, body)?),
             Record::ReviewDecision => Command::ReviewDecision(read_body(writer, body)?),
+            Record::ReportResult => Command::ReportResult(read_body(writer, body)?),
+            Record::CorrectResult => Command::CorrectResult(read_body(writer, body)?),
+            Record::RepublishDraw => Command::RepublishDraw(read_body(writer, body)?),
+            Record::ImageRendered => Command::ImageRendered(read_body(writer, body)?),
+            Record::ImageFailed => Command::ImageFailed(read_body(writer, body)?),
+            Record::PostSucceeded => Command::PostSucceeded(read_body(writer, body)?),
+            Record::PostFailed => Command::PostFailed(read_body(writer, body)?),
             _ => return Err(writer.other_than("a command")),
         };
         command.check().map_err(|why| DecodeError::Invalid { record: writer.record, why })?;
@@ -186,6 +203,9 @@ impl Decoder {
             Record::CommissionFact => Fact::Commission(read_body(writer, body)?),
             Record::FraudFact => Fact::Fraud(read_body(writer, body)?),
             Record::ScreeningFact => Fact::Screening(read_body(writer, body)?),
+            Record::DrawFact => Fact::Draw(read_body(writer, body)?),
+            Record::PublicationFact => Fact::Publication(read_body(writer, body)?),
+            Record::WinningFact => Fact::Winning(read_body(writer, body)?),
             _ => return Err(writer.other_than("a fact")),
         })
     }

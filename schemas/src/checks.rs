@@ -7,7 +7,7 @@ use crate::commands::{
     CancelOrder, PaymentCaptured, PaymentDeclined, PlaceOrder, RefundOrder, ReviewDecision,
 };
 use crate::registry::Record;
-use crate::{Command, Text};
+use crate::{Command, Text, draws};
 
 /// Longest id, in bytes.
 pub const ID_BYTES_MAX: usize = 128;
@@ -36,7 +36,8 @@ impl Command {
     pub fn check(&self) -> Result<(), String> {
         id("command_id", self.command_id())?;
         id("tenant", self.tenant())?;
-        id("order_id", self.order_id())?;
+        let subject = if self.is_of_draws() { "draw_id" } else { "order_id" };
+        id(subject, self.subject_id())?;
         match self {
             Command::PlaceOrder(c) => check_place(c),
             Command::CancelOrder(c) => request("requested_at_ms", c.requested_at_ms, c.reason.as_ref()),
@@ -54,6 +55,7 @@ impl Command {
                 id("decided_by", &c.decided_by)?;
                 time("decided_at_ms", c.decided_at_ms)
             }
+            of_draws => draws::check_command(of_draws),
         }
     }
 
@@ -71,6 +73,7 @@ impl Command {
             Command::PaymentCaptured(c) => say_captured(c, &mut said),
             Command::PaymentDeclined(c) => say_declined(c, &mut said),
             Command::ReviewDecision(c) => say_review(c, &mut said),
+            of_draws => draws::say(of_draws, &mut said),
         }
         xxhash_rust::xxh3::xxh3_64(&said.0)
     }
@@ -128,34 +131,34 @@ pub(crate) fn time(field: &str, at_ms: i64) -> Result<(), String> {
 }
 
 /// The canonical bytes of a command: texts with their length, integers little-endian, in a fixed order.
-struct Said(Vec<u8>);
+pub(crate) struct Said(Vec<u8>);
 
 impl Said {
-    fn record(&mut self, record: Record, command_id: &Text, tenant: &Text, order_id: &Text) {
+    pub(crate) fn record(&mut self, record: Record, command_id: &Text, tenant: &Text, subject_id: &Text) {
         self.0.push(record as u8);
         self.text(command_id);
         self.text(tenant);
-        self.text(order_id);
+        self.text(subject_id);
     }
 
-    fn text(&mut self, text: &Text) {
+    pub(crate) fn text(&mut self, text: &Text) {
         self.0.extend_from_slice(&(text.len() as u32).to_le_bytes());
         self.0.extend_from_slice(text.as_bytes());
     }
 
-    fn int(&mut self, int: i64) {
+    pub(crate) fn int(&mut self, int: i64) {
         self.0.extend_from_slice(&int.to_le_bytes());
     }
 
     /// `number` is the field's own within its record, never used again for another.
-    fn optional(&mut self, number: u8, text: Option<&Text>) {
+    pub(crate) fn optional(&mut self, number: u8, text: Option<&Text>) {
         if let Some(text) = text {
             self.0.push(number);
             self.text(text);
         }
     }
 
-    fn ints(&mut self, number: u8, ints: &[i32]) {
+    pub(crate) fn ints(&mut self, number: u8, ints: &[i32]) {
         if !ints.is_empty() {
             self.0.push(number);
             self.int(ints.len() as i64);

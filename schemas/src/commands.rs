@@ -1,6 +1,9 @@
 //! What producers ask for. Every command carries `command_id`, its producer's idempotency key, and `tenant`.
 
 use crate::Text;
+use crate::draws::{
+    CorrectResult, ImageFailed, ImageRendered, PostFailed, PostSucceeded, ReportResult, RepublishDraw,
+};
 use crate::names::words;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +16,13 @@ pub enum Command {
     PaymentCaptured(Box<PaymentCaptured>),
     PaymentDeclined(Box<PaymentDeclined>),
     ReviewDecision(Box<ReviewDecision>),
+    ReportResult(Box<ReportResult>),
+    CorrectResult(Box<CorrectResult>),
+    RepublishDraw(Box<RepublishDraw>),
+    ImageRendered(Box<ImageRendered>),
+    ImageFailed(Box<ImageFailed>),
+    PostSucceeded(Box<PostSucceeded>),
+    PostFailed(Box<PostFailed>),
 }
 
 /// Ask for `quantity` units of an offer at the price the customer was shown.
@@ -120,6 +130,13 @@ macro_rules! each_command {
             Command::PaymentCaptured($c) => $body,
             Command::PaymentDeclined($c) => $body,
             Command::ReviewDecision($c) => $body,
+            Command::ReportResult($c) => $body,
+            Command::CorrectResult($c) => $body,
+            Command::RepublishDraw($c) => $body,
+            Command::ImageRendered($c) => $body,
+            Command::ImageFailed($c) => $body,
+            Command::PostSucceeded($c) => $body,
+            Command::PostFailed($c) => $body,
         }
     };
 }
@@ -135,9 +152,23 @@ impl Command {
         each_command!(self, c => &c.tenant)
     }
 
-    /// The order the command speaks of.
-    pub fn order_id(&self) -> &Text {
-        each_command!(self, c => &c.order_id)
+    /// The order, or the draw, the command speaks of.
+    pub fn subject_id(&self) -> &Text {
+        match self {
+            Command::PlaceOrder(c) => &c.order_id,
+            Command::CancelOrder(c) => &c.order_id,
+            Command::RefundOrder(c) => &c.order_id,
+            Command::PaymentCaptured(c) => &c.order_id,
+            Command::PaymentDeclined(c) => &c.order_id,
+            Command::ReviewDecision(c) => &c.order_id,
+            Command::ReportResult(c) => &c.draw_id,
+            Command::CorrectResult(c) => &c.draw_id,
+            Command::RepublishDraw(c) => &c.draw_id,
+            Command::ImageRendered(c) => &c.draw_id,
+            Command::ImageFailed(c) => &c.draw_id,
+            Command::PostSucceeded(c) => &c.draw_id,
+            Command::PostFailed(c) => &c.draw_id,
+        }
     }
 
     /// The record's name as NDJSON's `type` gives it.
@@ -149,6 +180,13 @@ impl Command {
             Command::PaymentCaptured(_) => "payment_captured",
             Command::PaymentDeclined(_) => "payment_declined",
             Command::ReviewDecision(_) => "review_decision",
+            Command::ReportResult(_) => "report_result",
+            Command::CorrectResult(_) => "correct_result",
+            Command::RepublishDraw(_) => "republish_draw",
+            Command::ImageRendered(_) => "image_rendered",
+            Command::ImageFailed(_) => "image_failed",
+            Command::PostSucceeded(_) => "post_succeeded",
+            Command::PostFailed(_) => "post_failed",
         }
     }
 
@@ -161,6 +199,13 @@ impl Command {
             Command::PaymentCaptured(c) => c.captured_at_ms,
             Command::PaymentDeclined(c) => c.declined_at_ms,
             Command::ReviewDecision(c) => c.decided_at_ms,
+            Command::ReportResult(c) => c.reported_at_ms,
+            Command::CorrectResult(c) => c.requested_at_ms,
+            Command::RepublishDraw(c) => c.requested_at_ms,
+            Command::ImageRendered(c) => c.at_ms,
+            Command::ImageFailed(c) => c.at_ms,
+            Command::PostSucceeded(c) => c.at_ms,
+            Command::PostFailed(c) => c.at_ms,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What Tombola decided. Every fact carries the command that caused it and that command's record time.
 
 use crate::Text;
+use crate::draws::{DrawFact, PublicationFact, WinningFact};
 use crate::names::words;
 use crate::reference::{OfferKind, PeriodStatus};
 use crate::screening::ScreeningFact;
@@ -30,6 +31,9 @@ pub enum Fact {
     Commission(Box<CommissionFact>),
     Fraud(Box<FraudFact>),
     Screening(Box<ScreeningFact>),
+    Draw(Box<DrawFact>),
+    Publication(Box<PublicationFact>),
+    Winning(Box<WinningFact>),
 }
 
 /// A fact as a consumer of its topic gets it.
@@ -316,7 +320,7 @@ impl Reason {
 
 impl Fact {
     /// The topics facts go to, in the order of the variants.
-    pub const TOPICS: [&'static str; 7] = [
+    pub const TOPICS: [&'static str; 10] = [
         "facts.orders",
         "facts.stock",
         "facts.tickets",
@@ -324,6 +328,9 @@ impl Fact {
         "facts.commissions",
         "facts.fraud",
         "facts.screening",
+        "facts.draws",
+        "facts.publications",
+        "facts.winnings",
     ];
 
     /// The topic it belongs to.
@@ -336,6 +343,9 @@ impl Fact {
             Fact::Commission(_) => Fact::TOPICS[4],
             Fact::Fraud(_) => Fact::TOPICS[5],
             Fact::Screening(_) => Fact::TOPICS[6],
+            Fact::Draw(_) => Fact::TOPICS[7],
+            Fact::Publication(_) => Fact::TOPICS[8],
+            Fact::Winning(_) => Fact::TOPICS[9],
         }
     }
 
@@ -349,6 +359,9 @@ impl Fact {
             Fact::Commission(_) => "commission_fact",
             Fact::Fraud(_) => "fraud_fact",
             Fact::Screening(_) => "screening_fact",
+            Fact::Draw(_) => "draw_fact",
+            Fact::Publication(_) => "publication_fact",
+            Fact::Winning(_) => "winning_fact",
         }
     }
 
@@ -362,6 +375,9 @@ impl Fact {
             Fact::Commission(fact) => tenant_and_id(&fact.tenant, &fact.partner_id),
             Fact::Fraud(fact) => tenant_and_id(&fact.tenant, &fact.order_id),
             Fact::Screening(fact) => tenant_and_id(&fact.tenant, &fact.order_id),
+            Fact::Draw(fact) => tenant_and_id(&fact.tenant, &fact.draw_id),
+            Fact::Publication(fact) => tenant_and_id(&fact.tenant, &fact.draw_id),
+            Fact::Winning(fact) => tenant_and_id(&fact.tenant, &fact.ticket_id),
         }
     }
 
@@ -375,6 +391,9 @@ impl Fact {
             Fact::Commission(fact) => fact.cause.record_time_ms,
             Fact::Fraud(fact) => fact.cause.record_time_ms,
             Fact::Screening(fact) => fact.cause.record_time_ms,
+            Fact::Draw(fact) => fact.cause.record_time_ms,
+            Fact::Publication(fact) => fact.cause.record_time_ms,
+            Fact::Winning(fact) => fact.cause.record_time_ms,
         }
     }
 }

@@ -13,6 +13,7 @@ mod checks;
 pub mod commands;
 pub mod compat;
 pub mod debezium;
+pub mod draws;
 pub mod facts;
 pub mod month;
 mod names;

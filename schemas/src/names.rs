@@ -34,6 +34,10 @@ pub(crate) use words;
 #[cfg(test)]
 mod tests {
     use crate::commands::ReviewVerdict;
+    use crate::draws::{
+        ChannelStatus, DrawEvent, DrawStatus, Network, PublicationEvent, PublicationKind, PublicationStatus,
+        WinningStatus,
+    };
     use crate::facts::{CauseKind, OrderEvent, Reason, StockAccount};
     use crate::reference::{OfferKind, OfferStatus, PeriodStatus, ReferenceTable, Standing};
     use crate::rows::OrderStatus;
@@ -54,6 +58,8 @@ mod tests {
         check!(OrderEvent, Reason, StockAccount, OfferKind, OfferStatus, Standing, OrderStatus);
         check!(CauseKind, PeriodStatus, ReferenceTable);
         check!(VelocityKey, VelocityMetric, FraudAction, RuleStatus, FraudEvent, ReviewVerdict);
+        check!(Network, ChannelStatus, DrawEvent, DrawStatus, PublicationKind, PublicationEvent);
+        check!(PublicationStatus, WinningStatus);
         assert_eq!(ReferenceTable::parse("offers"), Some(ReferenceTable::Offers));
         assert_eq!(Reason::parse("sold out"), None);
     }

@@ -90,6 +90,13 @@ pub fn parse_command(line: &str) -> Result<Command, String> {
         Some("payment_captured") => Command::PaymentCaptured(fields(line)?),
         Some("payment_declined") => Command::PaymentDeclined(fields(line)?),
         Some("review_decision") => Command::ReviewDecision(fields(line)?),
+        Some("report_result") => Command::ReportResult(fields(line)?),
+        Some("correct_result") => Command::CorrectResult(fields(line)?),
+        Some("republish_draw") => Command::RepublishDraw(fields(line)?),
+        Some("image_rendered") => Command::ImageRendered(fields(line)?),
+        Some("image_failed") => Command::ImageFailed(fields(line)?),
+        Some("post_succeeded") => Command::PostSucceeded(fields(line)?),
+        Some("post_failed") => Command::PostFailed(fields(line)?),
         Some(other) => return Err(format!("`type` is {other:?}; say one of {}", command_names())),
     };
     command.check()?;
@@ -138,6 +145,13 @@ pub fn to_line(command: &Command) -> String {
         Command::PaymentCaptured(c) => tagged(command, &**c),
         Command::PaymentDeclined(c) => tagged(command, &**c),
         Command::ReviewDecision(c) => tagged(command, &**c),
+        Command::ReportResult(c) => tagged(command, &**c),
+        Command::CorrectResult(c) => tagged(command, &**c),
+        Command::RepublishDraw(c) => tagged(command, &**c),
+        Command::ImageRendered(c) => tagged(command, &**c),
+        Command::ImageFailed(c) => tagged(command, &**c),
+        Command::PostSucceeded(c) => tagged(command, &**c),
+        Command::PostFailed(c) => tagged(command, &**c),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reference tables as they arrive by change data capture: `oltp.public.<table>`.
 
 use crate::Text;
+pub use crate::draws::{Channel, Draw};
 use crate::names::words;
 pub use crate::velocity::VelocityRule;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ pub enum Reference {
     CommissionRate(Box<CommissionRate>),
     CommissionPeriod(Box<CommissionPeriod>),
     VelocityRule(Box<VelocityRule>),
+    Draw(Box<Draw>),
+    Channel(Box<Channel>),
 }
 
 /// Which row: table and primary key.
@@ -44,6 +47,14 @@ pub enum ReferenceKey {
         tenant: Text,
         rule_id: Text,
     },
+    Draw {
+        tenant: Text,
+        draw_id: Text,
+    },
+    Channel {
+        tenant: Text,
+        channel_id: Text,
+    },
 }
 
 impl Reference {
@@ -56,6 +67,8 @@ impl Reference {
             Reference::CommissionRate(_) => ReferenceTable::CommissionRates,
             Reference::CommissionPeriod(_) => ReferenceTable::CommissionPeriods,
             Reference::VelocityRule(_) => ReferenceTable::VelocityRules,
+            Reference::Draw(_) => ReferenceTable::Draws,
+            Reference::Channel(_) => ReferenceTable::Channels,
         }
     }
 
@@ -80,6 +93,10 @@ impl Reference {
             Reference::VelocityRule(r) => {
                 ReferenceKey::VelocityRule { tenant: r.tenant.clone(), rule_id: r.rule_id.clone() }
             }
+            Reference::Draw(d) => ReferenceKey::Draw { tenant: d.tenant.clone(), draw_id: d.draw_id.clone() },
+            Reference::Channel(c) => {
+                ReferenceKey::Channel { tenant: c.tenant.clone(), channel_id: c.channel_id.clone() }
+            }
         }
     }
 }
@@ -94,6 +111,8 @@ impl ReferenceKey {
             ReferenceKey::CommissionRate { .. } => ReferenceTable::CommissionRates,
             ReferenceKey::CommissionPeriod { .. } => ReferenceTable::CommissionPeriods,
             ReferenceKey::VelocityRule { .. } => ReferenceTable::VelocityRules,
+            ReferenceKey::Draw { .. } => ReferenceTable::Draws,
+            ReferenceKey::Channel { .. } => ReferenceTable::Channels,
         }
     }
 
@@ -106,6 +125,8 @@ impl ReferenceKey {
             ReferenceKey::CommissionRate { tenant, rate_id } => (tenant, rate_id),
             ReferenceKey::CommissionPeriod { tenant, month } => (tenant, month),
             ReferenceKey::VelocityRule { tenant, rule_id } => (tenant, rule_id),
+            ReferenceKey::Draw { tenant, draw_id } => (tenant, draw_id),
+            ReferenceKey::Channel { tenant, channel_id } => (tenant, channel_id),
         }
     }
 }
@@ -120,6 +141,8 @@ pub enum ReferenceTable {
     CommissionRates,
     CommissionPeriods,
     VelocityRules,
+    Draws,
+    Channels,
 }
 
 words!(ReferenceTable {
@@ -129,6 +152,8 @@ words!(ReferenceTable {
     CommissionRates => "commission_rates",
     CommissionPeriods => "commission_periods",
     VelocityRules => "velocity_rules",
+    Draws => "draws",
+    Channels => "channels",
 });
 
 /// One change of one reference table, decoded from its Debezium envelope.
@@ -173,6 +198,8 @@ impl ReferenceTable {
             ReferenceTable::CommissionRates => "oltp.public.commission_rates",
             ReferenceTable::CommissionPeriods => "oltp.public.commission_periods",
             ReferenceTable::VelocityRules => "oltp.public.velocity_rules",
+            ReferenceTable::Draws => "oltp.public.draws",
+            ReferenceTable::Channels => "oltp.public.channels",
         }
     }
 

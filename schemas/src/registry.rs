@@ -36,6 +36,18 @@ pub enum Record {
     FraudFact,
     ReviewDecision,
     ScreeningFact,
+    Draw,
+    Channel,
+    ReportResult,
+    CorrectResult,
+    RepublishDraw,
+    ImageRendered,
+    ImageFailed,
+    PostSucceeded,
+    PostFailed,
+    DrawFact,
+    PublicationFact,
+    WinningFact,
 }
 
 words!(Record {
@@ -58,6 +70,18 @@ words!(Record {
     FraudFact => "fraud_fact",
     ReviewDecision => "review_decision",
     ScreeningFact => "screening_fact",
+    Draw => "draws",
+    Channel => "channels",
+    ReportResult => "report_result",
+    CorrectResult => "correct_result",
+    RepublishDraw => "republish_draw",
+    ImageRendered => "image_rendered",
+    ImageFailed => "image_failed",
+    PostSucceeded => "post_succeeded",
+    PostFailed => "post_failed",
+    DrawFact => "draw_fact",
+    PublicationFact => "publication_fact",
+    WinningFact => "winning_fact",
 });
 
 /// How many contracts there are.
@@ -101,6 +125,18 @@ impl Record {
             Record::FraudFact => include_str!("../avro/fraud_fact.avsc"),
             Record::ReviewDecision => include_str!("../avro/review_decision.avsc"),
             Record::ScreeningFact => include_str!("../avro/screening_fact.avsc"),
+            Record::Draw => include_str!("../avro/draws.avsc"),
+            Record::Channel => include_str!("../avro/channels.avsc"),
+            Record::ReportResult => include_str!("../avro/report_result.avsc"),
+            Record::CorrectResult => include_str!("../avro/correct_result.avsc"),
+            Record::RepublishDraw => include_str!("../avro/republish_draw.avsc"),
+            Record::ImageRendered => include_str!("../avro/image_rendered.avsc"),
+            Record::ImageFailed => include_str!("../avro/image_failed.avsc"),
+            Record::PostSucceeded => include_str!("../avro/post_succeeded.avsc"),
+            Record::PostFailed => include_str!("../avro/post_failed.avsc"),
+            Record::DrawFact => include_str!("../avro/draw_fact.avsc"),
+            Record::PublicationFact => include_str!("../avro/publication_fact.avsc"),
+            Record::WinningFact => include_str!("../avro/winning_fact.avsc"),
         }
     }
 
@@ -126,6 +162,18 @@ impl Record {
             Record::FraudFact => "tombola.facts.FraudFact",
             Record::ReviewDecision => "tombola.commands.ReviewDecision",
             Record::ScreeningFact => "tombola.facts.ScreeningFact",
+            Record::Draw => "tombola.reference.Draw",
+            Record::Channel => "tombola.reference.Channel",
+            Record::ReportResult => "tombola.commands.ReportResult",
+            Record::CorrectResult => "tombola.commands.CorrectResult",
+            Record::RepublishDraw => "tombola.commands.RepublishDraw",
+            Record::ImageRendered => "tombola.commands.ImageRendered",
+            Record::ImageFailed => "tombola.commands.ImageFailed",
+            Record::PostSucceeded => "tombola.commands.PostSucceeded",
+            Record::PostFailed => "tombola.commands.PostFailed",
+            Record::DrawFact => "tombola.facts.DrawFact",
+            Record::PublicationFact => "tombola.facts.PublicationFact",
+            Record::WinningFact => "tombola.facts.WinningFact",
         }
     }
 
@@ -149,6 +197,15 @@ impl Record {
             Record::VelocityRule => "oltp.public.velocity_rules",
             Record::FraudFact => Fact::TOPICS[5],
             Record::ScreeningFact => Fact::TOPICS[6],
+            Record::Draw => "oltp.public.draws",
+            Record::Channel => "oltp.public.channels",
+            Record::ReportResult | Record::CorrectResult | Record::RepublishDraw => "commands.draws",
+            Record::ImageRendered | Record::ImageFailed | Record::PostSucceeded | Record::PostFailed => {
+                "commands.publication_results"
+            }
+            Record::DrawFact => Fact::TOPICS[7],
+            Record::PublicationFact => Fact::TOPICS[8],
+            Record::WinningFact => Fact::TOPICS[9],
         }
     }
 
@@ -190,6 +247,13 @@ impl Command {
             Command::PaymentCaptured(_) => Record::PaymentCaptured,
             Command::PaymentDeclined(_) => Record::PaymentDeclined,
             Command::ReviewDecision(_) => Record::ReviewDecision,
+            Command::ReportResult(_) => Record::ReportResult,
+            Command::CorrectResult(_) => Record::CorrectResult,
+            Command::RepublishDraw(_) => Record::RepublishDraw,
+            Command::ImageRendered(_) => Record::ImageRendered,
+            Command::ImageFailed(_) => Record::ImageFailed,
+            Command::PostSucceeded(_) => Record::PostSucceeded,
+            Command::PostFailed(_) => Record::PostFailed,
         }
     }
 }
@@ -205,6 +269,9 @@ impl Fact {
             Fact::Commission(_) => Record::CommissionFact,
             Fact::Fraud(_) => Record::FraudFact,
             Fact::Screening(_) => Record::ScreeningFact,
+            Fact::Draw(_) => Record::DrawFact,
+            Fact::Publication(_) => Record::PublicationFact,
+            Fact::Winning(_) => Record::WinningFact,
         }
     }
 }

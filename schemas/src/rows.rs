@@ -1,6 +1,7 @@
 //! Serving rows: the same tables and columns in the embedded database and in Postgres.
 
 use crate::Text;
+use crate::draws::{DrawRow, PublicationRow, WinningTicketRow};
 use crate::names::words;
 use crate::reference::{OfferKind, PeriodStatus};
 pub use crate::velocity::FraudAlertRow;
@@ -48,6 +49,9 @@ pub enum Row {
     DeadLetter(Box<DeadLetterRow>),
     Commission(Box<CommissionRow>),
     FraudAlert(Box<FraudAlertRow>),
+    Draw(Box<DrawRow>),
+    WinningTicket(Box<WinningTicketRow>),
+    Publication(Box<PublicationRow>),
 }
 
 /// Where an order stands.

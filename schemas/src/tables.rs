@@ -4,16 +4,18 @@
 //! columns first. Sinks add the column `epoch` last; it is not listed here.
 
 use crate::Text;
+pub use crate::draws::{DRAWS, PUBLICATIONS, WINNING_TICKETS};
+use crate::draws::{draw_cells, publication_cells, winning_cells};
 use crate::rows::{
     Column, ColumnType, CommissionRow, DeadLetterRow, FraudAlertRow, OrderRow, Row, StockRow, TableSpec,
     TicketRow, Value,
 };
 
-const fn text(name: &'static str) -> Column {
+pub(crate) const fn text(name: &'static str) -> Column {
     Column { name, ty: ColumnType::Text, nullable: false }
 }
 
-const fn int(name: &'static str) -> Column {
+pub(crate) const fn int(name: &'static str) -> Column {
     Column { name, ty: ColumnType::Int, nullable: false }
 }
 
@@ -21,7 +23,7 @@ const fn bytes(name: &'static str) -> Column {
     Column { name, ty: ColumnType::Bytes, nullable: false }
 }
 
-const fn optional(column: Column) -> Column {
+pub(crate) const fn optional(column: Column) -> Column {
     Column { nullable: true, ..column }
 }
 
@@ -123,17 +125,29 @@ pub static FRAUD_ALERTS: TableSpec = TableSpec {
 };
 
 /// Every serving table, in the order in which sinks create and digests list them.
-pub static ALL_TABLES: [&TableSpec; 6] =
-    [&ORDERS, &STOCK, &TICKETS, &DEAD_LETTERS, &COMMISSION_STATEMENTS, &FRAUD_ALERTS];
+pub static ALL_TABLES: [&TableSpec; 9] = [
+    &ORDERS,
+    &STOCK,
+    &TICKETS,
+    &DEAD_LETTERS,
+    &COMMISSION_STATEMENTS,
+    &FRAUD_ALERTS,
+    &DRAWS,
+    &WINNING_TICKETS,
+    &PUBLICATIONS,
+];
 
 /// Most columns of a primary key.
 pub const KEY_COLUMNS_MAX: usize = 5;
 
-/// Which row: what a sink coalesces an epoch's rows by. Parts beyond the key's columns are empty.
+/// Which row: what a sink coalesces an epoch's rows by. `parts` are the key's texts, in the order of its columns;
+/// those beyond are empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowKey<'a> {
     pub table: &'static str,
     pub parts: [&'a str; KEY_COLUMNS_MAX],
+    /// The key's number, where one of its columns is one.
+    pub number: Option<i64>,
 }
 
 impl Row {
@@ -146,6 +160,9 @@ impl Row {
             Row::DeadLetter(_) => &DEAD_LETTERS,
             Row::Commission(_) => &COMMISSION_STATEMENTS,
             Row::FraudAlert(_) => &FRAUD_ALERTS,
+            Row::Draw(_) => &DRAWS,
+            Row::WinningTicket(_) => &WINNING_TICKETS,
+            Row::Publication(_) => &PUBLICATIONS,
         }
     }
 
@@ -160,19 +177,30 @@ impl Row {
                 [&row.tenant, &row.partner_id, &row.month, &row.currency, row.offer_kind.as_str()]
             }
             Row::FraudAlert(row) => [&row.tenant, &row.rule_id, &row.command_id, "", ""],
+            Row::Draw(row) => pair(&row.tenant, &row.draw_id),
+            Row::WinningTicket(row) => [&row.tenant, &row.draw_id, &row.ticket_id, &row.tier, ""],
+            Row::Publication(row) => [&row.tenant, &row.draw_id, &row.channel, "", ""],
         };
-        RowKey { table: self.table().name, parts }
+        let number = match self {
+            Row::WinningTicket(row) => Some(i64::from(row.revision)),
+            Row::Publication(row) => Some(i64::from(row.revision)),
+            _ => None,
+        };
+        RowKey { table: self.table().name, parts, number }
     }
 
     /// Stable hash of table and key: the same in every run, version and machine.
     pub fn key_hash(&self) -> u64 {
-        let RowKey { table, parts } = self.key();
+        let RowKey { table, parts, number } = self.key();
         // At least two, as the first tables' hashes were made.
         let parts = &parts[..self.table().key.max(2)];
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         for part in std::iter::once(&table).chain(parts) {
             hasher.update(&(part.len() as u32).to_le_bytes());
             hasher.update(part.as_bytes());
+        }
+        if let Some(number) = number {
+            hasher.update(&number.to_le_bytes());
         }
         hasher.digest()
     }
@@ -193,6 +221,9 @@ impl Row {
             Row::DeadLetter(row) => dead_letter_cells(row).into_iter().for_each(each),
             Row::Commission(row) => commission_cells(row).into_iter().for_each(each),
             Row::FraudAlert(row) => fraud_alert_cells(row).into_iter().for_each(each),
+            Row::Draw(row) => draw_cells(row).into_iter().for_each(each),
+            Row::WinningTicket(row) => winning_cells(row).into_iter().for_each(each),
+            Row::Publication(row) => publication_cells(row).into_iter().for_each(each),
         }
     }
 }
@@ -289,7 +320,7 @@ fn fraud_alert_cells(row: &FraudAlertRow) -> [Cell<'_>; 13] {
     ]
 }
 
-fn text_cell(text: &Text) -> Cell<'_> {
+pub(crate) fn text_cell(text: &Text) -> Cell<'_> {
     Cell::Text(text)
 }
 
@@ -305,113 +336,4 @@ impl From<Cell<'_>> for Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::reference::{OfferKind, PeriodStatus};
-    use crate::rows::OrderStatus;
-    use crate::velocity::{FraudAction, VelocityMetric};
-
-    fn rows() -> Vec<Row> {
-        let text = Text::const_new;
-        vec![
-            Row::Order(Box::new(OrderRow {
-                tenant: text("t"),
-                order_id: text("o"),
-                command_id: text("c"),
-                offer_id: text("f"),
-                partner_id: None,
-                customer_id: text("k"),
-                quantity: 2,
-                amount_minor: 500,
-                currency: text("EUR"),
-                status: OrderStatus::InReview,
-                reasons: text(""),
-                placed_at_ms: 7,
-            })),
-            Row::Stock(Box::new(StockRow {
-                tenant: text("t"),
-                offer_id: text("o"),
-                stock_total: 10,
-                available: 7,
-                held: 2,
-                sold: 1,
-                shrink_due: 0,
-            })),
-            Row::Ticket(Box::new(TicketRow {
-                tenant: text("t"),
-                ticket_id: text("o"),
-                order_id: text("o"),
-                offer_id: text("f"),
-                payload: text("p"),
-            })),
-            Row::DeadLetter(Box::new(DeadLetterRow {
-                id: text("a/0/1"),
-                topic: text("a"),
-                partition: 0,
-                offset: 1,
-                reason: "why".into(),
-                payload: vec![0, 255],
-                first_seen_ms: 3,
-                attempts: 1,
-                status: text("open"),
-            })),
-            Row::Commission(Box::new(CommissionRow {
-                tenant: text("t"),
-                partner_id: text("o"),
-                month: text("2017-11"),
-                currency: text("BRL"),
-                offer_kind: OfferKind::Box,
-                base_minor: 100,
-                commission_minor: 10,
-                adjustment_minor: -1,
-                status: PeriodStatus::Closed,
-            })),
-            Row::FraudAlert(Box::new(FraudAlertRow {
-                tenant: text("t"),
-                rule_id: text("o"),
-                command_id: text("c"),
-                key: text("customer:k"),
-                order_id: text("o"),
-                metric: VelocityMetric::Count,
-                value: 6,
-                threshold: 5,
-                window_ms: 60_000,
-                action: FraudAction::Block,
-                exact_since_ms: None,
-                placed_at_ms: 7,
-                at_ms: 8,
-            })),
-        ]
-    }
-
-    #[test]
-    fn a_row_has_one_value_of_the_right_type_per_column() {
-        for row in rows() {
-            let (spec, values) = (row.table(), row.values());
-            assert_eq!(values.len(), spec.columns.len(), "{}", spec.name);
-            for (column, value) in spec.columns.iter().zip(&values) {
-                let fits = match value {
-                    Value::Null => column.nullable,
-                    Value::Int(_) => column.ty == ColumnType::Int,
-                    Value::Text(_) => column.ty == ColumnType::Text,
-                    Value::Bytes(_) => column.ty == ColumnType::Bytes,
-                };
-                assert!(fits, "{}.{}: {value:?}", spec.name, column.name);
-            }
-        }
-    }
-
-    #[test]
-    fn the_key_is_the_first_columns_and_tells_tables_apart() {
-        let rows = rows();
-        for row in &rows {
-            let key: Vec<Value> =
-                row.key().parts[..row.table().key].iter().map(|p| Value::Text((*p).into())).collect();
-            assert_eq!(row.values()[..row.table().key], key[..]);
-        }
-        let mut hashes: Vec<u64> = rows.iter().map(Row::key_hash).collect();
-        hashes.sort_unstable();
-        hashes.dedup();
-        assert_eq!(hashes.len(), rows.len(), "orders, stock and tickets of one id are different rows");
-    }
-}
+mod tests;

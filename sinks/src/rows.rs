@@ -64,7 +64,7 @@ pub(crate) fn newest_rows<I>(run: &[EpochItems<I>], row_of: fn(&I) -> Option<&Ro
 
 /// For this run only: it needn't be stable, but fast.
 fn hash(key: &RowKey<'_>) -> u64 {
-    FxBuildHasher.hash_one(key.parts)
+    FxBuildHasher.hash_one((key.parts, key.number))
 }
 
 /// The number of a table: there are a handful.

@@ -81,6 +81,7 @@ pub fn decide(order: &Order, command: &Command) -> Decision {
         (Command::PlaceOrder(_), _) => {
             Decision::Reject("duplicate_order: the order is placed already".to_owned())
         }
+        (other, _) => unreachable!("{} speaks of a draw: the job sends it elsewhere", other.record_name()),
     }
 }
 
@@ -109,7 +110,7 @@ impl Book {
     pub(super) fn settle(&mut self, at: At, source: At, command: CommandMsg, ctx: &mut Ctx<Output>) {
         let tell = &mut Teller::new(at, source, command.command.command_id().clone(), &self.settings, ctx);
         let tenant = Tenant::of(command.command.tenant());
-        let found = self.orders.find(tenant, command.command.order_id());
+        let found = self.orders.find(tenant, command.command.subject_id());
         let Some(key) = found.filter(|key| !self.orders.at(*key).forgotten) else {
             let reason = "unknown_order: the order is no longer remembered; settle it by hand".to_owned();
             return tell.say(dead_letter(source, command, reason, &self.settings));

@@ -38,7 +38,7 @@ impl Waits {
 }
 
 fn key(command: &Command) -> Scoped {
-    Scoped { tenant: command.tenant().clone(), id: command.order_id().clone() }
+    Scoped { tenant: command.tenant().clone(), id: command.subject_id().clone() }
 }
 
 fn as_order(message: &CommandMsg) -> &PlaceOrder {

@@ -83,7 +83,7 @@ impl WaitingRoom {
     /// A command begins to wait for its order, or queues behind it.
     pub fn add_follower(&mut self, follower: Follower) {
         let command = &follower.command.command;
-        let key = Scoped { tenant: command.tenant().clone(), id: command.order_id().clone() };
+        let key = Scoped { tenant: command.tenant().clone(), id: command.subject_id().clone() };
         let pending = self.pending.get_or_insert_with(&key, Pending::default);
         if pending.order.is_none() {
             self.deadlines.set(follower.deadline_ms, key);

@@ -126,7 +126,7 @@ pub fn screened(order: PlaceOrder, reasons: &[Reason], screening: Option<FraudAc
 
 /// A command about an order; its raw bytes are its own words.
 pub fn message(command: Command) -> CommandMsg {
-    let raw = format!("{} {}", command.record_name(), command.order_id());
+    let raw = format!("{} {}", command.record_name(), command.subject_id());
     CommandMsg { payload_hash: 0, raw: Some(raw.into_bytes().into()), retry_of: None, command }
 }
 

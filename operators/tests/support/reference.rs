@@ -258,7 +258,7 @@ impl Program {
     }
 
     fn settle(&mut self, command: &Command, now: i64) {
-        let key = id(command.tenant(), command.order_id());
+        let key = id(command.tenant(), command.subject_id());
         let dead = |why: &str| format!("dead {why} {}", key.1);
         let Some(sale) = self.sales.get(&key).filter(|sale| !sale.forgotten) else {
             return self.say(&key, dead("unknown_order"));

@@ -182,7 +182,7 @@ impl Producer<'_> {
             NdjsonRecord::Command(command) => {
                 let mut value = Vec::with_capacity(192);
                 encode_command(&command, |record| self.ids.of(record), &mut value);
-                (Some(command.order_id().as_bytes().to_vec()), value)
+                (Some(command.subject_id().as_bytes().to_vec()), value)
             }
             NdjsonRecord::Change { value, .. } => (row_key(self.topic, &value), value),
         };

@@ -41,7 +41,7 @@ impl Body {
     /// made at that moment, keyed by its row.
     pub fn encode(&self, ids: &SchemaIds, timestamp_ms: i64) -> NewRecord {
         let (key, value) = match self {
-            Body::Command(command) => (Some(command.order_id().as_bytes().to_vec()), avro(command, ids)),
+            Body::Command(command) => (Some(command.subject_id().as_bytes().to_vec()), avro(command, ids)),
             Body::Change { op, before, after, lsn } => {
                 let json = envelope(*op, before.as_deref(), Some(after), timestamp_ms, *lsn);
                 (Some(key_of(&after.key()).into_bytes()), json.into_bytes())

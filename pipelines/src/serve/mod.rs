@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Topics of facts that are followed, where the pipeline tells them.
-const FOLLOWED: [&str; 4] = ["facts.orders", "facts.stock", "facts.fraud", "dead-letters"];
+const FOLLOWED: [&str; 5] = ["facts.orders", "facts.stock", "facts.fraud", "facts.draws", "dead-letters"];
 /// Bindings looked through at once.
 const BINDINGS: u64 = 5_000;
 

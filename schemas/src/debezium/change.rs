@@ -13,6 +13,7 @@ use super::avro::AvroSchemas;
 use super::commission;
 use super::connect::zoned_timestamp;
 use super::datum::{Datum, Decimal};
+use super::draws;
 use super::envelope::{self, Cells, Envelope, Message, Op};
 use super::hints::Hints;
 use super::write::id_column;
@@ -161,6 +162,8 @@ fn key_in(table: ReferenceTable, cells: &Cells) -> Result<ReferenceKey, String> 
         ReferenceTable::Customers => ReferenceKey::Customer { tenant, customer_id: id },
         ReferenceTable::CommissionPeriods => ReferenceKey::CommissionPeriod { tenant, month: id },
         ReferenceTable::VelocityRules => ReferenceKey::VelocityRule { tenant, rule_id: id },
+        ReferenceTable::Draws => ReferenceKey::Draw { tenant, draw_id: id },
+        ReferenceTable::Channels => ReferenceKey::Channel { tenant, channel_id: id },
         ReferenceTable::CommissionRates => unreachable!("its key has more columns: see above"),
     })
 }
@@ -186,6 +189,8 @@ fn reference(table: ReferenceTable, cells: &Cells) -> Result<Reference, String> 
             Reference::CommissionPeriod(Box::new(commission::period(&columns)?))
         }
         ReferenceTable::VelocityRules => Reference::VelocityRule(Box::new(velocity_rule(&columns)?)),
+        ReferenceTable::Draws => Reference::Draw(Box::new(draws::draw(&columns)?)),
+        ReferenceTable::Channels => Reference::Channel(Box::new(draws::channel(&columns)?)),
     })
 }
 
@@ -242,6 +247,8 @@ impl Reference {
             Reference::CommissionRate(rate) => commission::check_rate(rate),
             Reference::CommissionPeriod(period) => commission::check_period(period),
             Reference::VelocityRule(rule) => check_rule(rule),
+            Reference::Draw(draw) => crate::draws::check_draw(draw),
+            Reference::Channel(channel) => crate::draws::check_channel(channel),
         }
     }
 }
@@ -272,7 +279,7 @@ pub(super) fn not_negative(column: &str, value: i64) -> Result<(), String> {
 pub(super) struct Columns<'a>(&'a Cells);
 
 impl Columns<'_> {
-    fn optional<T>(&self, column: &str, to: To<T>) -> Result<Option<T>, String> {
+    pub(super) fn optional<T>(&self, column: &str, to: To<T>) -> Result<Option<T>, String> {
         match self.0.iter().find(|(name, _)| name == column).map(|(_, datum)| datum) {
             None | Some(Datum::Null) => Ok(None),
             Some(Datum::Text(text)) if text == UNAVAILABLE => Err(format!(
@@ -307,11 +314,12 @@ pub(super) struct To<T> {
     pub(super) read: fn(&Datum) -> Option<T>,
 }
 
-const TEXT: To<Text> = To { expected: "a text", read: to_text };
+pub(super) const TEXT: To<Text> = To { expected: "a text", read: to_text };
 pub(super) const INT: To<i64> = To { expected: "a whole number that fits 64 bits", read: to_int };
 pub(super) const INT32: To<i32> = To { expected: "a whole number that fits 32 bits", read: to_i32 };
-const TIME_MS: To<i64> = To { expected: "milliseconds since 1970 or an ISO 8601 time", read: to_time_ms };
-const FLAG: To<bool> = To { expected: "true or false", read: to_flag };
+pub(super) const TIME_MS: To<i64> =
+    To { expected: "milliseconds since 1970 or an ISO 8601 time", read: to_time_ms };
+pub(super) const FLAG: To<bool> = To { expected: "true or false", read: to_flag };
 
 pub(super) fn to_text(datum: &Datum) -> Option<Text> {
     match datum {

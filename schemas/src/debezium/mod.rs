@@ -22,6 +22,7 @@ mod change;
 mod commission;
 mod connect;
 mod datum;
+mod draws;
 mod envelope;
 mod hints;
 mod write;

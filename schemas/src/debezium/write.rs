@@ -52,6 +52,8 @@ pub(super) fn id_column(table: ReferenceTable) -> &'static str {
         ReferenceTable::CommissionRates => "rate_id",
         ReferenceTable::CommissionPeriods => "month",
         ReferenceTable::VelocityRules => "rule_id",
+        ReferenceTable::Draws => "draw_id",
+        ReferenceTable::Channels => "channel_id",
     }
 }
 
@@ -86,6 +88,8 @@ fn row(reference: &Reference) -> Value {
         Reference::CommissionRate(row) => serde_json::to_value(row),
         Reference::CommissionPeriod(row) => serde_json::to_value(row),
         Reference::VelocityRule(row) => serde_json::to_value(row),
+        Reference::Draw(row) => serde_json::to_value(row),
+        Reference::Channel(row) => serde_json::to_value(row),
     }
     .expect("rows are structs of numbers, texts and words, which JSON can say")
 }

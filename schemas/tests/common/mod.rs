@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+mod draws;
+
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -95,6 +97,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         1 => captured(),
         1 => declined(),
         1 => reviewed(),
+        3 => draws::command(),
     ]
 }
 
@@ -223,7 +226,7 @@ prop_compose! {
 
 pub fn fact() -> impl Strategy<Value = Fact> {
     let of_sales = prop_oneof![order_fact(), stock_fact(), ticket_fact(), dead_letter(), screening_fact()];
-    prop_oneof![4 => of_sales, 1 => commission_fact(), 1 => fraud_fact()]
+    prop_oneof![4 => of_sales, 1 => commission_fact(), 1 => fraud_fact(), 2 => draws::fact()]
 }
 
 fn month() -> impl Strategy<Value = Text> {
@@ -288,7 +291,7 @@ pub fn reference() -> impl Strategy<Value = Reference> {
     let period = (id(), month(), select(PeriodStatus::ALL)).prop_map(|(tenant, month, status)| {
         Reference::CommissionPeriod(Box::new(CommissionPeriod { tenant, month, status }))
     });
-    prop_oneof![offer(), partner, customer, rate(), period, velocity_rule()]
+    prop_oneof![offer(), partner, customer, rate(), period, velocity_rule(), draws::reference()]
 }
 
 /// One realistic order with most fields set.

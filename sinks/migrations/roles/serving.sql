@@ -20,9 +20,9 @@ END $$;
 
 GRANT SELECT, INSERT ON generations, bindings, epoch_digests TO tombola_pipeline;
 GRANT SELECT, UPDATE ON frontiers TO tombola_pipeline;
-GRANT SELECT, INSERT, UPDATE ON orders, stock, tickets, dead_letters, commission_statements, fraud_alerts TO tombola_pipeline;
+GRANT SELECT, INSERT, UPDATE ON orders, stock, tickets, dead_letters, commission_statements, fraud_alerts, draws, winning_tickets, publications TO tombola_pipeline;
 GRANT SELECT, INSERT, UPDATE ON loader_positions, loader_batch TO tombola_pipeline;
 GRANT SELECT ON loader, progress, runs, tombola_migrations TO tombola_pipeline;
 
-GRANT SELECT ON orders, stock, tickets, dead_letters, commission_statements, fraud_alerts TO tombola_reader;
+GRANT SELECT ON orders, stock, tickets, dead_letters, commission_statements, fraud_alerts, draws, winning_tickets, publications TO tombola_reader;
 GRANT SELECT ON progress, runs, tombola_migrations TO tombola_reader;

@@ -3,8 +3,8 @@
 use super::gather::Placed;
 use super::pieces::Piece;
 use super::rows::{
-    CommissionRow, DeadLetterRow, FraudRow, OrderRow, Provenance, ScreeningRow, StockRow, TicketRow,
-    recorded_ms,
+    CommissionRow, DeadLetterRow, DrawRow, FraudRow, OrderRow, Provenance, PublicationRow, ScreeningRow,
+    StockRow, TicketRow, WinningRow, recorded_ms,
 };
 use clickhouse::error::Result;
 use clickhouse::insert::Insert;
@@ -54,6 +54,9 @@ pub(super) async fn insert(http: &Client, piece: &Piece<'_>, token: &str, batch_
         Fact::Commission(_) => send!(CommissionRow, Commission),
         Fact::Fraud(_) => send!(FraudRow, Fraud),
         Fact::Screening(_) => send!(ScreeningRow, Screening),
+        Fact::Draw(_) => send!(DrawRow, Draw),
+        Fact::Publication(_) => send!(PublicationRow, Publication),
+        Fact::Winning(_) => send!(WinningRow, Winning),
     }
 }
 

@@ -14,6 +14,7 @@ const FILES: &[(u32, &str, &str)] = &[
     (1, "facts", include_str!("../../clickhouse/0001_facts.sql")),
     (2, "views", include_str!("../../clickhouse/0002_views.sql")),
     (3, "aggregates", include_str!("../../clickhouse/0003_aggregates.sql")),
+    (4, "draws", include_str!("../../clickhouse/0004_draws.sql")),
 ];
 
 const MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS migrations @on_cluster@ (

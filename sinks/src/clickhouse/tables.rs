@@ -21,6 +21,9 @@ pub(super) const TABLES: &[FactTable] = &[
     FactTable { topic: "facts.fraud", table: "facts_fraud", aggregates: &["fraud_minutes"] },
     FactTable { topic: "facts.screening", table: "facts_screening", aggregates: &[] },
     FactTable { topic: "facts.commissions", table: "facts_commissions", aggregates: &["statement_sums"] },
+    FactTable { topic: "facts.draws", table: "facts_draws", aggregates: &[] },
+    FactTable { topic: "facts.publications", table: "facts_publications", aggregates: &[] },
+    FactTable { topic: "facts.winnings", table: "facts_winnings", aggregates: &[] },
     FactTable { topic: "dead-letters", table: "facts_dead_letters", aggregates: &[] },
 ];
 

@@ -33,9 +33,14 @@ const fn file(number: u32, name: &'static str, sql: &'static str) -> Migration {
 }
 
 /// In order, numbered from 1. A file that was released is never changed: the next one changes what it made.
-const SERVING: &[Migration] =
-    &[file(1, "serving", include_str!("../../migrations/serving/0001_serving.sql"))];
-const OLTP: &[Migration] = &[file(1, "reference", include_str!("../../migrations/oltp/0001_reference.sql"))];
+const SERVING: &[Migration] = &[
+    file(1, "serving", include_str!("../../migrations/serving/0001_serving.sql")),
+    file(2, "draws", include_str!("../../migrations/serving/0002_draws.sql")),
+];
+const OLTP: &[Migration] = &[
+    file(1, "reference", include_str!("../../migrations/oltp/0001_reference.sql")),
+    file(2, "draws", include_str!("../../migrations/oltp/0002_draws.sql")),
+];
 const SERVING_ROLES: &str = include_str!("../../migrations/roles/serving.sql");
 const OLTP_ROLES: &str = include_str!("../../migrations/roles/oltp.sql");
 

@@ -5,6 +5,7 @@
 
 mod commissions;
 mod dead_letters;
+mod draws;
 mod fraud;
 mod orders;
 mod screening;
@@ -13,6 +14,7 @@ mod tickets;
 
 pub(super) use commissions::CommissionRow;
 pub(super) use dead_letters::DeadLetterRow;
+pub(super) use draws::{DrawRow, PublicationRow, WinningRow};
 pub(super) use fraud::FraudRow;
 pub(super) use orders::OrderRow;
 pub(super) use screening::ScreeningRow;

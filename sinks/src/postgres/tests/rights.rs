@@ -92,7 +92,7 @@ fn service_postgres_roles_may_do_their_work_and_no_more() {
     place.serving(generation).commit(&[epoch(1, &[order("a", OrderStatus::Held)])]).unwrap();
     let reads = [
         "SELECT * FROM orders",
-        "SELECT * FROM stock, tickets, dead_letters, commission_statements, fraud_alerts",
+        "SELECT * FROM stock, tickets, dead_letters, commission_statements, fraud_alerts, draws, winning_tickets, publications",
         "SELECT * FROM progress, runs",
     ];
     let writes = [
@@ -179,7 +179,7 @@ fn service_postgres_reference_tables_hold_what_the_jobs_follow() {
     admin.run("test", &format!("CREATE DATABASE {name}")).unwrap();
     let (server, _) = place.settings.url.rsplit_once('/').unwrap();
     let settings = PostgresSettings { url: format!("{server}/{name}"), ..place.settings.clone() };
-    assert_eq!(migrate(&settings, MigrationSet::Oltp).unwrap().len(), 1);
+    assert_eq!(migrate(&settings, MigrationSet::Oltp).unwrap().len(), 2);
     grant_roles(&settings, MigrationSet::Oltp).unwrap();
     let session =
         Session::open(&PostgresSettings { schema: "public".to_owned(), ..settings }, "test").unwrap();
@@ -191,6 +191,8 @@ fn service_postgres_reference_tables_hold_what_the_jobs_follow() {
         "INSERT INTO commission_rates (tenant, plan, offer_kind, currency, tier_floor_minor, rate_bps, valid_from) VALUES ('t', 'standard', 'ticket', 'EUR', 0, 500, '2026-01-01')",
         "INSERT INTO commission_periods (tenant, month, status) VALUES ('t', '2026-01', 'closed')",
         "INSERT INTO velocity_rules (tenant, rule_id, key, metric, window_ms, threshold, action) VALUES ('t', 'r', 'card', 'count', 60000, 5, 'block')",
+        "INSERT INTO draws (tenant, draw_id, game, main_count, main_max, closes_at_ms, currency) VALUES ('t', 'd', 'lotto', 6, 49, 0, 'EUR')",
+        "INSERT INTO channels (tenant, channel_id, network, endpoint, template, locale) VALUES ('t', 'c', 'webhook', 'http://127.0.0.1/', 'result', 'en')",
         "INSERT INTO outbox (aggregatetype, aggregateid, type, payload) VALUES ('orders', 'o', 'place_order', '\\x00')",
     ] {
         session.run("test", sql).unwrap();
@@ -208,18 +210,28 @@ fn service_postgres_reference_tables_hold_what_the_jobs_follow() {
         "UPDATE commission_periods SET month = '2026-13'",
         "UPDATE velocity_rules SET window_ms = 0",
         "UPDATE velocity_rules SET metric = 'sum'",
+        "UPDATE draws SET main_max = 256",
+        "UPDATE channels SET network = 'fax'",
     ] {
         let refused = session.run("test", sql).unwrap_err().to_string();
         assert!(refused.contains("(23514)"), "{sql}: {refused}");
     }
     let sql = "SELECT relname::text FROM pg_class WHERE relreplident = 'f' ORDER BY 1";
     let full: Vec<String> = session.rows("test", sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
-    let followed =
-        ["commission_periods", "commission_rates", "customers", "offers", "partners", "velocity_rules"];
+    let followed = [
+        "channels",
+        "commission_periods",
+        "commission_rates",
+        "customers",
+        "draws",
+        "offers",
+        "partners",
+        "velocity_rules",
+    ];
     assert_eq!(full, followed);
     let sql = "SELECT pubname || '.' || tablename FROM pg_publication_tables ORDER BY 1";
     let told: Vec<String> = session.rows("test", sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
-    assert_eq!((told.len(), told[0].as_str()), (8, "tombola_outbox.outbox"), "{told:?}");
+    assert_eq!((told.len(), told[0].as_str()), (10, "tombola_outbox.outbox"), "{told:?}");
     session.run("test", "SET ROLE tombola_capture; SELECT * FROM offers, outbox").unwrap();
     session.run("test", "INSERT INTO debezium_heartbeat VALUES ('reference', now())").unwrap();
     assert!(

@@ -1,0 +1,191 @@
+//! A pipeline in this process with as many instances of the API in front of it as a test wants.
+
+use super::http::{Answer, ask};
+use crate::support::Folder;
+use api::Server;
+use connectors::embedded::NewRecord;
+use pipelines::config::Config;
+use pipelines::engine::{self, EngineOptions};
+use pipelines::serve::{self, Beside, Pulse};
+use pipelines::stores::Stores;
+use runtime::shared::Shared;
+use schemas::Reference;
+use schemas::debezium::{Op, envelope, key_of};
+use schemas::reference::{Offer, OfferKind, OfferStatus, Partner, Standing};
+use sha2::{Digest as _, Sha256};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Tenants of every house. Each sells `box` at 100 EUR cents, through the partners `p1` and `p2`.
+pub const TENANTS: [&str; 2] = ["acme", "other"];
+/// Who may ask, by key: role, tenant, partner.
+pub const KEYS: [(&str, &str, Option<&str>, Option<&str>); 7] = [
+    ("acme-producer-key", "producer", Some("acme"), None),
+    ("acme-analyst-key", "analyst", Some("acme"), None),
+    ("acme-operator-key", "operator", Some("acme"), None),
+    ("acme-partner-key", "partner", Some("acme"), Some("p1")),
+    ("other-producer-key", "producer", Some("other"), None),
+    ("other-partner-key", "partner", Some("other"), Some("p1")),
+    ("everywhere-key", "operator", None, None),
+];
+/// Nothing that is waited for takes longer.
+const STUCK: Duration = Duration::from_secs(90);
+
+/// See the module.
+pub struct House {
+    pub folder: Folder,
+    pub stores: Stores,
+    pub config: Config,
+    shared: Arc<Shared>,
+    pulse: Arc<Pulse>,
+    engine: Option<JoinHandle<()>>,
+}
+
+impl House {
+    /// A house whose pipeline runs.
+    pub fn new() -> House {
+        let folder = Folder::new();
+        let mut config = Config::default();
+        config.tickets.key = Some("a key for tests, not for tickets".to_owned());
+        config.pipeline.data_dir = folder.path().to_owned();
+        config.api.keys_file = Some(folder.path().join("keys.toml"));
+        std::fs::write(folder.path().join("keys.toml"), keys_file()).expect("the folder can be written");
+        std::fs::write(folder.path().join("tombola.toml"), config.describe()).expect("it can be written");
+        let stores = Stores::of(&config, folder.path());
+        stock(&stores);
+        let (shared, pulse) = (Arc::new(Shared::default()), Arc::new(Pulse::default()));
+        let options = EngineOptions {
+            config: config.clone(),
+            data_dir: folder.path().to_owned(),
+            workers: 1,
+            until_drained: false,
+            shared: Arc::clone(&shared),
+            progress: None,
+            pulse: Some(Arc::clone(&pulse)),
+        };
+        let run = move || engine::run(&options).expect("the pipeline runs");
+        let house = House { folder, stores, config, shared, pulse, engine: Some(std::thread::spawn(run)) };
+        wait_for("the pipeline's tables", || house.stores.tables().is_ok());
+        house
+    }
+
+    /// An instance in the pipeline's own process.
+    pub fn beside(&self) -> Server {
+        let beside = Beside { pulse: Arc::clone(&self.pulse), shared: Arc::clone(&self.shared) };
+        self.serve(Some(beside))
+    }
+
+    /// An instance that looks at the stores from outside, as another process would.
+    pub fn apart(&self) -> Server {
+        self.serve(None)
+    }
+
+    fn serve(&self, beside: Option<Beside>) -> Server {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = serve::start(any, serve::settings(&self.config, None), &self.stores, beside);
+        server.expect("the API can be served")
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.shared.stop();
+        let ended = self.engine.take().map(JoinHandle::join);
+        if !std::thread::panicking() {
+            ended.expect("it runs").expect("the pipeline ends well");
+        }
+    }
+}
+
+/// Waits until something is so.
+pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < STUCK, "stuck: waited for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn keys_file() -> String {
+    let entry = |(key, role, tenant, partner): &(&str, &str, Option<&str>, Option<&str>)| {
+        let hash = Sha256::digest(key.as_bytes());
+        let hash = hash.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        let optional = |name: &str, value: &Option<&str>| {
+            value.map_or(String::new(), |value| format!("{name} = \"{value}\"\n"))
+        };
+        format!(
+            "[[key]]\nname = \"{key}\"\nsha256 = \"{hash}\"\nroles = [\"{role}\"]\n{}{}",
+            optional("tenant", tenant),
+            optional("partner", partner)
+        )
+    };
+    KEYS.iter().map(entry).collect()
+}
+
+fn stock(stores: &Stores) {
+    stores.prepare().expect("topics can be made");
+    let mut records = [Vec::new(), Vec::new()];
+    for tenant in TENANTS {
+        records[0].push(row(Reference::Offer(Box::new(offer(tenant)))));
+        for partner in ["p1", "p2"] {
+            records[1].push(row(Reference::Partner(Box::new(Partner {
+                tenant: tenant.into(),
+                partner_id: partner.into(),
+                status: Standing::Active,
+                plan: "standard".into(),
+            }))));
+        }
+    }
+    let topics = [("oltp.public.offers", &records[0][..]), ("oltp.public.partners", &records[1][..])];
+    stores.appender().and_then(|mut appender| appender.append_many(&topics)).expect("rows can be appended");
+}
+
+fn offer(tenant: &str) -> Offer {
+    Offer {
+        tenant: tenant.into(),
+        offer_id: "box".into(),
+        kind: OfferKind::Box,
+        price_minor: 100,
+        currency: "EUR".into(),
+        stock_total: 1_000_000,
+        sale_opens_at_ms: None,
+        sale_closes_at_ms: None,
+        max_per_order: 10,
+        max_per_customer: None,
+        draw_id: None,
+        restock_on_refund: true,
+        status: OfferStatus::Open,
+    }
+}
+
+fn row(row: Reference) -> NewRecord {
+    let (key, now_ms) = (key_of(&row.key()), pipelines::clock_ms());
+    let value = envelope(Op::Read, None, Some(&row), now_ms, 8);
+    NewRecord {
+        key: Some(key.into_bytes()),
+        value: Some(value.into_bytes()),
+        timestamp_ms: now_ms,
+        ..NewRecord::default()
+    }
+}
+
+/// An order of one box.
+pub fn order(more: &str) -> String {
+    format!(
+        r#"{{"customer_id":"anna","offer_id":"box","quantity":1,"price_minor":100,"currency":"EUR"{more}}}"#
+    )
+}
+
+/// Places an order with a key of its own and waits for its decision.
+pub fn place(at: SocketAddr, who: &str, key: &str, more: &str) -> Answer {
+    let bearer = format!("Bearer {who}");
+    let headers = [("authorization", bearer.as_str()), ("idempotency-key", key)];
+    ask(at, "POST /v1/orders?wait_ms=30000", &headers, &order(more))
+}
+
+/// GET.
+pub fn get(at: SocketAddr, who: &str, path: &str) -> Answer {
+    ask(at, &format!("GET {path}"), &[("authorization", &format!("Bearer {who}"))], "")
+}

@@ -1,0 +1,113 @@
+//! The API killed at random: what it acknowledged is decided, and nothing is decided twice.
+
+use super::house::{House, get, order};
+use super::http::try_ask;
+use crate::support::process::tombola;
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Clients at once, and orders of each.
+const CLIENTS: usize = 4;
+const ORDERS: usize = 25;
+/// How often an instance is killed.
+const KILLS: usize = 4;
+
+struct Instance(Child, SocketAddr);
+
+impl Instance {
+    fn start(house: &House) -> Instance {
+        let mut command = tombola(house.folder.path(), &["api", "--listen", "127.0.0.1:0"]);
+        command.stdout(Stdio::null());
+        let mut child = command.spawn().expect("the program can be started");
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let mut lines = stderr.lines();
+        let address = loop {
+            let line = lines.next().expect("it says where it listens").expect("stderr can be read");
+            if let Some((_, address)) = line.split_once("http://") {
+                break address.trim().parse().expect("an address");
+            }
+        };
+        // Whatever else it says must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Instance(child, address)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn no_acknowledged_command_is_lost_and_none_is_doubled_when_instances_are_killed() {
+    let house = House::new();
+    let addresses: Arc<Mutex<Vec<SocketAddr>>> = Arc::default();
+    let failures = Arc::new(AtomicUsize::new(0));
+    let mut instances: Vec<Instance> = (0..2).map(|_| Instance::start(&house)).collect();
+    *addresses.lock().unwrap() = instances.iter().map(|instance| instance.1).collect();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (addresses, failures) = (Arc::clone(&addresses), Arc::clone(&failures));
+            std::thread::spawn(move || send_all(client, &addresses, &failures))
+        })
+        .collect();
+    for number in 0..KILLS {
+        std::thread::sleep(Duration::from_millis(300 + 170 * number as u64));
+        let at = number % 2;
+        instances[at] = Instance::start(&house);
+        *addresses.lock().unwrap() = instances.iter().map(|instance| instance.1).collect();
+    }
+    let mut sent = BTreeSet::new();
+    for client in clients {
+        sent.extend(client.join().expect("a client ends well"));
+    }
+    assert!(failures.load(Ordering::SeqCst) > 0, "the kills disturbed nobody: the test shows nothing");
+    assert_eq!(sent.len(), CLIENTS * ORDERS, "every key has its one order");
+    check(&house, &sent);
+}
+
+/// Sends orders, each again with its key until it is acknowledged; their ids.
+fn send_all(client: usize, addresses: &Mutex<Vec<SocketAddr>>, failures: &AtomicUsize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for number in 0..ORDERS {
+        let key = format!("{client}-{number}");
+        for attempt in 0.. {
+            assert!(attempt < 600, "{key} was never acknowledged");
+            let at = addresses.lock().unwrap()[(client + number + attempt) % 2];
+            let headers = [("authorization", "Bearer acme-producer-key"), ("idempotency-key", key.as_str())];
+            match try_ask(at, "POST /v1/orders", &headers, &order("")) {
+                Ok(answer) if answer.status == 202 => {
+                    ids.push(answer.json()["order_id"].as_str().unwrap().to_owned());
+                    break;
+                }
+                _ => {
+                    failures.fetch_add(1, Ordering::SeqCst);
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+    }
+    ids
+}
+
+/// Every order is there once, and exactly as many boxes are held.
+fn check(house: &House, sent: &BTreeSet<String>) {
+    let server = house.beside();
+    let held = || {
+        let stock = get(server.address, "acme-analyst-key", "/v1/stock").items();
+        stock.first().and_then(|row| row["held"].as_i64()).unwrap_or(0)
+    };
+    super::house::wait_for("every order to be held", || held() >= sent.len() as i64);
+    let orders = get(server.address, "acme-analyst-key", "/v1/orders?limit=500").items();
+    let found: BTreeSet<String> =
+        orders.iter().map(|order| order["order_id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(&found, sent);
+    assert_eq!(held(), sent.len() as i64, "none is held twice");
+}

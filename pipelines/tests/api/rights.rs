@@ -1,0 +1,134 @@
+//! Who may do what: every route of the table, by everybody, and never another's rows.
+
+use super::house::{House, KEYS, get, order, place};
+use super::http::{Live, ask};
+use api::{Access, Method, ROUTES, Route};
+use std::net::SocketAddr;
+
+/// A body that the route takes.
+fn body(route: &Route) -> String {
+    match route.id {
+        "placeOrder" => order(""),
+        "reportPayment" => r#"{"outcome":"declined","order_id":"o","payment_id":"p"}"#.to_owned(),
+        "reportResult" => r#"{"draw_id":"d","source":"s","numbers":[1]}"#.to_owned(),
+        "retryDeadLetters" => r#"{"ids":["commands.orders/0/0"]}"#.to_owned(),
+        _ => "{}".to_owned(),
+    }
+}
+
+fn request(route: &Route) -> String {
+    let path = route.path.replace("{month}", "2026-01").replace("{file}", "app.js");
+    let path: Vec<&str> =
+        path.split('/').map(|part| if part.starts_with('{') { "p1" } else { part }).collect();
+    let method = if route.method == Method::Get { "GET" } else { "POST" };
+    format!("{method} {}", path.join("/"))
+}
+
+fn status(at: SocketAddr, route: &Route, key: Option<&str>) -> u16 {
+    let bearer = key.map(|key| format!("Bearer {key}"));
+    let mut headers = vec![("idempotency-key", route.id)];
+    headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
+    if route.id == "followLive" {
+        // One that is let in never ends: ask for what doesn't exist, which is looked at after who asks.
+        return ask(at, "GET /v1/live?topics=nothing", &headers, "").status;
+    }
+    let body = if route.method == Method::Post { body(route) } else { String::new() };
+    ask(at, &request(route), &headers, &body).status
+}
+
+#[test]
+fn every_route_lets_in_those_it_names_and_nobody_else() {
+    let house = House::new();
+    let server = house.beside();
+    for route in ROUTES {
+        for (key, role, tenant, _) in KEYS {
+            let status = status(server.address, route, Some(key));
+            let allowed = match route.access {
+                Access::Anyone => true,
+                Access::Roles(roles) => {
+                    role == "operator"
+                        || roles.iter().any(|known| format!("{known:?}").to_lowercase() == role)
+                }
+            };
+            let what = format!("{} by {key}: {status}", request(route));
+            let everywhere_only = ["listDeadLetters", "retryDeadLetters"].contains(&route.id);
+            if !allowed || everywhere_only && tenant.is_some() {
+                assert_eq!(status, 403, "{what}");
+            } else if route.id != "changeReference" {
+                assert_ne!(status, 403, "{what}");
+            }
+            assert!(status < 500 && status != 401 || status == 503 && route.id == "isReady", "{what}");
+        }
+        for stranger in [None, Some("no-such-key"), Some("a.b.c"), Some("")] {
+            let status = status(server.address, route, stranger);
+            let open = matches!(route.access, Access::Anyone);
+            assert_eq!(status == 401, !open, "{} by {stranger:?}: {status}", request(route));
+        }
+    }
+}
+
+#[test]
+fn nobody_sees_or_touches_what_is_another_tenants_or_partners() {
+    let house = House::new();
+    let server = house.beside();
+    let at = server.address;
+    for (tenant, partner) in [("acme", "p1"), ("acme", "p2"), ("other", "p1"), ("other", "p2")] {
+        let more =
+            format!(r#","tenant":"{tenant}","partner_id":"{partner}","order_id":"{tenant}-{partner}""#);
+        assert_eq!(place(at, "everywhere-key", &format!("{tenant}{partner}"), &more).status, 200);
+    }
+    for route in ROUTES.iter().filter(|route| route.method == Method::Get && route.path.starts_with("/v1/")) {
+        let named = route.query.iter().any(|field| field.name == "tenant");
+        for (key, _, tenant, partner) in KEYS {
+            let Some(tenant) = tenant else { continue };
+            let other = if tenant == "acme" { "other" } else { "acme" };
+            if named {
+                let path = request(route).replace("GET ", "");
+                let answer = get(at, key, &format!("{path}?tenant={other}"));
+                assert_eq!(answer.status, 403, "{path} of {other} by {key}: {answer:?}");
+            }
+            let list = request(route).replace("GET ", "");
+            if route.path.contains('{') || route.id == "followLive" || route.id == "getStatus" {
+                continue;
+            }
+            let answer = get(at, key, &list);
+            let items = if answer.status == 200 { answer.items() } else { Vec::new() };
+            for item in &items {
+                assert_eq!(item["tenant"], tenant, "{list} by {key}: {item}");
+                assert!(partner.is_none_or(|own| item["partner_id"] == own), "{list} by {key}: {item}");
+            }
+            assert!(
+                route.id != "listOrders" || answer.status == 403 || !items.is_empty(),
+                "{key} sees its own"
+            );
+        }
+    }
+    assert_eq!(get(at, "acme-partner-key", "/v1/orders/acme-p1").status, 200);
+    assert_eq!(get(at, "acme-partner-key", "/v1/orders/acme-p2").status, 404);
+    assert_eq!(get(at, "acme-partner-key", "/v1/orders?partner_id=p2").status, 403);
+    assert_eq!(get(at, "acme-partner-key", "/v1/statements/p2/2026-01/explanation").status, 403);
+    assert_eq!(place(at, "acme-producer-key", "x", r#","tenant":"other""#).status, 403);
+}
+
+#[test]
+fn a_live_client_gets_its_own_tenants_events_and_a_partner_its_own_orders() {
+    let house = House::new();
+    let server = house.beside();
+    let at = server.address;
+    let follow = |key: &str| Live::open(at, "", &[("authorization", &format!("Bearer {key}"))]);
+    let (mut analyst, mut partner) = (follow("acme-analyst-key"), follow("acme-partner-key"));
+    assert_eq!((analyst.next().name, partner.next().name), ("hello".to_owned(), "hello".to_owned()));
+    for (number, tenant, partner) in [(0, "other", "p1"), (1, "acme", "p2"), (2, "acme", "p1")] {
+        let more = format!(r#","tenant":"{tenant}","partner_id":"{partner}","order_id":"o{number}""#);
+        place(at, "everywhere-key", &format!("{number}"), &more);
+    }
+    let event = partner.next_fact();
+    assert_eq!((event.name.as_str(), event.data["order_id"].as_str()), ("order", Some("o2")));
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|(name, order)| (name, order) != (&"order".to_owned(), &"o2".to_owned())) {
+        let event = analyst.next_fact();
+        assert_eq!(event.data["tenant"], "acme", "{event:?}");
+        seen.push((event.name, event.data["order_id"].as_str().unwrap_or_default().to_owned()));
+    }
+    assert!(seen.contains(&("order".to_owned(), "o1".to_owned())), "{seen:?}");
+}
