@@ -1,6 +1,7 @@
 // The live page in a real browser, over a real demo: scripts/page-test runs it.
 
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -83,6 +84,26 @@ test("a dead letter is sent in again", async () => {
   const id = await page.locator("#letters tr").first().getAttribute("data-key");
   await page.locator(`#letters tr[data-key="${id}"] button`).click();
   await until("an answer", async () => (await text(page, "letters-said")) === `${id} was sent in again.`);
+  await close();
+});
+
+test("the last draw is shown as soon as its result is decided", async () => {
+  const { page, wrong, close } = await open(browser, demo);
+  await live(page);
+  const post = async (path, body) => {
+    const headers = { "Content-Type": "application/json", "Idempotency-Key": randomUUID() };
+    const answer = await fetch(new URL(path, demo.url), { method: "POST", headers, body: JSON.stringify(body) });
+    assert.ok(answer.ok, await answer.text());
+  };
+  const drawn = { tenant: "corner-shop", draw_id: "saturday" };
+  const game = { game: "6 of 49", main_count: 6, main_max: 49, bonus_count: 1, bonus_max: 49, bonus_in_main: true };
+  const prizes = { currency: "EUR", pool_minor: null, prize_tiers: '[{"tier":"1","main":6,"fixed_minor":100000}]' };
+  await post("/v1/reference/draws", { row: { ...drawn, ...game, ...prizes, closes_at_ms: Date.now() - 60_000, sources_required: 1 } });
+  await post("/v1/draws/results", { ...drawn, source: "the-hall", numbers: [3, 11, 19, 27, 40, 44], bonus: [7] });
+  await until("its balls", async () => (await page.locator("#draw-numbers li").allTextContents()).join() === "3,11,19,27,40,44,7 bonus");
+  assert.match(await text(page, "draw-name"), /^6 of 49 · saturday · (published|settled)$/);
+  assert.deepEqual(wrong, []);
+  await picture(page, "draw");
   await close();
 });
 
