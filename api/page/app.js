@@ -1,16 +1,360 @@
-"use strict";
-const frontier = document.getElementById("frontier");
-const events = document.getElementById("events");
-const live = new EventSource("/v1/live");
-live.addEventListener("frontier", (event) => {
-  frontier.textContent = "decided: epoch " + JSON.parse(event.data).epoch;
-});
-live.addEventListener("order", (event) => {
-  const order = JSON.parse(event.data);
-  const line = document.createElement("li");
-  line.textContent = [order.tenant, order.order_id, order.event, order.reasons.join(", ")].join("  ");
-  events.prepend(line);
-  while (events.children.length > 50) {
-    events.lastChild.remove();
+// The live page: asks, listens, and hands over to the panels.
+//
+//   /metrics    once a second ─> orders a second, outcomes, percentiles    (who may not read it counts the live orders)
+//   /v1/live    events        ─> frontier, alerts, draws, and whether we are heard at all
+//   /v1/...     now and then  ─> stock, statements, dead letters
+
+import { Drain, Window, duration, money, quantile, reading, sum, ticketNumbers } from "/figures.js";
+import { follow } from "/live.js";
+import { $, alerts, draw, letters, now, outcomes, partners, reasons, say, stock, trend } from "/panels.js";
+
+/** The stream says something every second: silence beyond this means that figures may be old. */
+const STALE_MS = 4_000;
+const WINDOW_S = 60;
+const ALERTS_MAX = 8;
+const OFFERS_SHOWN = 12;
+const PARTNERS_SHOWN = 10;
+/** Pages of a list that are read at most: 500 rows each. */
+const PAGES_MAX = 4;
+
+const page = {
+  tenant: "",
+  /** Whose figures may be read: refused once, not asked for again. */
+  refused: new Set(),
+  heardAt: performance.now(),
+  state: "waiting",
+  alerts: [],
+  /** Dead letters that were sent in again from here: their rows stay as they were. */
+  retried: new Set(),
+  stockAll: false,
+  live: undefined,
+  /** What may be followed live. */
+  topics: [],
+};
+
+// ---- asking
+
+const token = () => sessionStorage.getItem("tombola-token") ?? "";
+const headers = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
+
+async function ask(path, options = {}) {
+  const response = await fetch(path, { ...options, headers: { ...headers(), ...options.headers } });
+  if (response.ok) return response;
+  if (response.status === 401) signIn();
+  const problem = await response.json().catch(() => ({}));
+  throw Object.assign(new Error(problem.detail ?? problem.title ?? `${response.status}`), { status: response.status });
+}
+
+/** Every row of a list, a few pages at most; `more` says whether there are others. */
+async function rows(path, query = {}) {
+  const asked = new URLSearchParams({ limit: "500", ...(page.tenant && { tenant: page.tenant }), ...query });
+  const items = [];
+  for (let n = 0; n < PAGES_MAX; n += 1) {
+    const body = await (await ask(`${path}?${asked}`)).json();
+    items.push(...body.items);
+    if (!body.next_cursor) return { items, more: false };
+    asked.set("cursor", body.next_cursor);
   }
-});
+  return { items, more: true };
+}
+
+/** Does `work` every so often while the page is looked at, never twice at once. What is refused isn't asked for again. */
+function every(ms, name, work) {
+  const turn = async () => {
+    if (!document.hidden && !page.refused.has(name)) {
+      try {
+        await work();
+      } catch (problem) {
+        if (problem.status === 403 || problem.status === 404) page.refused.add(name);
+      }
+    }
+    setTimeout(turn, ms);
+  };
+  turn();
+}
+
+// ---- figures
+
+/** Of the whole pipeline, and of what the live stream has brought. */
+const pipeline = new Window(WINDOW_S);
+let streamed = { window: new Window(WINDOW_S), orders: new Map(), reasons: new Map() };
+let perSecond = [];
+
+const countsStream = () => page.tenant !== "" || page.refused.has("metrics");
+
+function count(order) {
+  const add = (counts, key) => counts.set(key, (counts.get(key) ?? 0) + 1);
+  add(streamed.orders, order.event);
+  if (order.event === "refused") order.reasons.forEach((reason) => add(streamed.reasons, reason));
+}
+
+/** An order is decided when it is held or refused; what becomes of it later is counted apart. */
+const decided = (counts) => sum(counts, ["held", "refused"]);
+
+function showFigures() {
+  const window = countsStream() ? streamed.window : pipeline;
+  const minute = window.over(WINDOW_S, "orders");
+  const moment = window.over(1, "orders");
+  const rate = moment.seconds > 0 ? decided(moment.added) / moment.seconds : undefined;
+  const ended = sum(minute.added, ["confirmed", "refused", "expired", "cancelled"]);
+  const delays = pipeline.over(WINDOW_S, "delays").added;
+  now({
+    perSecond: rate,
+    success: ended > 0 ? (minute.added.get("confirmed") ?? 0) / ended : undefined,
+    p50: quantile(0.5, delays),
+    p95: quantile(0.95, delays),
+    p99: quantile(0.99, delays),
+  });
+  if (rate !== undefined) perSecond = [...perSecond, rate].slice(-WINDOW_S);
+  const [least, most] = [Math.min(...perSecond), Math.max(...perSecond)].map(Math.round);
+  trend($("rate-trend"), perSecond, perSecond.length > 1 ? `Between ${least} and ${most} orders a second over the last minute` : "Orders a second");
+  outcomes(minute.added, minute.seconds);
+  reasons(window.over(WINDOW_S, "reasons").added);
+}
+
+async function readMetrics() {
+  const text = await (await ask("/metrics")).text();
+  if (pipeline.add(reading(text)) && !countsStream()) showFigures();
+}
+
+function takeStock() {
+  if (!countsStream() || page.state === "stale") return;
+  const { window, orders, reasons: told } = streamed;
+  window.add({ atS: performance.now() / 1000, orders: new Map(orders), reasons: new Map(told), delays: new Map() });
+  showFigures();
+}
+
+// ---- panels
+
+const drains = new Map();
+
+async function readStock() {
+  const { items } = await rows("/v1/stock");
+  const atMs = performance.now();
+  const offers = items.map((offer) => {
+    const key = JSON.stringify([offer.tenant, offer.offer_id]);
+    if (!drains.has(key)) drains.set(key, new Drain());
+    const drain = drains.get(key);
+    drain.add(offer.available, atMs);
+    const perMinute = drain.perMinute();
+    const goneInS = perMinute > 0 ? (offer.available / perMinute) * 60 : Infinity;
+    return { ...offer, perMinute, goneInS };
+  });
+  // Soonest gone first; what is sold out already needs nobody's eye; then by the share that is left.
+  const left = (o) => (o.stock_total > 0 ? o.available / o.stock_total : 0);
+  const rank = (o) => (o.available === 0 ? 2 : o.goneInS === Infinity ? 1 : 0);
+  const name = (o) => `${o.tenant}/${o.offer_id}`;
+  offers.sort((a, b) => rank(a) - rank(b) || (rank(a) === 0 && a.goneInS - b.goneInS) || left(a) - left(b) || (name(a) < name(b) ? -1 : 1));
+  stock(page.stockAll ? offers : offers.slice(0, OFFERS_SHOWN), page.tenant);
+  const more = $("stock-more");
+  more.hidden = offers.length <= OFFERS_SHOWN;
+  more.ariaExpanded = String(page.stockAll);
+  say(more, page.stockAll ? "Show fewer" : `Show all ${offers.length}`);
+  nameTenants(items);
+}
+
+/** Businesses to choose from: those that sell something. */
+function nameTenants(offers) {
+  if (page.tenant) return;
+  const select = $("tenant");
+  const known = new Set([...select.options].map((option) => option.value));
+  for (const tenant of [...new Set(offers.map((offer) => offer.tenant))].sort()) {
+    if (!known.has(tenant)) select.append(new Option(tenant, tenant));
+  }
+}
+
+async function readPartners() {
+  const month = new Date().toISOString().slice(0, 7);
+  say($("partners-month"), month);
+  const { items } = await rows("/v1/statements", { month });
+  const totals = new Map();
+  for (const line of items) {
+    const key = JSON.stringify([line.tenant, line.partner_id, line.currency]);
+    const total = totals.get(key) ?? { tenant: line.tenant, partner_id: line.partner_id, currency: line.currency, base: 0, commission: 0 };
+    total.base += line.base_minor;
+    total.commission += line.commission_minor + line.adjustment_minor;
+    totals.set(key, total);
+  }
+  // Amounts of two currencies can't be compared: the first of each.
+  const top = [...totals.values()].sort((a, b) => b.commission - a.commission || (a.partner_id < b.partner_id ? -1 : 1));
+  const currencies = [...new Set(top.map((total) => total.currency))].sort();
+  const each = Math.max(3, Math.floor(PARTNERS_SHOWN / currencies.length));
+  partners(currencies.flatMap((currency) => top.filter((total) => total.currency === currency).slice(0, each)), page.tenant);
+}
+
+/** Alerts are shown at once, but told to who listens only now and then. */
+let untold = 0;
+
+function showAlerts(fresh) {
+  const key = (alert) => JSON.stringify([alert.tenant, alert.rule_id, alert.command_id]);
+  const all = new Map([...page.alerts, ...fresh].map((alert) => [key(alert), alert]));
+  page.alerts = [...all.values()].sort((a, b) => b.at_ms - a.at_ms).slice(0, ALERTS_MAX);
+  alerts(page.alerts, page.tenant);
+}
+
+async function readAlerts() {
+  showAlerts((await rows("/v1/alerts")).items);
+}
+
+async function readDraws() {
+  const { items } = await rows("/v1/draws");
+  const told = items.filter((item) => ["published", "settled"].includes(item.status));
+  draw(told.sort((a, b) => b.drawn_at_ms - a.drawn_at_ms)[0]);
+}
+
+async function readLetters() {
+  const answer = await (await ask("/v1/dead-letters?limit=500&status=open")).json();
+  const open = answer.items.filter((letter) => !page.retried.has(letter.id));
+  open.sort((a, b) => b.first_seen_ms - a.first_seen_ms);
+  letters(open, answer.next_cursor !== null, retry);
+}
+
+async function retry(id) {
+  try {
+    await ask("/v1/dead-letters/retry", {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "Idempotency-Key": crypto.randomUUID() },
+      body: JSON.stringify({ ids: [id] }),
+    });
+    page.retried.add(id);
+    say($("letters-said"), `${id} was sent in again.`);
+    await readLetters();
+  } catch (problem) {
+    say($("letters-said"), `${id} was not sent in: ${problem.message}`);
+  }
+}
+
+async function buy() {
+  const button = $("buy");
+  const receipt = $("receipt");
+  if (button.ariaDisabled === "true") return;
+  button.ariaDisabled = "true";
+  try {
+    const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" };
+    const sold = await (await ask("/api/ticket/buy", options)).json();
+    const message = sold.message.charAt(0).toUpperCase() + sold.message.slice(1);
+    say(receipt, `${message}. Ticket ${ticketNumbers(sold.ticket).join(" ")} for ${money(sold.amount_minor, sold.currency)}, decided in ${duration(sold.waited_ms / 1000)}.`);
+    receipt.dataset.done = "";
+  } catch (problem) {
+    say(receipt, `No ticket: ${problem.message}`);
+    delete receipt.dataset.done;
+  } finally {
+    button.ariaDisabled = null;
+  }
+}
+
+// ---- listening
+
+const HEARERS = {
+  order: (fact) => countsStream() && count(fact),
+  alert: (fact) => {
+    if (fact.event !== undefined && fact.event !== "rule_fired") return;
+    untold += 1;
+    showAlerts([fact]);
+  },
+  draw: () => readDraws().catch(() => {}),
+  frontier: ({ epoch, age_ms }) => {
+    say($("age"), duration(Math.max(0, age_ms) / 1000));
+    say($("epoch"), `frontier at ${epoch}`);
+  },
+};
+
+function listen() {
+  page.live?.stop();
+  const wanted = countsStream() ? ["orders", "alerts", "draws"] : ["alerts", "draws"];
+  const topics = wanted.filter((topic) => page.topics.includes(topic)).join(",");
+  const query = new URLSearchParams(page.tenant ? { topics, tenant: page.tenant } : { topics });
+  page.live = follow(`/v1/live?${query}`, {
+    headers,
+    on: (type, body) => HEARERS[type]?.(body),
+    heard: () => {
+      page.heardAt = performance.now();
+      show("live");
+    },
+    broken: (problem) => {
+      if (problem.status === 401) signIn();
+    },
+  });
+}
+
+function show(state) {
+  const silent = Math.round((performance.now() - page.heardAt) / 1000);
+  say($("state-text"), state === "live" ? "live" : state === "stale" ? `no word for ${silent} s` : "connecting");
+  if (page.state === state) return;
+  if (state === "stale") say($("announce"), "The figures are no longer live.");
+  else if (page.state === "stale") say($("announce"), "The figures are live again.");
+  page.state = state;
+  $("state").dataset.state = state;
+  document.body.dataset.state = state;
+}
+
+function watch() {
+  if (performance.now() - page.heardAt > STALE_MS) show("stale");
+}
+
+function tellAlerts() {
+  if (untold > 0) say($("announce"), untold === 1 ? "A fraud rule has fired." : `${untold} fraud rules have fired.`);
+  untold = 0;
+}
+
+// ---- who asks
+
+function signIn() {
+  const dialog = $("sign-in");
+  if (dialog.open) return;
+  say($("sign-in-problem"), token() ? "That was not accepted." : "");
+  dialog.showModal();
+}
+
+function signed(value) {
+  if (value) sessionStorage.setItem("tombola-token", value);
+  else sessionStorage.removeItem("tombola-token");
+  location.reload();
+}
+
+function choose(tenant) {
+  page.tenant = tenant;
+  page.alerts = [];
+  perSecond = [];
+  drains.clear();
+  streamed = { window: new Window(WINDOW_S), orders: new Map(), reasons: new Map() };
+  listen();
+  const reads = [readStock, readPartners, readAlerts, ...(page.topics.includes("draws") ? [readDraws] : [])];
+  for (const read of reads) read().catch(() => {});
+}
+
+async function begin() {
+  $("buy").addEventListener("click", buy);
+  $("tenant").addEventListener("change", (event) => choose(event.target.value));
+  $("stock-more").addEventListener("click", () => {
+    page.stockAll = !page.stockAll;
+    readStock().catch(() => {});
+  });
+  $("sign-in").addEventListener("close", () => $("token").value && signed($("token").value));
+  $("sign-out").addEventListener("click", () => signed(""));
+  $("sign-out").hidden = token() === "";
+  setInterval(watch, 1_000);
+  setInterval(takeStock, 1_000);
+  setInterval(tellAlerts, 15_000);
+  const status = await (await ask("/v1/status")).json();
+  say($("version"), `version ${status.version}`);
+  $("shop").hidden = !status.demo;
+  page.topics = status.topics;
+  page.tenant = status.tenant ?? "";
+  $("tenant").closest(".controls").hidden = page.tenant !== "" && token() === "";
+  $("tenant").disabled = page.tenant !== "";
+  listen();
+  every(1_000, "metrics", readMetrics);
+  every(5_000, "partners", readPartners);
+  // Whoever may see one partner's alone has orders and statements.
+  if (!page.topics.includes("stock")) {
+    $("stock-section").hidden = $("alerts-section").hidden = true;
+    return;
+  }
+  every(2_000, "stock", readStock);
+  readAlerts().catch(() => showAlerts([]));
+  if (page.topics.includes("draws")) every(30_000, "draws", readDraws);
+  if (status.roles.includes("operator") && page.tenant === "") every(3_000, "letters", readLetters);
+}
+
+begin().catch((problem) => problem.status !== 401 && show("stale"));

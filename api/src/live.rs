@@ -12,6 +12,7 @@
 //! nothing but its place in the ring; one that takes no bytes is ended by the system (see `server.rs`).
 
 use crate::app::{Answering, App, Call};
+use crate::auth::Principal;
 use crate::backend::{Positions, Told};
 use crate::problem::Problem;
 use futures_util::stream::{Stream, unfold};
@@ -37,6 +38,8 @@ pub const TOPICS: &[(&str, &str, &str, char)] = &[
     ("draws", "facts.draws", "draw", 'd'),
 ];
 
+/// The one topic a partner follows: stock and alerts are the tenant's, and tell of others' orders.
+const PARTNERS_OWN: &str = "facts.orders";
 /// Facts of a partition that are read back at once.
 const READ_BACK: usize = 1_000;
 /// How often the frontier is told.
@@ -93,6 +96,13 @@ pub fn live(app: Arc<App>, call: Call) -> Answering {
     })
 }
 
+/// What a caller may follow, by name.
+pub fn topics_for(principal: &Principal) -> Vec<&'static str> {
+    let all =
+        TOPICS.iter().filter(|(_, topic, ..)| principal.only_partner().is_none() || *topic == PARTNERS_OWN);
+    all.map(|(name, ..)| *name).collect()
+}
+
 fn wanted(call: &Call) -> Result<Wanted, Problem> {
     let tenant = call.principal.tenant_or_all(call.query.text("tenant"))?;
     let partner = match (call.principal.only_partner(), call.query.text("partner")) {
@@ -117,11 +127,10 @@ fn wanted(call: &Call) -> Result<Wanted, Problem> {
         }
     }
     if only_orders {
-        // Stock and alerts are the tenant's, and tell of others' orders.
-        if call.query.text("topics").is_some() && topics.iter().any(|topic| *topic != "facts.orders") {
+        if call.query.text("topics").is_some() && topics.iter().any(|topic| *topic != PARTNERS_OWN) {
             return Err(Problem::new("forbidden", "a partner follows its orders"));
         }
-        topics.retain(|topic| *topic == "facts.orders");
+        topics.retain(|topic| *topic == PARTNERS_OWN);
     }
     Ok(Wanted { topics, tenant, partner, offer: call.query.text("offer") })
 }

@@ -10,6 +10,10 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 const FILES: &[(&str, &str, &[u8])] = &[
     ("index.html", "text/html; charset=utf-8", include_bytes!("../page/index.html")),
     ("app.js", "text/javascript; charset=utf-8", include_bytes!("../page/app.js")),
+    ("figures.js", "text/javascript; charset=utf-8", include_bytes!("../page/figures.js")),
+    ("live.js", "text/javascript; charset=utf-8", include_bytes!("../page/live.js")),
+    ("panels.js", "text/javascript; charset=utf-8", include_bytes!("../page/panels.js")),
+    ("icon.svg", "image/svg+xml", include_bytes!("../page/icon.svg")),
     ("style.css", "text/css; charset=utf-8", include_bytes!("../page/style.css")),
 ];
 

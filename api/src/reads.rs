@@ -151,6 +151,7 @@ pub fn status(app: Arc<App>, call: Call) -> Answering {
             "roles": who.roles,
             "tenant": who.tenant,
             "partner": who.partner,
+            "topics": crate::live::topics_for(who),
         });
         let mut answer = json_answer(&body);
         set_frontier(&mut answer, frontier.epoch);

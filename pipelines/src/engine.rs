@@ -131,6 +131,7 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let mirror = patiently(&options.shared, || stores.mirror(generation.generation))?;
     let (readers, lags) = patiently(&options.shared, || stores.watched_readers(options.workers))?;
     let metrics = Metrics::of(pipeline.name());
+    metrics.epochs_in_flight_max.set(options.config.runtime.epochs_in_flight_max as i64);
     let sinks = patiently(&options.shared, || sinks(&stores, generation.generation, ids))?;
     let sinks = counted(sinks, &metrics);
     // A log that is drained is one that nobody adds to; and of several pipelines that share a log, one polls.

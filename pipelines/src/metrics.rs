@@ -17,6 +17,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use publisher::PublisherMetrics;
 pub use sources::{FeedMetrics, SourceLabels, SourceMetrics};
@@ -54,6 +55,13 @@ pub struct ReasonLabels {
     pub reason: &'static str,
 }
 
+/// Of one thing that happens to orders.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EventLabels {
+    pub job: String,
+    pub event: &'static str,
+}
+
 /// Of one action of velocity rules.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ActionLabels {
@@ -63,6 +71,20 @@ pub struct ActionLabels {
 /// A gauge of seconds.
 pub type Seconds = Gauge<f64, AtomicU64>;
 
+/// Upper ends of the delay's buckets: as fine as the aims are, coarse where it only says "too late".
+const DELAY_BUCKETS_S: [f64; 14] =
+    [0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0, 300.0];
+
+/// How long epochs take.
+#[derive(Clone, Debug)]
+pub struct Delay(pub Histogram);
+
+impl Default for Delay {
+    fn default() -> Self {
+        Delay(Histogram::new(DELAY_BUCKETS_S))
+    }
+}
+
 /// Every family. Clones count into the same numbers; counting costs one atomic addition.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -70,6 +92,7 @@ pub struct Metrics {
     job: String,
     pub records_in: Family<JobLabels, Counter>,
     pub records_out: Family<TopicLabels, Counter>,
+    pub orders: Family<EventLabels, Counter>,
     pub refusals: Family<ReasonLabels, Counter>,
     pub dead_letters: Counter,
     pub fraud_alerts: Family<ActionLabels, Counter>,
@@ -78,6 +101,8 @@ pub struct Metrics {
     pub epoch_bound: Gauge,
     pub epoch_committed: Gauge,
     pub epoch_published: Gauge,
+    pub epochs_in_flight_max: Gauge,
+    pub decision_delay: Delay,
     pub consumer_lag: Family<PartitionLabels, Gauge>,
     pub published_rows: Counter,
     pub publish_retries: Counter,
@@ -91,9 +116,12 @@ pub struct Metrics {
     pub mirror_stopped: Gauge,
     pub mirror_behind: Seconds,
     pub frontier_age: Seconds,
+    pub snapshot_epoch: Gauge,
     pub snapshot_size: Gauge,
     pub snapshot_duration: Seconds,
     pub feeds: FeedMetrics,
+    pub records_clamped: Counter,
+    pub reported_at: Seconds,
 }
 
 impl Metrics {
@@ -105,70 +133,65 @@ impl Metrics {
     /// All families under their names.
     pub fn registry(&self) -> Registry {
         let mut r = Registry::with_prefix("tombola");
-        r.register("records_in", "Records read, by job", self.records_in.clone());
-        r.register("records_out", "Facts written, by job and topic", self.records_out.clone());
-        r.register(
-            "refusals",
-            "Orders refused, by reason (an order counts under each)",
-            self.refusals.clone(),
-        );
-        r.register("dead_letters", "Records nothing could be done with", self.dead_letters.clone());
-        r.register("fraud_alerts", "Velocity rules that fired, by their action", self.fraud_alerts.clone());
-        r.register(
-            "late_orders",
-            "Orders that came later than velocity allows: judged by what was still kept",
-            self.late_orders.clone(),
-        );
-        r.register("epoch_minted", "Last epoch minted", self.epoch_minted.clone());
-        r.register("epoch_bound", "Last epoch whose binding is durable", self.epoch_bound.clone());
-        r.register(
-            "epoch_committed",
-            "Last epoch decided: facts and tables committed",
-            self.epoch_committed.clone(),
-        );
-        r.register(
-            "epoch_published",
-            "Last epoch that every analytical store has",
-            self.epoch_published.clone(),
-        );
-        r.register(
-            "consumer_lag",
-            "Records of an input partition that are in Kafka and not read yet",
-            self.consumer_lag.clone(),
-        );
-        r.register("published_rows", "Facts that the analytical store has", self.published_rows.clone());
-        r.register(
-            "publish_retries",
-            "Tries to reach the analytical store that failed",
-            self.publish_retries.clone(),
-        );
-        r.register(
-            "publish_stopped",
-            "1 where feeding the analytical store has stopped and an operator is needed; sales go on",
-            self.publish_stopped.clone(),
-        );
+        self.register_counts(&mut r);
+        self.register_epochs(&mut r);
+        self.register_publishing(&mut r);
+        self.register_snapshots(&mut r);
         self.publisher.register(&mut r);
         self.register_mirror(&mut r);
-        r.register_with_unit(
-            "frontier_age",
-            "How far the decided frontier's now is behind the clock",
-            Unit::Seconds,
-            self.frontier_age.clone(),
-        );
-        r.register_with_unit(
-            "snapshot_size",
-            "Size of the last snapshot",
-            Unit::Bytes,
-            self.snapshot_size.clone(),
-        );
-        r.register_with_unit(
-            "snapshot_duration",
-            "Time from the start of the last snapshot to its manifest",
-            Unit::Seconds,
-            self.snapshot_duration.clone(),
-        );
         self.feeds.register(&mut r);
+        let help = "Clock when these figures were written: they stand still where nothing runs";
+        r.register_with_unit("reported_at", help, Unit::Seconds, self.reported_at.clone());
         r
+    }
+
+    fn register_counts(&self, r: &mut Registry) {
+        r.register("records_in", "Records read, by job", self.records_in.clone());
+        r.register("records_out", "Facts written, by job and topic", self.records_out.clone());
+        r.register("orders", "What happened to orders, by event", self.orders.clone());
+        let help = "Orders refused, by reason (an order counts under each)";
+        r.register("refusals", help, self.refusals.clone());
+        r.register("dead_letters", "Records nothing could be done with", self.dead_letters.clone());
+        r.register("fraud_alerts", "Velocity rules that fired, by their action", self.fraud_alerts.clone());
+        let help = "Orders that came later than velocity allows: judged by what was still kept";
+        r.register("late_orders", help, self.late_orders.clone());
+        let help = "Records that claimed to be further ahead of the clock than allowed, and were cut back";
+        r.register("records_clamped", help, self.records_clamped.clone());
+        let help = "Records of an input partition that are in Kafka and not read yet";
+        r.register("consumer_lag", help, self.consumer_lag.clone());
+    }
+
+    fn register_epochs(&self, r: &mut Registry) {
+        r.register("epoch_minted", "Last epoch minted", self.epoch_minted.clone());
+        r.register("epoch_bound", "Last epoch whose binding is durable", self.epoch_bound.clone());
+        let help = "Last epoch decided: facts and tables committed";
+        r.register("epoch_committed", help, self.epoch_committed.clone());
+        let help = "Epochs that may be minted and not decided: at this many, back-pressure holds the inputs";
+        r.register("epochs_in_flight_max", help, self.epochs_in_flight_max.clone());
+        let help = "How long the decided frontier has stood still while epochs were in flight";
+        r.register_with_unit("frontier_age", help, Unit::Seconds, self.frontier_age.clone());
+        let help =
+            "From an epoch's now to its commit, of epochs with results; with a backlog, how old that is";
+        r.register_with_unit("decision_delay", help, Unit::Seconds, self.decision_delay.0.clone());
+    }
+
+    fn register_publishing(&self, r: &mut Registry) {
+        let help = "Last epoch that every analytical store has";
+        r.register("epoch_published", help, self.epoch_published.clone());
+        r.register("published_rows", "Facts that the analytical store has", self.published_rows.clone());
+        let help = "Tries to reach the analytical store that failed";
+        r.register("publish_retries", help, self.publish_retries.clone());
+        let help = "1 where feeding the analytical store has stopped and an operator is needed; sales go on";
+        r.register("publish_stopped", help, self.publish_stopped.clone());
+    }
+
+    fn register_snapshots(&self, r: &mut Registry) {
+        let help = "Last epoch that a snapshot holds: what comes after is replayed";
+        r.register("snapshot_epoch", help, self.snapshot_epoch.clone());
+        let help = "Size of the last snapshot";
+        r.register_with_unit("snapshot_size", help, Unit::Bytes, self.snapshot_size.clone());
+        let help = "Time from the start of the last snapshot to its manifest";
+        r.register_with_unit("snapshot_duration", help, Unit::Seconds, self.snapshot_duration.clone());
     }
 
     fn register_mirror(&self, r: &mut Registry) {

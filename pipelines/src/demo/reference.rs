@@ -19,6 +19,8 @@ impl Changes {
         for business in businesses {
             rows.extend(business.offers.iter().map(|offer| Reference::Offer(Box::new(offer.clone()))));
             rows.extend(business.partners().map(|partner| Reference::Partner(Box::new(partner))));
+            rows.extend(business.commission_rates().map(|rate| Reference::CommissionRate(Box::new(rate))));
+            rows.extend(business.velocity_rules().map(|rule| Reference::VelocityRule(Box::new(rule))));
             rows.extend(business.customers().map(|customer| Reference::Customer(Box::new(customer))));
         }
         rows.into_iter().map(|row| Timed { at_ms, body: self.change(Op::Read, None, row) }).collect()

@@ -5,7 +5,8 @@
 
 use super::random::Zipf;
 use compact_str::{CompactString as Text, format_compact};
-use schemas::reference::{Customer, Offer, OfferKind, OfferStatus, Partner, Standing};
+use schemas::reference::{CommissionRate, Customer, Offer, OfferKind, OfferStatus, Partner, Standing};
+use schemas::velocity::{FraudAction, RuleStatus, VelocityKey, VelocityMetric, VelocityRule};
 
 /// Offers of a business that can be bought; one more is closed.
 pub const OFFERS: usize = 40;
@@ -15,6 +16,15 @@ pub const PARTNERS: usize = 12;
 pub const CUSTOMERS: usize = 1_000;
 /// Every so many-th registered customer is blocked.
 pub const BLOCKED_EVERY: usize = 100;
+
+/// Tenants that look out for hoarders: customers who want a flash sale for themselves.
+const WATCHFUL: [&str; 2] = ["box-club", "gift-street"];
+/// What partners earn: plan, floor of the tier in minor units, basis points.
+const RATES: [(&str, i64, i32); 4] =
+    [("standard", 0, 300), ("standard", 1_000_000, 400), ("gold", 0, 500), ("gold", 1_000_000, 700)];
+/// Orders of one customer within a minute, and what is done about more.
+const HOARDING: [(&str, i64, FraudAction); 2] =
+    [("many-orders", 5, FraudAction::Flag), ("hoarding", 10, FraudAction::Block)];
 
 /// One tenant.
 #[derive(Clone, Debug)]
@@ -123,6 +133,34 @@ impl Business {
             partner_id: partner_id(number),
             status: if number + 1 == PARTNERS { Standing::Suspended } else { Standing::Active },
             plan: if number % 3 == 0 { "gold" } else { "standard" }.into(),
+        })
+    }
+
+    /// What its partners earn.
+    pub fn commission_rates(&self) -> impl Iterator<Item = CommissionRate> + '_ {
+        RATES.iter().map(|(plan, tier_floor_minor, rate_bps)| CommissionRate {
+            tenant: self.tenant.clone(),
+            plan: (*plan).into(),
+            offer_kind: self.kind,
+            currency: self.currency.clone(),
+            tier_floor_minor: *tier_floor_minor,
+            rate_bps: *rate_bps,
+            valid_from: "2020-01-01".into(),
+        })
+    }
+
+    /// What it looks out for: nothing, for most.
+    pub fn velocity_rules(&self) -> impl Iterator<Item = VelocityRule> + '_ {
+        let watchful = WATCHFUL.contains(&self.tenant.as_str());
+        HOARDING.iter().filter(move |_| watchful).map(|(rule_id, threshold, action)| VelocityRule {
+            tenant: self.tenant.clone(),
+            rule_id: (*rule_id).into(),
+            key: VelocityKey::Customer,
+            metric: VelocityMetric::Count,
+            window_ms: 60_000,
+            threshold: *threshold,
+            action: *action,
+            status: RuleStatus::Active,
         })
     }
 

@@ -3,7 +3,7 @@
 //! Facts are counted when they are committed, so a replay after a crash doesn't count them twice; what was
 //! committed by an earlier process is not counted by this one.
 
-use super::{ActionLabels, JobLabels, Metrics, PartitionLabels, ReasonLabels, TopicLabels};
+use super::{ActionLabels, EventLabels, JobLabels, Metrics, PartitionLabels, ReasonLabels, TopicLabels};
 use crate::publishing::PublisherStatus;
 use connectors::kafka::Lags;
 use operators::messages::Output;
@@ -49,6 +49,10 @@ impl Sink<Output> for Counted {
         let mut counts = Counts::default();
         run.iter().flat_map(|epoch| &epoch.items).for_each(|item| counts.add(&item.body));
         counts.tell(&self.metrics);
+        let clock = crate::clock_ms();
+        for epoch in run.iter().filter(|epoch| !epoch.items.is_empty()) {
+            self.metrics.decision_delay.0.observe((clock - epoch.now).max(0) as f64 / 1_000.0);
+        }
         Ok(())
     }
 }
@@ -70,6 +74,7 @@ impl ByName {
 #[derive(Default)]
 struct Counts {
     topics: ByName,
+    orders: ByName,
     reasons: ByName,
     dead_letters: u64,
     alerts: ByName,
@@ -81,9 +86,10 @@ impl Counts {
         let Output::Fact(fact) = output else { return };
         self.topics.add(fact.topic());
         match fact {
-            Fact::Order(order) if order.event == OrderEvent::Refused => {
-                for reason in &order.reasons {
-                    self.reasons.add(reason.as_str());
+            Fact::Order(order) => {
+                self.orders.add(order.event.as_str());
+                if order.event == OrderEvent::Refused {
+                    order.reasons.iter().for_each(|reason| self.reasons.add(reason.as_str()));
                 }
             }
             Fact::DeadLetter(_) => self.dead_letters += 1,
@@ -99,6 +105,10 @@ impl Counts {
         for (topic, count) in self.topics.0 {
             let labels = TopicLabels { job: metrics.job.clone(), topic };
             metrics.records_out.get_or_create(&labels).inc_by(count);
+        }
+        for (event, count) in self.orders.0 {
+            let labels = EventLabels { job: metrics.job.clone(), event };
+            metrics.orders.get_or_create(&labels).inc_by(count);
         }
         for (reason, count) in self.reasons.0 {
             let labels = ReasonLabels { job: metrics.job.clone(), reason };
@@ -137,6 +147,9 @@ impl Metrics {
             self.consumer_lag.get_or_create(&labels).set(lag as i64);
         }
         self.frontier_age.set(shared.frontier_age_ms() as f64 / 1_000.0);
+        self.records_clamped.inc_by(load(&shared.clamped).saturating_sub(self.records_clamped.get()));
+        self.reported_at.set(shared.clock() as f64 / 1_000.0);
+        self.snapshot_epoch.set(load(&shared.snapshot) as i64);
         self.snapshot_size.set(load(&shared.snapshot_bytes) as i64);
         self.snapshot_duration.set(load(&shared.snapshot_ms) as f64 / 1_000.0);
     }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test helper is a test too
 
+mod dashboards;
 mod frontier;
 mod kill;
 mod loading;

@@ -1,0 +1,230 @@
+// The live page in a real browser, over a real demo: scripts/page-test runs it.
+
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { Demo, launch, open, until } from "./browser.mjs";
+
+let demo;
+let browser;
+
+before(async () => {
+  demo = await Demo.start(process.env.TOMBOLA);
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  await demo?.stop();
+});
+
+const text = (page, id) => page.locator(`#${id}`).textContent();
+const number = async (page, id) => Number((await text(page, id)).replaceAll(/[^\d.]/g, ""));
+const live = (page) => until("it is live", async () => (await text(page, "state-text")) === "live" && (await number(page, "rate")) > 0);
+
+async function picture(page, name) {
+  if (process.env.TOMBOLA_PAGE_PICTURES) await page.screenshot({ path: join(process.env.TOMBOLA_PAGE_PICTURES, `${name}.png`), fullPage: true });
+}
+
+test("it loads without a complaint, from nowhere else, and its figures move", async () => {
+  const { page, wrong, close } = await open(browser, demo);
+  await live(page);
+  const epoch = await number(page, "epoch");
+  await until("the frontier moves", async () => (await number(page, "epoch")) > epoch);
+  await until("orders are confirmed", async () => (await number(page, "success")) > 0);
+  await until("delays have percentiles", async () => /^median; p95 \S+ \w+, p99 \S+ \w+$/.test(await text(page, "percentiles")));
+  await until("refusals have reasons", async () => /sold out|price mismatch|unknown/.test(await text(page, "reasons")));
+  await until("stock is shown", async () => (await page.locator("#stock tr").count()) === 12);
+  await until("partners are shown", async () => /[A-Z]{3}\s[\d,.]+/.test(await page.locator("#partners tr").first().textContent()));
+  const left = await text(page, "stock");
+  await until("stock drains", async () => (await text(page, "stock")) !== left);
+  assert.deepEqual(wrong, []);
+  await close();
+});
+
+test("one business is chosen, and its own figures are counted", async () => {
+  const { page, wrong, close } = await open(browser, demo);
+  await live(page);
+  await until("businesses are known", async () => (await page.locator("#tenant option").count()) > 2);
+  const all = await number(page, "rate");
+  const tenant = await page.locator("#tenant option").nth(1).getAttribute("value");
+  await page.selectOption("#tenant", tenant);
+  await until("its orders are counted", async () => {
+    const rate = await number(page, "rate");
+    return rate > 0 && rate < all;
+  });
+  assert.ok(!(await text(page, "stock")).includes(tenant === "all" ? "?" : ` ${tenant} `), "whose offers these are needs no saying");
+  assert.deepEqual(wrong, []);
+  await close();
+});
+
+test("a ticket is bought, by mouse and by keyboard", async () => {
+  const { page, wrong, close } = await open(browser, demo);
+  await live(page);
+  await page.click("#buy");
+  const confirmed = /^Payment confirmed\. Ticket (\d+ ){6}for EUR.2\.50, decided in/;
+  await until("the receipt", async () => confirmed.test(await text(page, "receipt")));
+  const first = await text(page, "receipt");
+  await page.keyboard.press("Enter"); // the focus has stayed on the button
+  await until("another receipt", async () => {
+    const receipt = await text(page, "receipt");
+    return receipt !== first && confirmed.test(receipt);
+  });
+  assert.deepEqual(wrong, []);
+  await close();
+});
+
+test("a dead letter is sent in again", async () => {
+  const { page, close } = await open(browser, demo);
+  const button = page.locator("#letters button").first();
+  await button.waitFor();
+  const id = await page.locator("#letters tr").first().getAttribute("data-key");
+  await page.locator(`#letters tr[data-key="${id}"] button`).click();
+  await until("an answer", async () => (await text(page, "letters-said")) === `${id} was sent in again.`);
+  await close();
+});
+
+test("the last draw is shown as soon as its result is decided", async () => {
+  const { page, wrong, close } = await open(browser, demo);
+  await live(page);
+  const post = async (path, body) => {
+    const headers = { "Content-Type": "application/json", "Idempotency-Key": randomUUID() };
+    const answer = await fetch(new URL(path, demo.url), { method: "POST", headers, body: JSON.stringify(body) });
+    assert.ok(answer.ok, await answer.text());
+  };
+  const drawn = { tenant: "corner-shop", draw_id: "saturday" };
+  const game = { game: "6 of 49", main_count: 6, main_max: 49, bonus_count: 1, bonus_max: 49, bonus_in_main: true };
+  const prizes = { currency: "EUR", pool_minor: null, prize_tiers: '[{"tier":"1","main":6,"fixed_minor":100000}]' };
+  await post("/v1/reference/draws", { row: { ...drawn, ...game, ...prizes, closes_at_ms: Date.now() - 60_000, sources_required: 1 } });
+  await post("/v1/draws/results", { ...drawn, source: "the-hall", numbers: [3, 11, 19, 27, 40, 44], bonus: [7] });
+  await until("its balls", async () => (await page.locator("#draw-numbers li").allTextContents()).join() === "3,11,19,27,40,44,7 bonus");
+  assert.match(await text(page, "draw-name"), /^6 of 49 · saturday · (published|settled)$/);
+  assert.deepEqual(wrong, []);
+  await picture(page, "draw");
+  await close();
+});
+
+test("it says that its figures are old, and when they are live again", async () => {
+  const { page, close } = await open(browser, demo);
+  await live(page);
+  demo.process.kill("SIGSTOP");
+  try {
+    await until("it says so", async () => /^no word for \d+ s$/.test(await text(page, "state-text")));
+    assert.equal(await text(page, "announce"), "The figures are no longer live.");
+    await picture(page, "stale");
+  } finally {
+    demo.process.kill("SIGCONT");
+  }
+  await until("it is live again", async () => (await text(page, "state-text")) === "live");
+  assert.equal(await text(page, "announce"), "The figures are live again.");
+  await close();
+});
+
+test("after a break it goes on from the last event it has seen", async () => {
+  const asked = [];
+  const { page, close } = await open(browser, demo, {
+    before: (page) => page.on("request", (request) => request.url().includes("/v1/live") && asked.push(request)),
+  });
+  await live(page);
+  assert.equal(asked.length, 1);
+  assert.equal((await asked[0].allHeaders())["last-event-id"], undefined);
+  demo.line.cut();
+  await until("it asks again", () => asked.length > 1);
+  assert.ok((await asked[1].allHeaders())["last-event-id"], "with the position it has got to");
+  await live(page);
+  await close();
+});
+
+test("what comes from the log is text, whatever it says", async () => {
+  const nasty = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
+  const rows = (items) => ({ json: { items, next_cursor: null } });
+  const offer = { tenant: nasty, offer_id: nasty, stock_total: 5, available: 3, held: 0, sold: 2, shrink_due: 0, epoch: 1 };
+  const letter = { id: nasty, topic: nasty, partition: 0, offset: 0, reason: nasty, first_seen_ms: 1, attempts: 1, status: "open" };
+  const partner = { tenant: nasty, partner_id: nasty, month: nasty, currency: nasty, offer_kind: nasty, base_minor: 1, commission_minor: 1, adjustment_minor: 0 };
+  const { page, close } = await open(browser, demo, {
+    before: async (page) => {
+      await page.route("**/v1/stock?*", (route) => route.fulfill(rows([offer])));
+      await page.route("**/v1/dead-letters?*", (route) => route.fulfill(rows([letter])));
+      await page.route("**/v1/statements?*", (route) => route.fulfill(rows([partner])));
+    },
+  });
+  for (const id of ["stock", "letters", "partners"]) {
+    await until(`${id} shows it`, async () => (await text(page, id)).includes(nasty));
+    assert.equal(await page.locator(`#${id} img, #${id} script`).count(), 0);
+  }
+  assert.equal(await page.title(), "Tombola");
+  await close();
+});
+
+test("who must say who they are is asked, and sees what is theirs", async (t) => {
+  const guarded = await demo.guarded({
+    "an operator's key": 'roles = ["operator"]',
+    "a partner's key": 'roles = ["partner"]\ntenant = "box-club"\npartner = "partner-00"',
+  });
+  t.after(() => guarded.stop());
+  const { page, wrong, close } = await open(browser, guarded);
+  const enter = async (key) => {
+    await page.locator("#sign-in[open]").waitFor();
+    await page.fill("#token", key);
+    await page.locator("#sign-in button").click();
+  };
+  await enter("nobody's key");
+  await until("it is refused", async () => (await text(page, "sign-in-problem")) === "That was not accepted.");
+  await enter("an operator's key");
+  await live(page);
+  await page.locator("#letters button").first().waitFor();
+  assert.ok(!(await page.locator("#shop").isVisible()), "tickets are sold by the demo alone");
+  assert.ok(wrong.every((complaint) => complaint.includes("401")), wrong.join("\n"));
+
+  await page.click("#sign-out");
+  wrong.length = 0;
+  await enter("a partner's key");
+  await live(page);
+  await until("the own commission", async () => (await text(page, "partners")).includes("partner-00"));
+  assert.equal(await page.locator("#partners tr").count(), 1, "and nobody else's");
+  for (const panel of ["stock-section", "alerts-section", "letters-section"]) assert.ok(!(await page.locator(`#${panel}`).isVisible()), panel);
+  assert.ok(wrong.every((complaint) => complaint.includes("401")), wrong.join("\n"));
+  await close();
+});
+
+for (const [name, options] of [
+  ["light", { colorScheme: "light" }],
+  ["dark", { colorScheme: "dark" }],
+  ["phone", { colorScheme: "light", viewport: { width: 360, height: 740 } }],
+  ["phone-dark", { colorScheme: "dark", viewport: { width: 360, height: 740 } }],
+]) {
+  test(`it can be read and used by everybody: ${name}`, async () => {
+    // Its own script is let past the policy; the other tests are held to it.
+    const { page, close } = await open(browser, demo, { ...options, bypassCSP: true });
+    await live(page);
+    await page.locator("#letters button").first().waitFor();
+    await page.locator("#partners small").first().waitFor({ state: "attached" });
+    const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+    assert.equal(wider, 0, "nothing stands out at the side");
+    await page.addScriptTag({ content: await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8") });
+    const { violations } = await page.evaluate(() => globalThis.axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+    const found = violations.flatMap(({ id, help, nodes }) => nodes.map((node) => `${id}: ${help}: ${node.html}`));
+    assert.deepEqual(found, []);
+    await page.keyboard.press("Tab");
+    assert.equal(await page.evaluate(() => document.activeElement.className), "skip", "the keyboard can skip to the figures");
+    const outline = () => page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+    await page.keyboard.press("Tab");
+    assert.notEqual(await outline(), "none", "one sees where one is");
+    await page.evaluate(() => document.activeElement.blur());
+    await picture(page, name);
+    await close();
+  });
+}
+
+test("its two schemes are two", async () => {
+  const paper = async (colorScheme) => {
+    const { page, close } = await open(browser, demo, { colorScheme });
+    const color = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    await close();
+    return color;
+  };
+  assert.notEqual(await paper("light"), await paper("dark"));
+});
