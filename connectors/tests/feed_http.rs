@@ -199,13 +199,13 @@ fn what_may_have_been_sent_is_sent_again_byte_for_byte() {
 #[test]
 fn a_word_taken_back_after_a_crash_is_told_after_the_one_that_may_have_gone() {
     let mut trial = Trial::new();
-    trial.server.answer(csv("2024-01-03,1 2\n"));
+    trial.server.answer(csv("2024-01-03,1 2\n").with("ETag", "\"a\""));
     trial.poll(1).unwrap();
-    trial.server.answer(csv("2024-01-03,1 3\n"));
+    trial.server.answer(csv("2024-01-03,1 3\n").with("ETag", "\"b\""));
     trial.log.silent = true;
     assert!(trial.poll(2).is_err());
     trial.log.silent = false;
-    trial.server.answer(csv("2024-01-03,1 2\n"));
+    trial.server.answer(csv("2024-01-03,1 2\n").with("ETag", "\"a\""));
     assert_eq!(trial.poll(3).unwrap().sent, 1);
     assert_eq!(trial.reports(), ["g-2024-01-03 [1, 2] 1", "g-2024-01-03 [1, 3] 2", "g-2024-01-03 [1, 2] 3"]);
     let values: Vec<_> = trial.log.records.iter().map(|record| &record.value).collect();
@@ -251,6 +251,18 @@ fn a_file_sent_twice_gives_nothing_new_and_again_the_same_commands() {
     assert_eq!(log.records[..2], log.records[2..]);
     let stamps: Vec<i64> = log.records[..2].iter().map(|record| record.timestamp_ms).collect();
     assert_eq!(stamps, [1_704_312_000_000, 1_704_571_200_000], "as of the draws, oldest first");
+}
+
+#[test]
+fn a_file_that_says_otherwise_is_taken_back_by_the_next_poll() {
+    let mut trial = Trial::new();
+    trial.server.answer(csv("2024-01-03,1 2\n").with("ETag", "\"a\""));
+    trial.poll(1).unwrap();
+    let when = When::History { now_ms: 2, event_time: false };
+    let document = format!("{HEAD}2024-01-03,1 3\n");
+    assert_eq!(trial.open().backfill(document.as_bytes(), when, &mut trial.log).unwrap().sent, 1);
+    assert_eq!(trial.poll(3).unwrap().sent, 1);
+    assert!(trial.poll(4).unwrap().unchanged);
 }
 
 /// Appends to a real log.

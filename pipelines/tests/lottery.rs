@@ -12,8 +12,10 @@ mod replay;
 
 use connectors::feed::{DrawResult, Mapping, map};
 use schemas::{Command, NdjsonRecord, parse_line};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command as Process;
 
 fn data() -> Option<PathBuf> {
     let root = std::env::var_os("TOMBOLA_DATA")
@@ -86,5 +88,56 @@ fn the_replay_has_1965_draws_of_which_1757_need_two_sources() {
         assert!(ids.insert(report.command_id.clone()), "{line}");
         assert!(last_ms <= report.reported_at_ms && report.drawn_at_ms < report.reported_at_ms, "{line}");
         last_ms = report.reported_at_ms;
+    }
+}
+
+/// Runs `tombola` on this data directory; what it prints.
+fn tombola(dir: &Path, arguments: &[&str]) -> String {
+    let mut command = Process::new(env!("CARGO_BIN_EXE_tombola"));
+    command.args(arguments).arg("--data-dir").arg(dir).current_dir(dir).env_remove("TOMBOLA_KILL_AT");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() || arguments[0] == "feeds", "tombola {arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_replay_settles_every_draw_by_the_word_of_every_source_that_has_it() {
+    let Some(data) = data() else { return };
+    let replay = replay::read(&data).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for (topic, lines) in [("oltp.public.draws", &replay.draws), ("commands.draws", &replay.commands)] {
+        let file = dir.path().join("lines.ndjson");
+        std::fs::write(&file, lines.join("\n")).unwrap();
+        tombola(dir.path(), &["produce", topic, file.to_str().unwrap(), "--event-time"]);
+    }
+    tombola(dir.path(), &["run", "--until-drained"]);
+    let counts = "SELECT status, sources, revision, count(*) AS n FROM draws GROUP BY 1, 2, 3 ORDER BY n";
+    let rows = tombola(dir.path(), &["query", counts, "--json"]);
+    let rows: Vec<serde_json::Value> = rows.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    let wanted =
+        |sources: &str, n: u64| json!({"status": "settled", "sources": sources, "revision": 1, "n": n});
+    assert_eq!(rows, [wanted("ny_2026", 208), wanted("ny_2025,ny_2026", 1_757)]);
+    assert!(tombola(dir.path(), &["dead-letters", "list", "--json"]).is_empty());
+}
+
+#[test]
+fn rows_that_do_not_fit_are_dead_letters_with_the_reason_and_the_row() {
+    let Some(data) = data() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mapping = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/feeds/vietnam-xoso.toml");
+    let file = data.join("vietnam_xoso_results_json.tar.gz");
+    let (mapping, file) = (mapping.to_str().unwrap(), file.to_str().unwrap());
+    tombola(dir.path(), &["feeds", "backfill", mapping, file, "--event-time"]);
+    tombola(dir.path(), &["run", "--until-drained"]);
+    let letters = tombola(dir.path(), &["dead-letters", "list", "--json"]);
+    let letters = letters.lines().filter(|line| line.contains("feed vietnam_xoso: "));
+    let rows: Vec<serde_json::Value> = letters.map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows.len(), 14);
+    let province: String = "\"province\"".bytes().map(|byte| format!("{byte:02x}")).collect();
+    for row in &rows {
+        let (reason, payload) = (row["reason"].as_str().unwrap(), row["payload"].as_str().unwrap());
+        assert!(reason.contains(".json: results[") && reason.contains(": prize "), "{reason}");
+        assert!(payload.contains(&province), "the row is there as it came: {payload}");
     }
 }

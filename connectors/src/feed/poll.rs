@@ -4,7 +4,7 @@
 //! letter twice then; a result can't be counted twice.
 
 use super::draw::{Mapped, Problem, map};
-use super::fetch::{FetchError, Fetched, Http};
+use super::fetch::{FetchError, Fetched, Http, Validators};
 use super::mapping::Mapping;
 use super::result::DrawResult;
 use super::state::{State, StateError, StateFile, Word};
@@ -130,6 +130,10 @@ impl Feed {
     ) -> Result<Polled, PollError> {
         let before = self.state.clone();
         let polled = self.send(map(&self.mapping, document), when, to)?;
+        if polled.sent > 0 {
+            // What the publisher's document says, unchanged or not, is no longer what was sent last.
+            self.state.read("", Validators::default());
+        }
         self.save_unless(&before)?;
         Ok(polled)
     }

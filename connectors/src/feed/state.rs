@@ -54,9 +54,11 @@ pub enum StateError {
 }
 
 impl State {
-    /// What is known of the document, if it was read under this mapping.
+    /// What is known of the document, if it was read under this mapping and nothing was being sent since: a newer
+    /// word may have gone, which a publisher who returns to the older document has taken back.
     pub fn validators(&self, mapping: &str) -> Validators {
-        if self.mapping == mapping { self.validators.clone() } else { Validators::default() }
+        let current = self.mapping == mapping && self.sending.is_empty();
+        if current { self.validators.clone() } else { Validators::default() }
     }
 
     /// Remembers the document that all of this came from.
