@@ -11,6 +11,7 @@ pub mod config;
 pub mod dead_letters;
 pub mod demo;
 pub mod digest;
+pub mod draws;
 pub mod explain;
 pub mod failure;
 pub mod migrate;
@@ -62,6 +63,7 @@ pub enum Command {
     Query(query::Query),
     Explain(explain::Explain),
     DeadLetters(dead_letters::DeadLetters),
+    Draws(draws::Draws),
     Config(config::Config),
     Schemas(schemas::Schemas),
     Topics(topics::Topics),
@@ -95,6 +97,7 @@ impl Cli {
             Command::Query(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::DeadLetters(command) => command.run(),
+            Command::Draws(command) => command.run(),
             Command::Config(command) => command.run(),
             Command::Schemas(command) => command.run(),
             Command::Topics(command) => command.run(),
