@@ -33,6 +33,8 @@ mod stock;
 mod tell;
 mod tickets;
 
+pub use tickets::ticket_id;
+
 use crate::keys::stage;
 use crate::messages::{BookIn, Output, TableChange};
 use crate::settings::Settings;

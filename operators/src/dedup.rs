@@ -22,6 +22,7 @@ use crate::messages::{CommandMsg, DedupOut, Output};
 use crate::settings::Settings;
 use entry::KeyHash;
 use runtime::{At, Ctx, Envelope, Operator, Route, State, slot_of, stable_hash2};
+use schemas::draws::{DrawEvent, DrawFact};
 use schemas::facts::{OrderEvent, OrderFact};
 use schemas::{Command, Fact, Text};
 use std::collections::VecDeque;
@@ -64,6 +65,9 @@ impl Dedup {
     }
 
     fn refused(&self, event: OrderEvent, at: At, command: &Command) -> DedupOut {
+        if command.is_of_draws() {
+            return DedupOut::Out(draw_fact(event, at, command, &self.settings));
+        }
         let Command::PlaceOrder(order) = command else {
             return DedupOut::Out(settlement_fact(event, at, command, &self.settings));
         };
@@ -98,6 +102,21 @@ fn settlement_fact(event: OrderEvent, at: At, command: &Command, settings: &Sett
         at_ms: at.time(),
         cause: cause::cause_of(at, command, settings),
     })))
+}
+
+/// About a command that speaks of a draw.
+fn draw_fact(event: OrderEvent, at: At, command: &Command, settings: &Settings) -> Output {
+    let event = match event {
+        OrderEvent::Duplicate => DrawEvent::Duplicate,
+        _ => DrawEvent::IdempotencyConflict,
+    };
+    let fact = DrawFact {
+        tenant: command.tenant().clone(),
+        draw_id: command.subject_id().clone(),
+        at_ms: at.time(),
+        ..DrawFact::of(event, cause::cause_of(at, command, settings))
+    };
+    Output::Fact(Fact::Draw(Box::new(fact)))
 }
 
 impl Operator for Dedup {

@@ -97,6 +97,27 @@ fn settlement(command: Command) -> CommandMsg {
     CommandMsg { payload_hash: 0, raw: Some(raw.into_bytes().into()), command, retry_of: None }
 }
 
+/// A draw of 2 of 9, closed since 100, on the word of two sources, that pays nothing.
+pub fn draw(draw_id: &str) -> schemas::draws::Draw {
+    schemas::draws::Draw {
+        tenant: TENANT.into(),
+        draw_id: draw_id.into(),
+        game: "lotto".into(),
+        main_count: 2,
+        main_min: 1,
+        main_max: 9,
+        bonus_count: 0,
+        bonus_max: 0,
+        bonus_in_main: false,
+        repeats: false,
+        closes_at_ms: 100,
+        sources_required: 2,
+        currency: "EUR".into(),
+        pool_minor: Some(1_000),
+        prize_tiers: "[]".into(),
+    }
+}
+
 /// An open offer at 100 EUR cents, at most 4 a time.
 pub fn offer(tenant: &str, offer_id: &str) -> Offer {
     Offer {

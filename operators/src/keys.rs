@@ -15,6 +15,9 @@ pub mod stage {
     pub const DESK: u16 = 2;
     pub const FRAUD: u16 = 3;
     pub const BOOK: u16 = 4;
+    pub const DRAWS: u16 = 5;
+    /// Slots that pay prizes of one result.
+    pub const PAY: u16 = 6;
 }
 
 /// An id within a tenant.

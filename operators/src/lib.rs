@@ -5,6 +5,7 @@ pub mod cause;
 pub mod commission;
 pub mod dedup;
 pub mod desk;
+pub mod draws;
 #[cfg(test)]
 mod fixtures;
 #[cfg(any(test, feature = "testing"))]
@@ -16,6 +17,7 @@ pub mod probe;
 pub mod screen;
 pub mod screening;
 pub mod settings;
+pub mod settlement;
 pub mod table;
 pub mod ticket;
 pub mod velocity;

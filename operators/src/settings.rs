@@ -43,6 +43,14 @@ pub struct Settings {
     pub fraud_decline_horizon_ms: Millis,
     /// Whether commission statements are kept. Default: true.
     pub commission_statements: bool,
+    /// Whether results of draws are taken, settled and published. Default: true.
+    pub draws: bool,
+    /// A result that was drawn longer ago than this is not posted. Milliseconds of now.
+    /// Default: 86,400,000 (24 h).
+    pub publish_max_age_ms: Millis,
+    /// Templates and locales in which an image of every result is made, whatever the channels want. Default: none.
+    pub publish_templates: Vec<Text>,
+    pub publish_locales: Vec<Text>,
     /// Tenants whose orders need a row in `customers`. Default: none.
     pub tenants_requiring_customers: BTreeSet<Text>,
     /// Tenants that bill afterwards: an order that is accepted there is confirmed at once. Default: none.
@@ -67,6 +75,10 @@ impl Default for Settings {
             fraud_history_ms_min: 0,
             fraud_decline_horizon_ms: 60 * 60 * 1000,
             commission_statements: true,
+            draws: true,
+            publish_max_age_ms: 24 * 60 * 60 * 1000,
+            publish_templates: Vec::new(),
+            publish_locales: Vec::new(),
             tenants_requiring_customers: BTreeSet::new(),
             tenants_billing_later: BTreeSet::new(),
             topics: Vec::new(),
@@ -130,6 +142,7 @@ impl Settings {
             ("review_timeout_ms", self.review_timeout_ms, DURATION_MS_MAX),
             ("fraud_lateness_ms", self.fraud_lateness_ms, DURATION_MS_MAX),
             ("fraud_history_ms_min", self.fraud_history_ms_min, DURATION_MS_MAX),
+            ("publish_max_age_ms", self.publish_max_age_ms, DURATION_MS_MAX),
             ("fraud_decline_horizon_ms", self.fraud_decline_horizon_ms, DURATION_MS_MAX),
         ];
         let wrong = fields.into_iter().find(|(_, value, max)| !(0..=*max).contains(value));

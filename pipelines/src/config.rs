@@ -15,15 +15,15 @@ mod ticket_key;
 use bounds::Problem;
 use operators::settings::{Settings, TicketKey};
 pub use sections::{
-    Analytics, AnalyticsKind, Clickhouse, Fraud, Kafka, Log, LogKind, Orders, Pipeline, Postgres, Publishing,
-    Runtime, Serving, ServingKind, Snapshots, Tickets,
+    Analytics, AnalyticsKind, Clickhouse, Draws, Fraud, Kafka, Log, LogKind, Orders, Pipeline, Postgres,
+    Publishing, Runtime, Serving, ServingKind, Snapshots, Tickets,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The jobs this build knows.
-pub const JOBS: &[&str] = &["sales", "fraud", "commissions"];
+pub const JOBS: &[&str] = &["sales", "fraud", "commissions", "draws"];
 
 /// Name of the file that is read from the current directory where no `--config` is given.
 pub const DEFAULT_FILE: &str = "tombola.toml";
@@ -43,6 +43,7 @@ pub struct Config {
     pub runtime: Runtime,
     pub orders: Orders,
     pub fraud: Fraud,
+    pub draws: Draws,
     pub publishing: Publishing,
     pub tickets: Tickets,
 }
@@ -57,6 +58,10 @@ pub enum ConfigError {
     Unreadable { path: PathBuf, problem: String },
     #[error("{}:{line}: {problem}; {remedy}", path.display())]
     Invalid { path: PathBuf, line: usize, problem: String, remedy: String },
+    #[error(
+        "--jobs names draws without sales; tickets are in a draw by their place among orders, so name sales, too"
+    )]
+    DrawsApart,
     #[error("{}: the ticket key can't be used: {problem}; {remedy}", path.display())]
     TicketKey { path: PathBuf, problem: String, remedy: &'static str },
 }
@@ -101,7 +106,7 @@ impl Config {
              # a key that isn't known is refused. Times are in milliseconds (_ms), bounds end in _max.\n",
         );
         type Describe<'a> = &'a dyn Fn(&mut String);
-        let sections: [(&str, &str, Describe); 13] = [
+        let sections: [(&str, &str, Describe); 14] = [
             ("pipeline", "Where the pipeline lives and how wide it is.", &|o| self.pipeline.describe(o)),
             ("log", "The log: what producers append, and facts.", &|o| self.log.describe(o)),
             ("kafka", "Apache Kafka and its schema registry, for log.kind = \"kafka\".", &|o| {
@@ -128,6 +133,11 @@ impl Config {
                 "fraud",
                 "What is kept for velocity rules. All change decisions; a replay uses what was recorded.",
                 &|o| self.fraud.describe(o),
+            ),
+            (
+                "draws",
+                "How results get to the public. All change decisions; a replay uses what was recorded.",
+                &|o| self.draws.describe(o),
             ),
             ("publishing", "Images of draw results and posts about them; no decision waits for it.", &|o| {
                 self.publishing.describe(o)
@@ -162,6 +172,10 @@ impl Config {
             fraud_history_ms_min: self.fraud.history_ms_min,
             fraud_decline_horizon_ms: self.fraud.decline_horizon_ms,
             commission_statements: self.runs("commissions"),
+            draws: self.runs("draws"),
+            publish_max_age_ms: self.draws.publish_max_age_ms,
+            publish_templates: self.draws.templates.iter().map(Into::into).collect(),
+            publish_locales: self.draws.locales.iter().map(Into::into).collect(),
             tenants_requiring_customers: orders.tenants_requiring_customers.iter().map(Into::into).collect(),
             tenants_billing_later: orders.tenants_billing_later.iter().map(Into::into).collect(),
             topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
@@ -193,6 +207,7 @@ impl Config {
             self.runtime.checks(),
             self.orders.checks(),
             self.fraud.checks(),
+            self.draws.checks(),
             self.publishing.checks(),
             self.tickets.checks(),
         ];
@@ -268,7 +283,7 @@ mod tests {
             ("[orders]\n\n[pipeline]\nworkers = 0\n", "t.toml:4: pipeline.workers must be 1 to 64"),
             (
                 "[pipeline]\njobs = [\"sells\"]\n",
-                "t.toml:2: pipeline.jobs may only name jobs that exist: sales, fraud, commissions",
+                "t.toml:2: pipeline.jobs may only name jobs that exist: sales, fraud, commissions, draws",
             ),
             ("[orders]\nhold_ttl_ms = -1\n", "t.toml:2: orders.hold_ttl_ms must be 1 to ten years"),
             ("[tickets]\nkey = \"short\"\n", "t.toml:2: tickets.key must have at least 16 characters"),
@@ -296,6 +311,8 @@ mod tests {
         assert_eq!(settings.idempotency_horizon_ms, theirs.idempotency_horizon_ms);
         assert_eq!(settings.review_timeout_ms, theirs.review_timeout_ms);
         assert_eq!(settings.fraud_screening, theirs.fraud_screening);
+        assert_eq!(settings.draws, theirs.draws);
+        assert_eq!(settings.publish_max_age_ms, theirs.publish_max_age_ms);
         assert_eq!(settings.fraud_lateness_ms, theirs.fraud_lateness_ms);
         assert_eq!(settings.fraud_history_ms_min, theirs.fraud_history_ms_min);
         assert_eq!(settings.fraud_decline_horizon_ms, theirs.fraud_decline_horizon_ms);

@@ -15,6 +15,7 @@
 
 use crate::config::{Config, ConfigError, JOBS};
 use crate::jobs::apart::{self, Apart};
+use crate::jobs::draws;
 use crate::jobs::sales::{self, Sales};
 use connectors::decode::Input;
 use operators::messages::Output;
@@ -71,7 +72,7 @@ impl Pipeline {
     /// Whether it reads a topic.
     pub fn reads(&self, topic: &str) -> bool {
         if self.sells() {
-            return sales::TOPICS.contains(&topic);
+            return sales::TOPICS.contains(&topic) && (self.runs("draws") || !draws::TOPICS.contains(&topic));
         }
         self.runs("fraud") && apart::FRAUD_READS.contains(&topic)
             || self.runs("commissions") && apart::COMMISSIONS_READ.contains(&topic)
@@ -82,6 +83,7 @@ impl Pipeline {
         match topic {
             "facts.fraud" => settings.fraud_screening,
             "facts.commissions" => settings.commission_statements,
+            "facts.draws" | "facts.publications" | "facts.winnings" => settings.draws,
             "facts.screening" => self.sells() && !settings.fraud_screening,
             _ => self.sells() && Fact::TOPICS.contains(&topic),
         }
@@ -157,8 +159,11 @@ mod tests {
     fn a_pipeline_has_its_name_its_folder_and_its_topics() {
         let sales = ["facts.orders", "facts.stock", "facts.tickets", "dead-letters"];
         let all = [&sales[..], &["facts.commissions", "facts.fraud"]].concat();
-        check(&["sales", "fraud", "commissions"], "sales", "D", &sales::TOPICS, &all);
-        check(&["sales"], "sales", "D", &sales::TOPICS, &[&sales[..], &["facts.screening"]].concat());
+        let undrawn = &sales::TOPICS[..8];
+        check(&["sales", "fraud", "commissions"], "sales", "D", undrawn, &all);
+        let drawn = [&all[..], &["facts.draws", "facts.publications", "facts.winnings"]].concat();
+        check(&["sales", "fraud", "commissions", "draws"], "sales", "D", &sales::TOPICS, &drawn);
+        check(&["sales"], "sales", "D", undrawn, &[&sales[..], &["facts.screening"]].concat());
         let fraud = ["oltp.public.velocity_rules", "facts.screening"];
         check(&["fraud"], "fraud", "D/jobs/fraud", &fraud, &["facts.fraud"]);
         let reads = [

@@ -27,10 +27,15 @@ impl Book {
     }
 }
 
+/// The name of the `nth` ticket of an order, from 1.
+pub fn ticket_id(order_id: &str, nth: u32) -> Text {
+    Text::from(format!("{order_id}-{nth}"))
+}
+
 fn content_of(order: &Order, nth: i32) -> Content {
     Content {
         tenant: order.tenant().into(),
-        ticket_id: Text::from(format!("{}-{nth}", order.order_id())),
+        ticket_id: ticket_id(order.order_id(), nth.unsigned_abs()),
         offer_id: order.offer_id().into(),
         numbers: order.numbers.to_vec(),
         seat: order.seat(),

@@ -1,7 +1,7 @@
 //! Which settings and which data directory: the arguments most commands share.
 
 use super::Failure;
-use crate::config::{Config, DEFAULT_FILE, JOBS};
+use crate::config::{Config, ConfigError, DEFAULT_FILE, JOBS};
 use crate::stores::{LogView, Stores, Tables};
 use clap::builder::PossibleValuesParser;
 use std::path::PathBuf;
@@ -33,6 +33,9 @@ impl Place {
         }
         if !self.jobs.is_empty() {
             config.pipeline.jobs = self.jobs.clone();
+            if config.runs("draws") && !config.runs("sales") {
+                return Err(ConfigError::DrawsApart.into());
+            }
         }
         Ok(config)
     }

@@ -2,7 +2,7 @@
 
 use super::JOBS;
 use super::sections::{
-    Clickhouse, Fraud, Kafka, Log, Orders, Pipeline, Postgres, Publishing, Runtime, Snapshots, Tickets,
+    Clickhouse, Draws, Fraud, Kafka, Log, Orders, Pipeline, Postgres, Publishing, Runtime, Snapshots, Tickets,
 };
 
 /// A setting out of its bounds.
@@ -27,9 +27,22 @@ fn check(section: &'static str, key: &'static str, fine: bool, problem: &'static
 impl Pipeline {
     pub(super) fn checks(&self) -> Checks {
         let jobs = !self.jobs.is_empty() && self.jobs.iter().all(|job| JOBS.contains(&job.as_str()));
+        let named = |job: &str| self.jobs.iter().any(|named| named == job);
+        let within = !named("draws") || named("sales");
         vec![
+            check(
+                "pipeline",
+                "jobs",
+                within,
+                "names draws, which runs only in one dataflow with sales: name both",
+            ),
             check("pipeline", "workers", (1..=64).contains(&self.workers), "must be 1 to 64"),
-            check("pipeline", "jobs", jobs, "may only name jobs that exist: sales, fraud, commissions"),
+            check(
+                "pipeline",
+                "jobs",
+                jobs,
+                "may only name jobs that exist: sales, fraud, commissions, draws",
+            ),
         ]
     }
 }
@@ -139,6 +152,18 @@ impl Fraud {
             check("lateness_ms", self.lateness_ms),
             check("history_ms_min", self.history_ms_min),
             check("decline_horizon_ms", self.decline_horizon_ms),
+        ]
+    }
+}
+
+impl Draws {
+    pub(super) fn checks(&self) -> Checks {
+        let age = (1..=10 * YEAR_MS).contains(&self.publish_max_age_ms);
+        let named = |names: &[String]| names.iter().all(|name| (1..=128).contains(&name.len()));
+        vec![
+            check("draws", "publish_max_age_ms", age, "must be 1 to ten years"),
+            check("draws", "templates", named(&self.templates), "must have 1 to 128 bytes each"),
+            check("draws", "locales", named(&self.locales), "must have 1 to 128 bytes each"),
         ]
     }
 }

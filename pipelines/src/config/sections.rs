@@ -17,9 +17,10 @@ component! {
         workers: usize = 1;
         /// Jobs to run as one pipeline. `sales` is order validation and inventory. `fraud` screens its valid orders by
         /// velocity rules; without it they pass unscreened. `commissions` keeps what partners earn of its confirmed
-        /// sales. Without `sales` the others run apart, on the facts it tells, with their state in data_dir/jobs/:
+        /// sales. `draws` takes results of draws, settles prizes and publishes; it runs with `sales` only.
+        /// Without `sales` the others run apart, on the facts it tells, with their state in data_dir/jobs/:
         /// rules that block or hold an order then only say so. `--jobs` overrides it.
-        jobs: Vec<String> = ["sales", "fraud", "commissions"].map(str::to_owned).into();
+        jobs: Vec<String> = ["sales", "fraud", "commissions", "draws"].map(str::to_owned).into();
     }
 }
 
@@ -194,6 +195,19 @@ component! {
         /// How long after its order a declined payment is counted by the order's keys, in milliseconds of
         /// record time.
         decline_horizon_ms: i64 = 3_600_000;
+    }
+}
+
+component! {
+    /// Results of draws on their way to the public. All of these change decisions and are recorded with each generation.
+    pub struct Draws {
+        /// A result that was drawn longer ago than this is stored and rendered, not posted, in milliseconds of the
+        /// pipeline's now.
+        publish_max_age_ms: i64 = 86_400_000;
+        /// Templates in which an image of every result is made, whatever the channels want; in each of these locales.
+        templates: Vec<String> = Vec::new();
+        /// Locales of those images.
+        locales: Vec<String> = Vec::new();
     }
 }
 

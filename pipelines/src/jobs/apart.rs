@@ -13,7 +13,7 @@
 //! A change that can't be decoded is a dead letter of sales, which reads the same topics.
 
 use super::sales::changes;
-use super::{commissions, fraud};
+use super::{commissions, draws, fraud};
 use connectors::decode::Input;
 use operators::commission::Sale;
 use operators::messages::Output;
@@ -26,7 +26,7 @@ use schemas::Fact;
 use schemas::screening::ScreeningFact;
 
 /// Topics by `TopicId`: those of sales, so that places mean the same, then what sales says. Append only.
-pub const TOPICS: [&str; 10] = [
+pub const TOPICS: [&str; 14] = [
     "oltp.public.offers",
     "oltp.public.partners",
     "oltp.public.customers",
@@ -35,6 +35,10 @@ pub const TOPICS: [&str; 10] = [
     commissions::TOPICS[0],
     commissions::TOPICS[1],
     fraud::TOPIC,
+    draws::TOPICS[0],
+    draws::TOPICS[1],
+    draws::TOPICS[2],
+    draws::TOPICS[3],
     "facts.orders",
     "facts.screening",
 ];

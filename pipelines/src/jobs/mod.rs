@@ -2,5 +2,6 @@
 
 pub mod apart;
 pub mod commissions;
+pub mod draws;
 pub mod fraud;
 pub mod sales;

@@ -12,7 +12,7 @@
 //! tenant: a tenant's stock, limits and order lives are one sequence, so what it decides is what a single
 //! program reading the log in order would decide.
 
-use super::{commissions, fraud};
+use super::{commissions, draws, fraud};
 use connectors::decode::Input;
 use operators::book::Book;
 use operators::dedup::Dedup;
@@ -29,7 +29,7 @@ use schemas::rows::DeadLetterRow;
 use schemas::{Fact, Row};
 
 /// Input topics, in the order of their `TopicId`s. The order is part of every result: append only.
-pub const TOPICS: [&str; 8] = [
+pub const TOPICS: [&str; 12] = [
     "oltp.public.offers",
     "oltp.public.partners",
     "oltp.public.customers",
@@ -38,6 +38,10 @@ pub const TOPICS: [&str; 8] = [
     commissions::TOPICS[0],
     commissions::TOPICS[1],
     fraud::TOPIC,
+    draws::TOPICS[0],
+    draws::TOPICS[1],
+    draws::TOPICS[2],
+    draws::TOPICS[3],
 ];
 
 /// Order of items that have the same cause.
@@ -66,7 +70,9 @@ impl Job for Sales {
 
         let seen = flow.stateful(Dedup::new(self.settings.clone()), commands);
         let (repeated, fresh) = flow.branch(seen, |out| matches!(out, DedupOut::Fresh(_)));
-        let fresh = flow.flat_map(fresh, |_, out| to_desk(out));
+        let fresh = flow.flat_map(fresh, |_, out| fresh_command(out));
+        let (fresh, of_draws) = flow.branch(fresh, |message| message.command.is_of_draws());
+        let fresh = flow.flat_map(fresh, |_, command| Some(DeskIn::Command(command)));
         let repeated = flow.flat_map(repeated, |_, out| from_dedup(out));
 
         let rows = flow.stateful(Table::default(), changes);
@@ -90,7 +96,12 @@ impl Job for Sales {
 
         if self.settings.commission_statements {
             let (on, sales) = flow.tap(booked, commissions::sale);
-            commissions::wire(flow, &self.settings, sales, rows);
+            commissions::wire(flow, &self.settings, sales, rows.clone());
+            booked = on;
+        }
+        if self.settings.draws {
+            let (on, sold) = flow.tap(booked, draws::sold);
+            draws::wire(flow, &self.settings, of_draws, sold, rows, |output| tell(output).collect());
             booked = on;
         }
 
@@ -142,10 +153,10 @@ fn dead_letter(input: Input) -> Option<Output> {
     }
 }
 
-/// A command that is no repetition, to the desk.
-pub fn to_desk(out: DedupOut) -> Option<DeskIn> {
+/// A command that is no repetition.
+pub fn fresh_command(out: DedupOut) -> Option<CommandMsg> {
     match out {
-        DedupOut::Fresh(command) => Some(DeskIn::Command(command)),
+        DedupOut::Fresh(command) => Some(command),
         DedupOut::Out(_) => None,
     }
 }

@@ -96,6 +96,34 @@ pub struct DrawFact {
     pub cause: Cause,
 }
 
+impl DrawFact {
+    /// Says no more than what happened, and what caused it.
+    pub fn of(event: DrawEvent, cause: Cause) -> Self {
+        DrawFact {
+            event,
+            tenant: Text::default(),
+            draw_id: Text::default(),
+            revision: 0,
+            supersedes: None,
+            game: None,
+            numbers: Vec::new(),
+            bonus: Vec::new(),
+            prizes: Vec::new(),
+            jackpot_minor: None,
+            currency: None,
+            drawn_at_ms: None,
+            source: None,
+            sources: Vec::new(),
+            said: Vec::new(),
+            tiers: Vec::new(),
+            tickets: None,
+            reason: None,
+            at_ms: cause.record_time_ms,
+            cause,
+        }
+    }
+}
+
 /// What is made public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

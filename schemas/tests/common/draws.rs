@@ -64,7 +64,7 @@ prop_compose! {
     }
 }
 
-pub fn command() -> impl Strategy<Value = Command> {
+pub fn command() -> BoxedStrategy<Command> {
     let corrected = (report(), free()).prop_map(|(c, reason)| {
         #[rustfmt::skip]
         let ReportResult {
@@ -93,7 +93,14 @@ pub fn command() -> impl Strategy<Value = Command> {
                 requested_at_ms: time,
             }))
         });
-    prop_oneof![report().prop_map(|c| Command::ReportResult(Box::new(c))), corrected, again, step(), post()]
+    prop_oneof![
+        report().prop_map(|c| Command::ReportResult(Box::new(c))).boxed(),
+        corrected.boxed(),
+        again.boxed(),
+        step().boxed(),
+        post().boxed()
+    ]
+    .boxed()
 }
 
 prop_compose! {
@@ -143,8 +150,9 @@ prop_compose! {
     }
 }
 
-pub fn fact() -> impl Strategy<Value = Fact> {
-    prop_oneof![draw_fact(), publication_fact(), winning_fact()]
+pub fn fact() -> BoxedStrategy<Fact> {
+    // Boxed: what they make is large.
+    prop_oneof![draw_fact().boxed(), publication_fact().boxed(), winning_fact().boxed()].boxed()
 }
 
 prop_compose! {
@@ -173,6 +181,6 @@ prop_compose! {
     }
 }
 
-pub fn reference() -> impl Strategy<Value = Reference> {
-    prop_oneof![draw(), channel()]
+pub fn reference() -> BoxedStrategy<Reference> {
+    prop_oneof![draw().boxed(), channel().boxed()].boxed()
 }

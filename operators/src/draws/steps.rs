@@ -1,0 +1,511 @@
+//! The way of a result to the public: an image for each template and locale, then a post for each channel.
+//!
+//! ```text
+//!   image   requested ── image_rendered ──> ready ──> its posts are requested, or skipped where they are too old
+//!                     └─ image_failed ───> failed, a dead letter
+//!   post    waiting ──> requested ── post_succeeded ──> posted
+//!                                 └─ post_failed ────> failed, a dead letter
+//!   republish_draw, or the dead letter retried: failed, skipped ──> requested, one round further
+//!   a new revision: whatever is open ──> superseded
+//! ```
+//!
+//! Kept for the newest revision only. An outcome names the round it answers: a failure of an earlier round is
+//! history, a success is one whatever the round; one for a step that has ended changes nothing.
+
+use super::Published;
+use super::tell::Teller;
+use crate::messages::{CommandMsg, Output};
+use crate::settings::Settings;
+use runtime::Millis;
+use schemas::draws::{
+    Channel, PublicationEvent, PublicationFact, PublicationKind, PublicationRow, PublicationStatus,
+};
+use schemas::{Command, Fact, Row, Text};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+/// Every step of the newest revision.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Steps {
+    images: Vec<Image>,
+    posts: Vec<Post>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Image {
+    template: Text,
+    locale: Text,
+    round: i32,
+    path: Text,
+    state: ImageState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum ImageState {
+    Requested,
+    Ready { sha256: Text, bytes: i64 },
+    Failed,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Post {
+    /// As it was when the step was made.
+    channel: Channel,
+    /// 0 before the first request.
+    round: i32,
+    status: PublicationStatus,
+    attempts: i32,
+    external_id: Option<Text>,
+    reason: Option<Text>,
+}
+
+/// What steps stand on.
+pub struct Ground<'a> {
+    pub teller: &'a Teller,
+    pub published: &'a Published,
+    pub now: Millis,
+}
+
+/// Why a command is no step forward.
+pub enum Trouble {
+    /// It changes nothing, and somebody has to know.
+    Refused(String),
+    /// A step failed for good.
+    Failed { told: Vec<Output>, reason: String },
+}
+
+impl Steps {
+    /// A new revision: what is open of the last one ends, and every image is requested.
+    pub fn begin(
+        &mut self,
+        channels: &[Channel],
+        settings: &Settings,
+        teller: &Teller,
+        published: &Published,
+    ) -> Vec<Output> {
+        let last = Published { revision: published.revision - 1, ..published.clone() };
+        let mut told = std::mem::take(self).supersede(&Ground { teller, published: &last, now: 0 });
+        let ground = Ground { teller, published, now: 0 };
+        for template in &settings.publish_templates {
+            for locale in &settings.publish_locales {
+                told.extend(self.add_image(template, locale, &ground));
+            }
+        }
+        channels.iter().for_each(|channel| told.extend(self.add_channel(channel, &ground)));
+        told
+    }
+
+    /// Ends what is open.
+    fn supersede(self, ground: &Ground<'_>) -> Vec<Output> {
+        let open = |image: &&Image| !matches!(image.state, ImageState::Ready { .. });
+        let images = self.images.iter().filter(open);
+        let mut told: Vec<Output> =
+            images.map(|image| ground.image(image, PublicationEvent::Superseded, 0, None)).collect();
+        for mut post in self.posts {
+            if post.status != PublicationStatus::Posted {
+                post.status = PublicationStatus::Superseded;
+                told.push(ground.post(&post, PublicationEvent::Superseded, None));
+                told.push(ground.row(&post));
+            }
+        }
+        told
+    }
+
+    fn add_image(&mut self, template: &Text, locale: &Text, ground: &Ground<'_>) -> Vec<Output> {
+        if self.images.iter().any(|image| image.is(template, locale)) {
+            return Vec::new();
+        }
+        let path = ground.path(template, locale);
+        let (template, locale) = (template.clone(), locale.clone());
+        let image = Image { template, locale, round: 1, path, state: ImageState::Requested };
+        let told = ground.image(&image, PublicationEvent::Requested, 0, None);
+        self.images.push(image);
+        vec![told]
+    }
+
+    fn add_channel(&mut self, channel: &Channel, ground: &Ground<'_>) -> Vec<Output> {
+        let mut told = self.add_image(&channel.template, &channel.locale, ground);
+        let post = Post {
+            channel: channel.clone(),
+            round: 0,
+            status: PublicationStatus::Waiting,
+            attempts: 0,
+            external_id: None,
+            reason: None,
+        };
+        told.push(ground.row(&post));
+        self.posts.push(post);
+        told
+    }
+
+    /// Takes an outcome, or a wish to publish once more.
+    pub fn take(
+        &mut self,
+        message: &CommandMsg,
+        channels: &[Channel],
+        ground: &Ground<'_>,
+        settings: &Settings,
+    ) -> Result<Vec<Output>, Trouble> {
+        let retried = message.retry_of.is_some();
+        let revision = match &message.command {
+            Command::ImageRendered(c) => c.revision,
+            Command::ImageFailed(c) => c.revision,
+            Command::PostSucceeded(c) => c.revision,
+            Command::PostFailed(c) => c.revision,
+            Command::RepublishDraw(c) => return self.republish(c.channel.as_ref(), channels, ground),
+            other => unreachable!("{} is no step of a publication", other.record_name()),
+        };
+        if revision < ground.published.revision {
+            return Ok(Vec::new());
+        }
+        if revision > ground.published.revision {
+            return Err(Trouble::Refused(format!("unknown_revision: {revision} is not published")));
+        }
+        match &message.command {
+            Command::ImageRendered(c) => {
+                let stored = (&c.path, &c.sha256, c.bytes);
+                self.rendered((&c.template, &c.locale), stored, ground, settings.publish_max_age_ms)
+            }
+            Command::ImageFailed(c) if retried => {
+                let number = self.image((&c.template, &c.locale))?;
+                Ok(self.request_image(number, ground).into_iter().collect())
+            }
+            Command::ImageFailed(c) => {
+                self.image_failed((&c.template, &c.locale), (c.round, c.attempts), &c.reason, ground)
+            }
+            Command::PostSucceeded(c) => self.posted(&c.channel, c.attempts, &c.external_id, ground),
+            Command::PostFailed(c) if retried => {
+                let number = self.post(&c.channel)?;
+                Ok(self.request_again(number, ground))
+            }
+            Command::PostFailed(c) => self.post_failed(&c.channel, (c.round, c.attempts), &c.reason, ground),
+            _ => unreachable!("seen above"),
+        }
+    }
+
+    fn image(&self, (template, locale): (&Text, &Text)) -> Result<usize, Trouble> {
+        let found = self.images.iter().position(|image| image.is(template, locale));
+        found.ok_or_else(|| {
+            Trouble::Refused(format!("unknown_step: there is no image {template} in {locale}"))
+        })
+    }
+
+    fn post(&self, channel: &Text) -> Result<usize, Trouble> {
+        let found = self.posts.iter().position(|post| post.channel.channel_id == *channel);
+        found.ok_or_else(|| Trouble::Refused(format!("unknown_step: there is no post on channel {channel}")))
+    }
+
+    fn rendered(
+        &mut self,
+        which: (&Text, &Text),
+        (path, sha256, bytes): (&Text, &Text, i64),
+        ground: &Ground<'_>,
+        age_ms_max: Millis,
+    ) -> Result<Vec<Output>, Trouble> {
+        let number = self.image(which)?;
+        let image = &mut self.images[number];
+        if matches!(image.state, ImageState::Ready { .. }) {
+            return Ok(Vec::new());
+        }
+        image.state = ImageState::Ready { sha256: sha256.clone(), bytes };
+        image.path = path.clone();
+        let image = image.clone();
+        let mut told = vec![ground.image(&image, PublicationEvent::Ready, 0, None)];
+        let old = ground.now.saturating_sub(ground.drawn_at()) > age_ms_max;
+        let waiting = |post: &&mut Post| post.status == PublicationStatus::Waiting && post.of(&image);
+        for post in self.posts.iter_mut().filter(waiting) {
+            let event = if old { post.skip(age_ms_max) } else { post.request() };
+            told.push(ground.post(post, event, Some(&image)));
+            told.push(ground.row(post));
+        }
+        Ok(told)
+    }
+
+    fn image_failed(
+        &mut self,
+        which: (&Text, &Text),
+        (round, attempts): (i32, i32),
+        reason: &Text,
+        ground: &Ground<'_>,
+    ) -> Result<Vec<Output>, Trouble> {
+        let number = self.image(which)?;
+        let image = &mut self.images[number];
+        if image.state != ImageState::Requested || image.round != round {
+            return Ok(Vec::new());
+        }
+        image.state = ImageState::Failed;
+        let image = image.clone();
+        let mut told = vec![ground.image(&image, PublicationEvent::Failed, attempts, Some(reason))];
+        let waiting = |post: &&mut Post| post.status == PublicationStatus::Waiting && post.of(&image);
+        for post in self.posts.iter_mut().filter(waiting) {
+            post.reason = Some(Text::from(format!("its image failed: {reason}")));
+            told.push(ground.row(post));
+        }
+        let (template, locale) = which;
+        let reason = format!("image_failed: {template} in {locale}, round {round}: {reason}; retry it");
+        Err(Trouble::Failed { told, reason })
+    }
+
+    fn posted(
+        &mut self,
+        channel: &Text,
+        attempts: i32,
+        external_id: &Text,
+        ground: &Ground<'_>,
+    ) -> Result<Vec<Output>, Trouble> {
+        let number = self.post(channel)?;
+        let post = &mut self.posts[number];
+        // What waits was never asked for; whatever was may have succeeded after all.
+        if matches!(post.status, PublicationStatus::Posted | PublicationStatus::Waiting) {
+            return Ok(Vec::new());
+        }
+        post.status = PublicationStatus::Posted;
+        (post.attempts, post.external_id, post.reason) = (attempts, Some(external_id.clone()), None);
+        Ok(self.tell_post(number, PublicationEvent::Posted, ground))
+    }
+
+    fn post_failed(
+        &mut self,
+        channel: &Text,
+        (round, attempts): (i32, i32),
+        reason: &Text,
+        ground: &Ground<'_>,
+    ) -> Result<Vec<Output>, Trouble> {
+        let number = self.post(channel)?;
+        let post = &mut self.posts[number];
+        if post.status != PublicationStatus::Requested || post.round != round {
+            return Ok(Vec::new());
+        }
+        post.status = PublicationStatus::Failed;
+        (post.attempts, post.reason) = (attempts, Some(reason.clone()));
+        let told = self.tell_post(number, PublicationEvent::Failed, ground);
+        let reason = format!("post_failed: channel {channel}, round {round}: {reason}; retry it");
+        Err(Trouble::Failed { told, reason })
+    }
+
+    fn tell_post(&self, number: usize, event: PublicationEvent, ground: &Ground<'_>) -> Vec<Output> {
+        let post = &self.posts[number];
+        let image = self.images.iter().find(|image| post.of(image));
+        vec![ground.post(post, event, image), ground.row(post)]
+    }
+
+    /// A failed image, once more.
+    fn request_image(&mut self, number: usize, ground: &Ground<'_>) -> Option<Output> {
+        let image = &mut self.images[number];
+        if image.state != ImageState::Failed {
+            return None;
+        }
+        (image.state, image.round) = (ImageState::Requested, image.round + 1);
+        Some(ground.image(image, PublicationEvent::Requested, 0, None))
+    }
+
+    /// A failed or skipped post, once more, however old.
+    fn request_again(&mut self, number: usize, ground: &Ground<'_>) -> Vec<Output> {
+        let post = &mut self.posts[number];
+        if !matches!(post.status, PublicationStatus::Failed | PublicationStatus::Skipped) {
+            return Vec::new();
+        }
+        let event = post.request();
+        self.tell_post(number, event, ground)
+    }
+
+    /// Everything that failed or was skipped, and channels that were added since.
+    fn republish(
+        &mut self,
+        only: Option<&Text>,
+        channels: &[Channel],
+        ground: &Ground<'_>,
+    ) -> Result<Vec<Output>, Trouble> {
+        let mut told = Vec::new();
+        let wanted = |channel: &Channel| only.is_none_or(|only| channel.channel_id == *only);
+        let channels: BTreeSet<(&Text, &Text)> = {
+            for channel in channels.iter().filter(|channel| wanted(channel)) {
+                if self.post(&channel.channel_id).is_err() {
+                    told.extend(self.add_late(channel, ground));
+                }
+            }
+            channels.iter().filter(|c| wanted(c)).map(|c| (&c.template, &c.locale)).collect()
+        };
+        for number in 0..self.images.len() {
+            let image = &self.images[number];
+            if only.is_none() || channels.contains(&(&image.template, &image.locale)) {
+                told.extend(self.request_image(number, ground));
+            }
+        }
+        for number in 0..self.posts.len() {
+            if wanted(&self.posts[number].channel) {
+                told.extend(self.request_again(number, ground));
+            }
+        }
+        if told.is_empty() {
+            let why = "nothing_to_republish: no step failed or was skipped; look at `tombola draws show`";
+            return Err(Trouble::Refused(why.to_owned()));
+        }
+        Ok(told)
+    }
+
+    /// A channel that wasn't there when the result was published.
+    fn add_late(&mut self, channel: &Channel, ground: &Ground<'_>) -> Vec<Output> {
+        let mut told = self.add_channel(channel, ground);
+        let post = self.posts.last_mut().expect("just added");
+        let ready = |image: &&Image| post.of(image) && matches!(image.state, ImageState::Ready { .. });
+        if let Some(image) = self.images.iter().find(ready) {
+            let event = post.request();
+            told.extend([ground.post(post, event, Some(image)), ground.row(post)]);
+        }
+        told
+    }
+}
+
+impl Image {
+    fn is(&self, template: &str, locale: &str) -> bool {
+        self.template == template && self.locale == locale
+    }
+}
+
+impl Post {
+    fn of(&self, image: &Image) -> bool {
+        image.is(&self.channel.template, &self.channel.locale)
+    }
+
+    fn request(&mut self) -> PublicationEvent {
+        (self.status, self.round, self.attempts) = (PublicationStatus::Requested, self.round + 1, 0);
+        self.reason = None;
+        PublicationEvent::Requested
+    }
+
+    fn skip(&mut self, age_ms_max: Millis) -> PublicationEvent {
+        self.status = PublicationStatus::Skipped;
+        self.reason = Some(Text::from(format!("drawn more than {age_ms_max} ms ago")));
+        PublicationEvent::Skipped
+    }
+}
+
+impl Ground<'_> {
+    fn drawn_at(&self) -> Millis {
+        self.published.drawn_at_ms.unwrap_or(self.teller.closes_at_ms)
+    }
+
+    /// `<tenant>/<game>/<draw>/<template>/<locale>/r<revision>.png`.
+    fn path(&self, template: &str, locale: &str) -> Text {
+        let parts = [&self.teller.tenant, &self.teller.game, &self.teller.draw_id].map(Text::as_str);
+        let folders = parts.into_iter().chain([template, locale]).map(escaped).collect::<Vec<_>>();
+        Text::from(format!("{}/r{}.png", folders.join("/"), self.published.revision))
+    }
+
+    fn fact(&self, template: &Text, locale: &Text, event: PublicationEvent) -> PublicationFact {
+        let Published { revision, drawn, jackpot_minor, currency, .. } = self.published.clone();
+        PublicationFact {
+            tenant: self.teller.tenant.clone(),
+            draw_id: self.teller.draw_id.clone(),
+            revision,
+            kind: PublicationKind::Image,
+            template: template.clone(),
+            locale: locale.clone(),
+            channel: None,
+            event,
+            round: 1,
+            attempts: 0,
+            game: self.teller.game.clone(),
+            numbers: drawn.numbers,
+            bonus: drawn.bonus,
+            prizes: drawn.prizes,
+            drawn_at_ms: Some(self.drawn_at()),
+            jackpot_minor,
+            currency: currency.or_else(|| Some(self.teller.currency.clone())),
+            image: self.path(template, locale),
+            sha256: None,
+            bytes: None,
+            network: None,
+            endpoint: None,
+            target: None,
+            supersedes: (revision > 1).then_some(revision - 1),
+            external_id: None,
+            reason: None,
+            at_ms: self.teller.at_ms,
+            cause: self.teller.cause().clone(),
+        }
+    }
+
+    fn image(&self, image: &Image, event: PublicationEvent, attempts: i32, reason: Option<&Text>) -> Output {
+        let mut fact = self.fact(&image.template, &image.locale, event);
+        (fact.round, fact.attempts, fact.reason) = (image.round, attempts, reason.cloned());
+        fact.put_image(image);
+        Output::Fact(Fact::Publication(Box::new(fact)))
+    }
+
+    fn post(&self, post: &Post, event: PublicationEvent, image: Option<&Image>) -> Output {
+        let channel = &post.channel;
+        let mut fact = self.fact(&channel.template, &channel.locale, event);
+        fact.kind = PublicationKind::Post;
+        fact.channel = Some(channel.channel_id.clone());
+        (fact.round, fact.attempts) = (post.round, post.attempts);
+        (fact.external_id, fact.reason) = (post.external_id.clone(), post.reason.clone());
+        fact.network = Some(channel.network);
+        fact.endpoint = Some(channel.endpoint.clone());
+        fact.target = Some(channel.target.clone());
+        image.into_iter().for_each(|image| fact.put_image(image));
+        Output::Fact(Fact::Publication(Box::new(fact)))
+    }
+
+    fn row(&self, post: &Post) -> Output {
+        let channel = &post.channel;
+        Output::Row(Row::Publication(Box::new(PublicationRow {
+            tenant: self.teller.tenant.clone(),
+            draw_id: self.teller.draw_id.clone(),
+            revision: self.published.revision,
+            channel: channel.channel_id.clone(),
+            network: channel.network.as_str().into(),
+            template: channel.template.clone(),
+            locale: channel.locale.clone(),
+            status: post.status,
+            round: post.round,
+            attempts: post.attempts,
+            external_id: post.external_id.clone(),
+            image: self.path(&channel.template, &channel.locale),
+            reason: post.reason.clone(),
+            at_ms: self.teller.at_ms,
+        })))
+    }
+}
+
+trait PutImage {
+    fn put_image(&mut self, image: &Image);
+}
+
+impl PutImage for PublicationFact {
+    fn put_image(&mut self, image: &Image) {
+        self.image = image.path.clone();
+        if let ImageState::Ready { sha256, bytes } = &image.state {
+            (self.sha256, self.bytes) = (Some(sha256.clone()), Some(*bytes));
+        }
+    }
+}
+
+/// A part of a path that names the same thing in any object store: letters, digits, `-`, `_` and inner dots stay.
+fn escaped(part: &str) -> String {
+    let mut out = String::with_capacity(part.len());
+    for byte in part.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(char::from(byte)),
+            b'.' if !out.is_empty() => out.push('.'),
+            other => write!(out, "%{other:02X}").expect("a String takes everything"),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escaped;
+
+    #[test]
+    fn parts_of_a_path_stay_apart() {
+        for (part, wanted) in
+            [("6aus49", "6aus49"), ("a/b", "a%2Fb"), ("..", "%2E."), ("v1.2", "v1.2"), ("ü%", "%C3%BC%25")]
+        {
+            assert_eq!(escaped(part), wanted);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The draws job: results reported by sources in, publications and prizes out.
+//!
+//! ```text
+//!   commands.draws, .publication_results ──> draws ── Settle ──┬───────────────> pool ── amounts ──┐
+//!   oltp.public.draws, .channels ───────────↑  │               └─> tickets ── counts ──↑           ↓
+//!   book ── tickets, refunds ──────────────────┼────────────────────↑ └── winners ───────────────> pay
+//!   oltp.public.offers ────────────────────────┼────────────────────┘                              │
+//!                                              └──> facts.draws, facts.publications                └──> facts.winnings
+//! ```
+//!
+//! It runs in the dataflow of sales: a ticket is in a draw or not by its place among the results, which a topic of
+//! tickets doesn't tell to the millisecond. Nothing flows back.
+
+use operators::draws::{Draws, DrawsIn, DrawsOut};
+use operators::messages::{CommandMsg, Output, TableChange};
+use operators::settings::Settings;
+use operators::settlement::pay::{Pay, PayIn};
+use operators::settlement::pool::{Pool, PoolIn, PoolOut};
+use operators::settlement::tickets::{Tickets, TicketsIn, TicketsOut};
+use runtime::{Flow, Messages};
+use schemas::Fact;
+use schemas::facts::OrderEvent;
+use schemas::reference::ReferenceTable;
+
+/// What it reads besides the topics of sales.
+pub const TOPICS: [&str; 4] =
+    ["oltp.public.draws", "oltp.public.channels", "commands.draws", "commands.publication_results"];
+
+/// Items of the same cause come after those of sales and commissions: what is decided, what it pays, to whom.
+mod stage {
+    pub const DRAWS: u8 = 6;
+    pub const POOL: u8 = 7;
+    pub const TICKETS: u8 = 8;
+    pub const PAY: u8 = 9;
+}
+
+/// Wires the job. `rows` may be of any table; what it tells is still to be told apart into letters, facts and rows.
+pub fn wire<'s>(
+    flow: &mut Flow<'s, Output>,
+    settings: &Settings,
+    commands: Messages<'s, CommandMsg>,
+    sold: Messages<'s, TicketsIn>,
+    rows: Messages<'s, TableChange>,
+    tell: fn(Output) -> Vec<Output>,
+) {
+    let commands = flow.flat_map(commands, |_, command| Some(DrawsIn::Command(command)));
+    let tables = flow.flat_map(rows.clone(), |_, change| table(change));
+    let draws_in = flow.merge(vec![commands, tables]);
+    let decided = flow.stateful(Draws::new(settings.clone()), draws_in);
+    let (told, results) = flow.branch(decided, |out| matches!(out, DrawsOut::Settle(_)));
+
+    let offers = flow.flat_map(rows, |_, change| offer(change));
+    let to_look = flow.flat_map(results.clone(), |_, out| settle(out).map(TicketsIn::Settle));
+    let tickets_in = flow.merge(vec![sold, offers, to_look]);
+    let looked = flow.stateful(Tickets::new(settings.clone()), tickets_in);
+
+    let counts = flow.flat_map(looked.clone(), |_, out| match out {
+        TicketsOut::Counted(counted) => Some(PoolIn::Counted(counted)),
+        _ => None,
+    });
+    let to_share = flow.flat_map(results, |_, out| settle(out).map(PoolIn::Settle));
+    let pool_in = flow.merge(vec![counts, to_share]);
+    let shared = flow.stateful(Pool::default(), pool_in);
+
+    let winners = flow.flat_map(looked.clone(), |_, out| match out {
+        TicketsOut::Winners(winners) => Some(PayIn::Winners(winners)),
+        _ => None,
+    });
+    let amounts = flow.flat_map(shared.clone(), |_, out| match out {
+        PoolOut::Amounts(amounts) => Some(PayIn::Amounts(amounts)),
+        PoolOut::Out(_) => None,
+    });
+    let pay_in = flow.merge(vec![winners, amounts]);
+    let paid = flow.stateful(Pay::new(settings.clone()), pay_in);
+
+    let told = flow.flat_map(told, |_, out| match out {
+        DrawsOut::Out(output) => Some(output),
+        DrawsOut::Settle(_) => None,
+    });
+    let settled = flow.flat_map(shared, |_, out| match out {
+        PoolOut::Out(output) => Some(output),
+        PoolOut::Amounts(_) => None,
+    });
+    let late = flow.flat_map(looked, |_, out| match out {
+        TicketsOut::Out(output) => Some(output),
+        _ => None,
+    });
+    let outputs = [(stage::DRAWS, told), (stage::POOL, settled), (stage::TICKETS, late), (stage::PAY, paid)];
+    for (stage, outputs) in outputs {
+        let told = flow.flat_map(outputs, move |_, output| tell(output));
+        flow.deliver(stage, told);
+    }
+}
+
+/// What an output of the book says of tickets that may be in a draw.
+pub fn sold(output: &Output) -> Option<TicketsIn> {
+    match output {
+        Output::Fact(Fact::Ticket(ticket)) => Some(TicketsIn::Ticket {
+            tenant: ticket.tenant.clone(),
+            order_id: ticket.order_id.clone(),
+            offer_id: ticket.offer_id.clone(),
+            numbers: ticket.numbers.clone(),
+            command_id: ticket.cause.command_id.clone(),
+        }),
+        Output::Fact(Fact::Order(order)) if order.event == OrderEvent::Refunded => {
+            Some(TicketsIn::Refund { tenant: order.tenant.clone(), order_id: order.order_id.clone() })
+        }
+        _ => None,
+    }
+}
+
+fn table(change: TableChange) -> Option<DrawsIn> {
+    match change.key.table() {
+        ReferenceTable::Draws => Some(DrawsIn::Draw(change)),
+        ReferenceTable::Channels => Some(DrawsIn::Channel(change)),
+        _ => None,
+    }
+}
+
+fn offer(change: TableChange) -> Option<TicketsIn> {
+    (change.key.table() == ReferenceTable::Offers).then_some(TicketsIn::Offer(change))
+}
+
+fn settle(out: DrawsOut) -> Option<Box<operators::settlement::Settle>> {
+    match out {
+        DrawsOut::Settle(settle) => Some(settle),
+        DrawsOut::Out(_) => None,
+    }
+}
