@@ -17,6 +17,8 @@
 
 pub mod pay;
 pub mod pool;
+#[cfg(test)]
+mod tests;
 pub mod tickets;
 pub mod tiers;
 

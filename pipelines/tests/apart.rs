@@ -315,7 +315,9 @@ fn no_two_pipelines_tell_the_same_facts() {
     run(inside.path(), "sales,commissions", 1).assert(0, &[]);
     let refused = ["facts.commissions is written by the pipeline `sales`", "leave that job to `sales`"];
     run(inside.path(), "commissions", 1).assert(2, &refused);
-    run(dir.path(), "fraud,commission", 1).assert(2, &["[possible values: sales, fraud, commissions]"]);
+    run(dir.path(), "fraud,commission", 1)
+        .assert(2, &["[possible values: sales, fraud, commissions, draws]"]);
+    run(dir.path(), "draws", 1).assert(2, &["names draws without sales", "name sales, too"]);
 }
 
 /// Whether the pipeline apart has come as far as this.

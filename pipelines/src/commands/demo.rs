@@ -154,6 +154,10 @@ impl Demo {
         config.tickets.key_file = None;
         // Images are drawn into the folder; without channels nothing is posted anywhere.
         config.publishing.enabled = true;
+        if config.draws.templates.is_empty() {
+            config.draws.templates = vec!["card".to_owned()];
+            config.draws.locales = vec!["en".to_owned()];
+        }
         if let Some(workers) = self.workers {
             config.pipeline.workers = workers as usize;
         }

@@ -12,6 +12,7 @@ pub mod config;
 pub mod dead_letters;
 pub mod demo;
 pub mod digest;
+pub mod draws;
 pub mod explain;
 pub mod failure;
 pub mod migrate;
@@ -64,6 +65,7 @@ pub enum Command {
     Explain(explain::Explain),
     DeadLetters(dead_letters::DeadLetters),
     Channels(channels::Channels),
+    Draws(draws::Draws),
     Config(config::Config),
     Schemas(schemas::Schemas),
     Topics(topics::Topics),
@@ -98,6 +100,7 @@ impl Cli {
             Command::Explain(command) => command.run(),
             Command::DeadLetters(command) => command.run(),
             Command::Channels(command) => command.run(),
+            Command::Draws(command) => command.run(),
             Command::Config(command) => command.run(),
             Command::Schemas(command) => command.run(),
             Command::Topics(command) => command.run(),

@@ -6,8 +6,8 @@ use sinks::embedded::Found;
 
 /// Ask the serving tables one question in SQL (SQLite's dialect). Nothing can be changed this way.
 ///
-/// Tables: orders, stock, tickets, commission_statements, fraud_alerts, dead_letters; each row carries the epoch that wrote
-/// it. Money is in the currency's minor unit, times are UTC milliseconds. What is shown is whole epochs, never
+/// Tables: orders, stock, tickets, commission_statements, fraud_alerts, draws, winning_tickets, publications,
+/// dead_letters; each row carries the epoch that wrote it. Money is in the currency's minor unit, times are UTC milliseconds. What is shown is whole epochs, never
 /// half of one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   reference rows (snapshot reads) ─> orders, evenly paced ─┬─> follow-ups by time (payments, cancels, …)
-//!                                                            └─> now and then a restock, a shrink, a price, garbage
+//!                                                            └─> now and then a restock, a shrink, a price, a draw, garbage
 //! ```
 //!
 //! The generator keeps a rough count of each offer's stock, so that its customers don't pay for what is
 //! sold out, as real ones wouldn't. It reads no clock and knows nothing of the pipeline's answers.
 
+use super::draws;
 use super::fate::Fate;
 use super::random::{Dice, Zipf};
 use super::record::{Body, Timed};
@@ -43,6 +44,8 @@ pub struct Options {
 pub struct Generator {
     options: Options,
     dice: Dice,
+    /// What is drawn depends on the seed alone.
+    drum: Dice,
     demand: Zipf,
     businesses: Vec<Business>,
     /// Units left of each business's offers, roughly.
@@ -86,11 +89,14 @@ impl Generator {
     pub fn new(options: Options) -> Self {
         let businesses = world::businesses(options.orders.unwrap_or(ENDLESS_STOCKED_FOR));
         let mut changes = Changes::default();
+        let closes_at_ms = |number| closes_at_ms(&options, number);
+        let first = businesses.iter().flat_map(|business| draws::first(business, closes_at_ms)).collect();
         Generator {
             dice: Dice::new(options.seed),
+            drum: Dice::new(!options.seed),
             demand: Zipf::new(world::OFFERS),
             left: businesses.iter().map(|b| b.offers.iter().map(|o| o.stock_total).collect()).collect(),
-            reference_rows: changes.snapshot(&businesses, options.start_ms).into(),
+            reference_rows: changes.snapshot(&businesses, first, options.start_ms).into(),
             changes,
             businesses,
             pending: BinaryHeap::new(),
@@ -153,7 +159,7 @@ impl Generator {
             card: Some(format_compact!("card-{customer}")),
             device: None,
             ip: None,
-            numbers: if *kind == OfferKind::Ticket { six_of_49(dice) } else { Vec::new() },
+            numbers: if *kind == OfferKind::Ticket { draws::six_of_49(dice) } else { Vec::new() },
             seat: None,
         }
     }
@@ -237,9 +243,36 @@ impl Generator {
             let body = self.changes.update(&before, offer);
             self.plan_body(at_ms, body);
         }
+        if number % draws::CLOSE_EVERY == draws::CLOSE_EVERY - 1 {
+            self.close_draws(number / draws::CLOSE_EVERY, at_ms);
+        }
         if number % GARBAGE_EVERY == GARBAGE_EVERY - 1 {
             let bytes = format!("not a record at all, said producer {number}").into_bytes();
             self.plan_body(at_ms, Body::Garbage(bytes));
+        }
+    }
+
+    /// A draw of each lottery closes: its offers are for another one from now on, its result is planned.
+    fn close_draws(&mut self, number: u64, at_ms: i64) {
+        let next = number + draws::AT_A_TIME;
+        for lottery in 0..self.businesses.len() {
+            let business = &mut self.businesses[lottery];
+            if business.kind != OfferKind::Ticket {
+                continue;
+            }
+            let announced = draws::draw(business, next, closes_at_ms(&self.options, next));
+            let mut bodies = vec![self.changes.announce(announced)];
+            let closed = Some(draws::draw_id(number));
+            for offer in business.offers.iter_mut().filter(|offer| offer.draw_id == closed) {
+                let before = offer.clone();
+                offer.draw_id = Some(draws::draw_id(next));
+                bodies.push(self.changes.update(&before, offer));
+            }
+            let closed = draws::draw(business, number, closes_at_ms(&self.options, number));
+            bodies.into_iter().for_each(|body| self.plan_body(at_ms, body));
+            for (at_ms, command) in draws::results(&closed, number, &mut self.drum) {
+                self.plan(at_ms, command);
+            }
         }
     }
 
@@ -269,13 +302,9 @@ impl Iterator for Generator {
     }
 }
 
-/// Six different numbers of 1 to 49, ascending.
-fn six_of_49(dice: &mut Dice) -> Vec<i32> {
-    let mut chosen = 0u64;
-    while chosen.count_ones() < 6 {
-        chosen |= 1 << (1 + dice.below(49));
-    }
-    (1..=49).filter(|number| chosen & (1 << number) != 0).collect()
+/// When a lottery's `number`-th draw closes.
+fn closes_at_ms(options: &Options, number: u64) -> i64 {
+    options.start_ms + ((number + 1) * draws::CLOSE_EVERY * 1_000 / options.orders_per_s) as i64
 }
 
 fn id(order: &PlaceOrder, what: &str) -> Text {

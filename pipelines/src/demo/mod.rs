@@ -6,6 +6,7 @@
 //!   random ─ fates ─────────┘
 //! ```
 
+pub mod draws;
 pub mod fate;
 pub mod generator;
 pub mod latency;

@@ -4,6 +4,7 @@ use super::record::{Body, Timed};
 use super::world::Business;
 use schemas::Reference;
 use schemas::debezium::Op;
+use schemas::draws::Draw;
 use schemas::reference::Offer;
 
 /// Numbers changes, each at a higher source position than the one before.
@@ -14,13 +15,14 @@ pub struct Changes {
 
 impl Changes {
     /// Every row of every table, as snapshot reads.
-    pub fn snapshot(&mut self, businesses: &[Business], at_ms: i64) -> Vec<Timed> {
+    pub fn snapshot(&mut self, businesses: &[Business], draws: Vec<Draw>, at_ms: i64) -> Vec<Timed> {
         let mut rows = Vec::new();
         for business in businesses {
             rows.extend(business.offers.iter().map(|offer| Reference::Offer(Box::new(offer.clone()))));
             rows.extend(business.partners().map(|partner| Reference::Partner(Box::new(partner))));
             rows.extend(business.customers().map(|customer| Reference::Customer(Box::new(customer))));
         }
+        rows.extend(draws.into_iter().map(|draw| Reference::Draw(Box::new(draw))));
         rows.into_iter().map(|row| Timed { at_ms, body: self.change(Op::Read, None, row) }).collect()
     }
 
@@ -28,6 +30,11 @@ impl Changes {
     pub fn update(&mut self, before: &Offer, after: &Offer) -> Body {
         let reference = |offer: &Offer| Reference::Offer(Box::new(offer.clone()));
         self.change(Op::Update, Some(reference(before)), reference(after))
+    }
+
+    /// A draw that is announced.
+    pub fn announce(&mut self, draw: Draw) -> Body {
+        self.change(Op::Create, None, Reference::Draw(Box::new(draw)))
     }
 
     fn change(&mut self, op: Op, before: Option<Reference>, after: Reference) -> Body {

@@ -13,6 +13,8 @@ use std::fmt::Write as _;
 /// Longest a question to the tables may take.
 const QUERY_MS_MAX: u64 = 120_000;
 
+const PRIZES: &str = "SELECT currency, CAST(sum(amount_minor) AS BIGINT) FROM winning_tickets WHERE status = 'won' GROUP BY currency";
+
 /// How the run itself went.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Run {
@@ -39,6 +41,12 @@ pub struct Summary {
     pub refunds_due: u64,
     pub dead_letters: u64,
     pub tickets: u64,
+    pub draws: u64,
+    /// Results that took another one's place.
+    pub draws_corrected: u64,
+    pub winning_tickets: u64,
+    /// What they get, by currency, in its minor unit.
+    pub prizes_minor: BTreeMap<String, u64>,
     pub offers: u64,
     /// Offers for which available + held + sold = stock_total. All of them, or something is very wrong.
     pub offers_balanced: u64,
@@ -79,6 +87,10 @@ pub fn read(stores: &Stores, run: Run) -> Result<Summary, Failure> {
         refunds_due: event(OrderEvent::RefundDue),
         dead_letters: count(reader, "SELECT 'n', count(*) FROM dead_letters")?,
         tickets: count(reader, "SELECT 'n', count(*) FROM tickets")?,
+        draws: count(reader, "SELECT 'n', count(*) FROM draws WHERE revision > 0")?,
+        draws_corrected: count(reader, "SELECT 'n', count(*) FROM draws WHERE revision > 1")?,
+        winning_tickets: count(reader, "SELECT 'n', count(*) FROM winning_tickets WHERE status = 'won'")?,
+        prizes_minor: counts(reader, PRIZES)?,
         offers: count(reader, "SELECT 'n', count(*) FROM stock")?,
         offers_balanced: count(reader, balanced)?,
         flash_sales: flash_sales(reader)?,
@@ -195,6 +207,20 @@ impl Summary {
             thousands(self.refunds_due),
             thousands(self.tickets),
             thousands(self.dead_letters)
+        ) + &self.drawn()
+    }
+
+    fn drawn(&self) -> String {
+        let prizes = self
+            .prizes_minor
+            .iter()
+            .map(|(currency, minor)| format!("{}.{:02} {currency}", thousands(minor / 100), minor % 100));
+        format!(
+            "draws published: {}   corrected: {}   winning tickets: {}   prizes: {}\n",
+            thousands(self.draws),
+            thousands(self.draws_corrected),
+            thousands(self.winning_tickets),
+            prizes.collect::<Vec<_>>().join(", ")
         )
     }
 

@@ -96,7 +96,8 @@ impl Plan {
     fn offer(&self, rank: usize, orders: i64) -> Offer {
         let flash = rank == 0;
         let name = if flash { "flash".into() } else { format_compact!("{rank:02}") };
-        let draw = matches!(self.kind, OfferKind::Ticket).then(|| format_compact!("draw-{:02}", rank % 4));
+        let draw = matches!(self.kind, OfferKind::Ticket)
+            .then(|| super::draws::draw_id(rank as u64 % super::draws::AT_A_TIME));
         Offer {
             tenant: self.tenant.into(),
             offer_id: format_compact!("{}-{name}", self.prefix),

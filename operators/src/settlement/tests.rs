@@ -1,0 +1,428 @@
+//! The whole job against a program that reads the log in order: reports, corrections, tickets, refunds; at any number
+//! of workers, with epochs cut and crashes anywhere.
+
+use super::pay::{Pay, PayIn};
+use super::pool::{Pool, PoolIn, PoolOut};
+use super::tickets::{Tickets, TicketsIn, TicketsOut};
+use crate::draws::{Draws, DrawsIn, DrawsOut};
+use crate::fixtures::{TENANT, draw, offer, record, settings, upsert};
+use crate::harness::Harness;
+use crate::messages::{CommandMsg, Output};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::*;
+use runtime::{Class, Envelope, Millis};
+use schemas::draws::{CorrectResult, Draw, DrawEvent, ReportResult};
+use schemas::{Command, Fact, Reference, Row, Text, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+const TIERS: &str = r#"[{"tier":"1","main":2,"pool_bps":6000},{"tier":"2","main":1,"pool_bps":1001}]"#;
+
+fn a_draw(id: &str) -> Draw {
+    Draw { prize_tiers: TIERS.into(), main_max: 5, ..draw(id) }
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Event {
+    Row,
+    Report(u8, u8),
+    Correct(u8),
+    Order { order: u8, numbers: u8, tickets: u8 },
+    Refund(u8),
+}
+
+/// Two of five, as sources and tickets may say it.
+fn pair(number: u8) -> Vec<i32> {
+    let all = [[1, 2], [2, 1], [1, 3], [4, 5], [5, 2], [3, 3]];
+    all[usize::from(number) % all.len()].into()
+}
+
+#[derive(Clone, Debug)]
+enum In {
+    Draws(DrawsIn),
+    Tickets(TicketsIn),
+}
+
+fn command(command: Command) -> In {
+    In::Draws(DrawsIn::Command(CommandMsg { command, payload_hash: 0, raw: None, retry_of: None }))
+}
+
+fn input(time: i64, draw_id: &str, event: &Event) -> Vec<Envelope<In>> {
+    let (command_id, tenant) = (Text::from(format!("c{time}{draw_id}")), Text::from(TENANT));
+    let (draw_id, bonus, prizes, currency) = (Text::from(draw_id), Vec::new(), Vec::new(), None);
+    let body = match *event {
+        Event::Row => In::Draws(DrawsIn::Draw(upsert(Reference::Draw(Box::new(a_draw(&draw_id)))))),
+        Event::Report(source, numbers) => command(Command::ReportResult(Box::new(ReportResult {
+            command_id,
+            tenant,
+            draw_id,
+            source: format!("s{source}").into(),
+            numbers: pair(numbers),
+            bonus,
+            prizes,
+            jackpot_minor: None,
+            currency,
+            drawn_at_ms: 100,
+            reported_at_ms: time,
+        }))),
+        Event::Correct(numbers) => command(Command::CorrectResult(Box::new(CorrectResult {
+            command_id,
+            tenant,
+            draw_id,
+            numbers: pair(numbers),
+            bonus,
+            prizes,
+            jackpot_minor: None,
+            currency,
+            reason: "r".into(),
+            requested_at_ms: time,
+        }))),
+        Event::Order { order, numbers, tickets } => {
+            let ticket = In::Tickets(TicketsIn::Ticket {
+                tenant,
+                order_id: format!("o{order}").into(),
+                offer_id: format!("of-{draw_id}").into(),
+                numbers: pair(numbers),
+                command_id,
+            });
+            let one = record(time, Class::Command, time as u64, ticket);
+            return vec![one; usize::from(tickets)];
+        }
+        Event::Refund(order) => {
+            In::Tickets(TicketsIn::Refund { tenant, order_id: format!("o{order}").into() })
+        }
+    };
+    let class = if matches!(event, Event::Row) { Class::Reference } else { Class::Command };
+    vec![record(time, class, time as u64, body)]
+}
+
+/// The four operators.
+struct Chain {
+    draws: Harness<Draws>,
+    tickets: Harness<Tickets>,
+    pool: Harness<Pool>,
+    pay: Harness<Pay>,
+}
+
+impl Chain {
+    fn new(workers: usize) -> Self {
+        Chain {
+            draws: Harness::new(workers, || Draws::new(settings())),
+            tickets: Harness::new(workers, || Tickets::new(settings())),
+            pool: Harness::new(workers, Pool::default),
+            pay: Harness::new(workers, || Pay::new(settings())),
+        }
+    }
+
+    fn crash(&mut self, workers: usize) {
+        self.draws.snapshot(3);
+        self.tickets.snapshot(3);
+        self.pay.snapshot(3);
+        self.draws = self.draws.restored(workers);
+        self.tickets = self.tickets.restored(workers);
+        self.pool = Harness::new(workers, Pool::default);
+        self.pay = self.pay.restored(workers);
+    }
+
+    fn epoch(&mut self, log: &[Envelope<In>], now: Millis) -> Vec<Output> {
+        let mut out = Vec::new();
+        let (mut for_draws, mut for_tickets) = (Vec::new(), Vec::new());
+        for Envelope { at, body } in log.iter().cloned() {
+            match body {
+                In::Draws(body) => for_draws.push(Envelope { at, body }),
+                In::Tickets(body) => for_tickets.push(Envelope { at, body }),
+            }
+        }
+        let (mut for_pool, mut for_pay) = (Vec::new(), Vec::new());
+        for Envelope { at, body } in self.draws.epoch(for_draws, now) {
+            match body {
+                DrawsOut::Out(output) => out.push((at, 0, output)),
+                DrawsOut::Settle(settle) => {
+                    for_tickets.push(Envelope { at, body: TicketsIn::Settle(settle.clone()) });
+                    for_pool.push(Envelope { at, body: PoolIn::Settle(settle) });
+                }
+            }
+        }
+        for Envelope { at, body } in self.tickets.epoch(for_tickets, now) {
+            match body {
+                TicketsOut::Out(output) => out.push((at, 2, output)),
+                TicketsOut::Counted(counted) => {
+                    for_pool.push(Envelope { at, body: PoolIn::Counted(counted) })
+                }
+                TicketsOut::Winners(winners) => for_pay.push(Envelope { at, body: PayIn::Winners(winners) }),
+            }
+        }
+        for Envelope { at, body } in self.pool.epoch(for_pool, now) {
+            match body {
+                PoolOut::Out(output) => out.push((at, 1, output)),
+                PoolOut::Amounts(amounts) => for_pay.push(Envelope { at, body: PayIn::Amounts(amounts) }),
+            }
+        }
+        out.extend(self.pay.epoch(for_pay, now).into_iter().map(|e| (e.at, 3, e.body)));
+        out.sort_by_key(|(at, stage, _)| (*at, *stage));
+        out.into_iter().map(|(_, _, output)| output).collect()
+    }
+}
+
+/// How a log is run.
+#[derive(Clone, Debug)]
+struct Path {
+    workers: usize,
+    cuts: BTreeSet<Millis>,
+    crashes: BTreeMap<usize, usize>,
+}
+
+fn run(path: &Path, log: &[Envelope<In>]) -> Vec<Output> {
+    let (mut chain, mut out, mut after) = (Chain::new(path.workers), Vec::new(), Millis::MIN);
+    for (index, until) in path.cuts.iter().copied().chain([10_000]).enumerate() {
+        let within = |record: &&Envelope<In>| after < record.at.time() && record.at.time() <= until;
+        let records: Vec<Envelope<In>> = log.iter().filter(within).cloned().collect();
+        out.extend(chain.epoch(&records, until));
+        after = until;
+        if let Some(workers) = path.crashes.get(&index) {
+            chain.crash(*workers);
+        }
+    }
+    out
+}
+
+/// The program that reads the log in order: one draw.
+#[derive(Default)]
+struct Plain {
+    known: bool,
+    words: BTreeMap<u8, BTreeSet<i32>>,
+    published: Option<(i32, BTreeSet<i32>, Millis)>,
+    /// Order, numbers, tickets.
+    tickets: Vec<(u8, Vec<i32>, u8)>,
+    settled: bool,
+    refused: usize,
+    late: usize,
+    /// Revision, ticket, tier → amount, status.
+    won: BTreeMap<(i32, String, String), (i64, &'static str)>,
+    paid: i64,
+    took_part: i64,
+}
+
+impl Plain {
+    fn handle(&mut self, time: Millis, event: &Event) {
+        match event {
+            Event::Row => self.known = true,
+            Event::Order { tickets, .. } if self.settled => self.late += usize::from(*tickets),
+            Event::Order { order, numbers, tickets } => {
+                self.tickets.push((*order, pair(*numbers), *tickets));
+            }
+            Event::Refund(order) if !self.settled => self.tickets.retain(|ticket| ticket.0 != *order),
+            Event::Refund(_) => {}
+            Event::Report(source, numbers) => {
+                if let Some(drawn) = self.fits(time, *numbers) {
+                    self.words.insert(*source, drawn);
+                    self.agree(time);
+                }
+            }
+            Event::Correct(numbers) => {
+                let Some(drawn) = self.fits(time, *numbers) else { return };
+                if self.published.as_ref().is_some_and(|(_, now, _)| *now == drawn) {
+                    self.refused += 1;
+                    return;
+                }
+                self.words.clear();
+                self.publish(time, drawn);
+            }
+        }
+    }
+
+    fn fits(&mut self, time: Millis, numbers: u8) -> Option<BTreeSet<i32>> {
+        let drawn: BTreeSet<i32> = pair(numbers).into_iter().collect();
+        let settled = self.published.as_ref();
+        let over = settled.is_some_and(|(_, now, at)| time >= at + 1_000 && *now != drawn);
+        let fits = time + 50 >= 100 && drawn.len() == 2 && !over;
+        self.refused += usize::from(!fits);
+        fits.then_some(drawn)
+    }
+
+    fn agree(&mut self, time: Millis) {
+        let of = |drawn: &BTreeSet<i32>| self.words.values().filter(|word| *word == drawn).count();
+        let mut with_quorum: Vec<BTreeSet<i32>> =
+            self.words.values().filter(|w| of(w) >= 2).cloned().collect();
+        with_quorum.dedup();
+        with_quorum.sort();
+        with_quorum.dedup();
+        if let [only] = &with_quorum[..]
+            && self.published.as_ref().is_none_or(|(_, now, _)| now != only)
+        {
+            self.publish(time, only.clone());
+        }
+    }
+
+    fn publish(&mut self, time: Millis, drawn: BTreeSet<i32>) {
+        let revision = self.published.as_ref().map_or(1, |(revision, ..)| revision + 1);
+        self.won.values_mut().for_each(|won| won.1 = "superseded");
+        self.settled = true;
+        let mut winners: [Vec<String>; 2] = Default::default();
+        self.took_part = 0;
+        for (order, numbers, tickets) in &self.tickets {
+            self.took_part += i64::from(*tickets);
+            let numbers: BTreeSet<i32> = numbers.iter().copied().collect();
+            let hits = if numbers.len() == 2 { numbers.intersection(&drawn).count() } else { 0 };
+            let ids = (1..=*tickets).map(|nth| format!("o{order}-{nth}"));
+            match hits {
+                2 => winners[0].extend(ids),
+                1 => winners[1].extend(ids),
+                _ => {}
+            }
+        }
+        self.paid = 0;
+        for (winners, share, tier) in [(&winners[0], 600, "1"), (&winners[1], 100, "2")] {
+            for id in winners {
+                let amount = share / winners.len() as i64;
+                self.paid += amount;
+                self.won.insert((revision, id.clone(), tier.to_owned()), (amount, "won"));
+            }
+        }
+        assert!(self.paid <= 1_000);
+        self.published = Some((revision, drawn, time));
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.to_string(),
+        Value::Int(int) => int.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What is left in the end, and what was told, must be what the plain program says.
+fn check(events: &BTreeMap<(Millis, bool), Event>, path: &Path) -> Result<(), TestCaseError> {
+    let draws = ["d", "e"];
+    let mut log: Vec<Envelope<In>> = Vec::new();
+    let mut plain: [Plain; 2] = Default::default();
+    for draw_id in draws {
+        let row = upsert(Reference::Offer(Box::new(schemas::reference::Offer {
+            draw_id: Some(draw_id.into()),
+            ..offer(TENANT, &format!("of-{draw_id}"))
+        })));
+        log.push(record(0, Class::Reference, 0, In::Tickets(TicketsIn::Offer(row))));
+        log.extend(input(1, draw_id, &Event::Row));
+    }
+    plain.iter_mut().for_each(|plain| plain.known = true);
+    for ((time, second), event) in events {
+        let number = usize::from(*second);
+        log.extend(input(*time, draws[number], event));
+        plain[number].handle(*time, event);
+        // An order is in one draw only: its refund is looked for in all.
+        if let Event::Refund(_) = event {
+            plain[1 - number].handle(*time, event);
+        }
+    }
+    let straight = Path { workers: 1, cuts: BTreeSet::new(), crashes: BTreeMap::new() };
+    let out = run(path, &log);
+    prop_assert_eq!(&out, &run(&straight, &log), "results don't depend on epochs, workers and crashes");
+    let (mut won, mut rows) = (BTreeMap::new(), BTreeMap::new());
+    let (mut refused, mut late) = (0, 0);
+    for output in &out {
+        match output {
+            Output::Row(row @ Row::WinningTicket(_)) => {
+                let values: Vec<String> = row.values().iter().map(text).collect();
+                let key = (values[1].clone(), values[2].clone(), values[3].clone(), values[4].clone());
+                won.insert(key, (values[6].clone(), values[8].clone()));
+            }
+            Output::Row(Row::Draw(row)) => drop(rows.insert(row.draw_id.to_string(), row.clone())),
+            Output::Fact(Fact::Draw(fact)) => {
+                refused += usize::from(fact.event == DrawEvent::Refused);
+                late += usize::from(fact.event == DrawEvent::TooLate);
+            }
+            _ => {}
+        }
+    }
+    let mut wanted = BTreeMap::new();
+    for (plain, draw_id) in plain.iter().zip(draws) {
+        for ((revision, ticket, tier), (amount, status)) in &plain.won {
+            let key = (draw_id.to_owned(), revision.to_string(), ticket.clone(), tier.clone());
+            wanted.insert(key, (amount.to_string(), (*status).to_owned()));
+        }
+        let row = rows.get(draw_id);
+        if let Some((revision, ..)) = &plain.published {
+            let row = row.expect("what is published has a row");
+            prop_assert_eq!((row.revision, row.status.as_str()), (*revision, "settled"));
+            prop_assert_eq!((row.tickets, row.paid_minor), (Some(plain.took_part), Some(plain.paid)));
+        } else {
+            prop_assert!(row.is_none_or(|row| row.revision == 0));
+        }
+    }
+    prop_assert_eq!(won, wanted);
+    prop_assert_eq!(refused, plain.iter().map(|plain| plain.refused).sum::<usize>());
+    prop_assert_eq!(late, plain.iter().map(|plain| plain.late).sum::<usize>());
+    Ok(())
+}
+
+/// Each order is placed once, at its own time: its number follows from it.
+fn events() -> impl Strategy<Value = BTreeMap<(Millis, bool), Event>> {
+    let event = prop_oneof![
+        4 => (0..3_u8, 0..6_u8).prop_map(|(source, numbers)| Event::Report(source, numbers)),
+        1 => (0..6_u8).prop_map(Event::Correct),
+        8 => (0..6_u8, 1..4_u8).prop_map(|(numbers, tickets)| Event::Order { order: 0, numbers, tickets }),
+        2 => (0..40_u8).prop_map(Event::Refund),
+    ];
+    let time = prop_oneof![9 => 2..200_i64, 1 => 200..2_500_i64];
+    btree_map((time, any::<bool>()), event, 1..40).prop_map(|mut events| {
+        let mut next = 0;
+        for event in events.values_mut() {
+            if let Event::Order { order, .. } = event {
+                (*order, next) = (next, next + 1);
+            }
+        }
+        events
+    })
+}
+
+fn path() -> impl Strategy<Value = Path> {
+    let crashes = vec((0..6_usize, 1..5_usize), 0..3).prop_map(|crashes| crashes.into_iter().collect());
+    (1..5_usize, btree_set(1..2_500_i64, 0..6), crashes).prop_map(|(workers, cuts, crashes)| Path {
+        workers,
+        cuts,
+        crashes,
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_job_is_what_a_plain_program_does(events in events(), path in path()) {
+        check(&events, &path)?;
+    }
+}
+
+#[test]
+fn many_tickets_of_one_draw_are_found_in_their_chunks_and_leave_by_refund() {
+    let order = |order: u64| {
+        let ticket = TicketsIn::Ticket {
+            tenant: TENANT.into(),
+            order_id: format!("o{order}").into(),
+            offer_id: "of-d".into(),
+            numbers: vec![1, 2],
+            command_id: "c".into(),
+        };
+        record(2 + order as i64, Class::Command, order, In::Tickets(ticket))
+    };
+    let row = upsert(Reference::Offer(Box::new(schemas::reference::Offer {
+        draw_id: Some("d".into()),
+        ..offer(TENANT, "of-d")
+    })));
+    // So many that slots have more than one chunk.
+    let orders = 256 * 300;
+    let mut log = vec![record(0, Class::Reference, 0, In::Tickets(TicketsIn::Offer(row)))];
+    log.extend(input(1, "d", &Event::Row));
+    log.extend((0..orders).map(order));
+    let end = 10 + orders as i64;
+    let refund = TicketsIn::Refund { tenant: TENANT.into(), order_id: "o7".into() };
+    log.push(record(end, Class::Command, 0, In::Tickets(refund)));
+    log.extend(input(end + 1, "d", &Event::Correct(0)));
+    let mut chain = Chain::new(2);
+    let (before, after) = log.split_at(log.len() / 2);
+    let first = chain.epoch(before, before.last().unwrap().at.time());
+    assert!(first.is_empty());
+    chain.crash(3);
+    let out = chain.epoch(after, end + 1);
+    let won = out.iter().filter(|output| matches!(output, Output::Row(Row::WinningTicket(_)))).count();
+    assert_eq!(won as u64, orders - 1);
+}
