@@ -142,14 +142,14 @@ impl Config {
                 "What is kept for velocity rules. All change decisions; a replay uses what was recorded.",
                 &|o| self.fraud.describe(o),
             ),
-            ("publishing", "Images of draw results and posts about them; no decision waits for it.", &|o| {
-                self.publishing.describe(o)
-            }),
             (
                 "draws",
                 "How results get to the public. All change decisions; a replay uses what was recorded.",
                 &|o| self.draws.describe(o),
             ),
+            ("publishing", "Images of draw results and posts about them; no decision waits for it.", &|o| {
+                self.publishing.describe(o)
+            }),
             (
                 "tickets",
                 "Without key or key_file a random key is made at the first start: DATA_DIR/ticket.key.",

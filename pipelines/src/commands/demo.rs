@@ -165,6 +165,10 @@ impl Demo {
         // Images are drawn into the folder; without channels nothing is posted anywhere.
         config.publishing.enabled = true;
         config.api.open = true;
+        if config.draws.templates.is_empty() {
+            config.draws.templates = vec!["card".to_owned()];
+            config.draws.locales = vec!["en".to_owned()];
+        }
         if let Some(workers) = self.workers {
             config.pipeline.workers = workers as usize;
         }

@@ -8,6 +8,7 @@ use super::parts::{Context, luck};
 use super::steps::{self, Outcome};
 use super::tell::Told;
 use runtime::killpoint;
+use runtime::snapshot::background::stand_back;
 use schemas::Command;
 use schemas::draws::PublicationFact;
 use sinks::images::{ImageError, ImageRequest, StoredImage, draw};
@@ -48,7 +49,12 @@ async fn render(
 ) -> Result<StoredImage, ImageError> {
     let _turn = drawing.acquire().await;
     let (templates, request) = (context.templates.clone(), wanted.clone());
-    let drawn = tokio::task::spawn_blocking(move || draw(&request, &templates)).await;
+    let work = move || {
+        // Drawing must not take the processor from those who decide.
+        stand_back();
+        draw(&request, &templates)
+    };
+    let drawn = tokio::task::spawn_blocking(work).await;
     let drawing = drawn.map_err(|e| ImageError::Template {
         name: wanted.template.clone(),
         problem: format!("drawing it failed: {e}"),

@@ -64,7 +64,7 @@ impl Stores {
     }
 
     /// What a publisher of a generation is made of; none where publishing isn't enabled, or this pipeline
-    /// isn't the one with sales.
+    /// decides on no draws.
     ///
     /// # Errors
     /// See [`super::StoreError`].
@@ -74,7 +74,7 @@ impl Stores {
         ids: &SchemaIds,
         decided: &Arc<Shared>,
     ) -> Result<Option<PublisherParts>> {
-        if !self.config.publishing.enabled || !self.pipeline.sells() {
+        if !self.config.publishing.enabled || !self.pipeline.runs("draws") {
             return Ok(None);
         }
         let reader = match self.config.log.kind {

@@ -1,7 +1,7 @@
 //! Kills a publisher at every durable step and starts it again: a post is visible at most once, and its outcome told.
 
 use super::server::{Kind, Server};
-use super::world::{PATIENCE, World, image, said};
+use super::world::{World, image, said};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
@@ -23,12 +23,7 @@ fn publisher_that_is_killed() {
     world.shared.decided.store(1, std::sync::atomic::Ordering::SeqCst);
     let count: usize = std::env::var(COUNT).unwrap().parse().unwrap();
     let publisher = world.publisher();
-    let status = publisher.status();
-    let ended = status.wait(PATIENCE, |f| {
-        let ended = f.images_rendered + f.images_failed + f.posts_succeeded + f.posts_failed;
-        ended as usize >= count && f.waiting == 0
-    });
-    assert!(ended || world.told().len() >= count, "{:?}", status.get());
+    world.wait_told(count);
     drop(publisher);
 }
 

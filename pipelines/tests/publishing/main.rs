@@ -5,6 +5,7 @@
 
 mod channels_command;
 mod delivery;
+mod end_to_end;
 mod fan_out;
 mod kill;
 mod networks;

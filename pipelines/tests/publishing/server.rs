@@ -40,7 +40,6 @@ pub struct Shown {
     /// What it was recognised by.
     pub key: String,
     pub text: String,
-    pub bytes: usize,
 }
 
 #[derive(Default)]
@@ -269,7 +268,7 @@ fn status(call: &Call, state: &mut State) -> Reply {
     }
     state.count += 1;
     let text = body["status"].as_str().unwrap().to_owned();
-    let shown = Shown { id: format!("s{:03}", state.count), key, text, bytes: 0 };
+    let shown = Shown { id: format!("s{:03}", state.count), key, text };
     state.shown.push(shown.clone());
     ok(shown_json(&shown))
 }
@@ -315,7 +314,7 @@ fn telegram(call: &Call, state: &mut State) -> Reply {
             state.count += 1;
             let text = String::from_utf8_lossy(&call.body).into_owned();
             let id = state.count.to_string();
-            state.shown.push(Shown { id: id.clone(), key: id.clone(), text, bytes: call.body.len() });
+            state.shown.push(Shown { id: id.clone(), key: id.clone(), text });
             ok(format!("{{\"ok\": true, \"result\": {{\"message_id\": {id}, \"chat\": {{\"id\": -100}}}}}}"))
         }
         _ => denied(404, "Not Found"),
@@ -331,7 +330,7 @@ fn webhook(call: &Call, state: &mut State) -> Reply {
         return (401, Vec::new(), "the signature is wrong".to_owned());
     }
     if !state.shown.iter().any(|shown| shown.key == id) {
-        state.shown.push(Shown { id: id.clone(), key: id, bytes: text.len(), text });
+        state.shown.push(Shown { id: id.clone(), key: id, text });
     }
     (204, Vec::new(), String::new())
 }

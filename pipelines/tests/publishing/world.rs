@@ -111,6 +111,7 @@ impl World {
 
     pub fn tell_undecided(&mut self, facts: &[PublicationFact]) {
         let mut log = LogEpochs::open(&self.dir, "sales").unwrap();
+        log.fence(Generation(1)).unwrap();
         self.epoch = log.committed().unwrap().0 + 1;
         let epoch = Epoch(self.epoch);
         let record = |fact: &PublicationFact| {

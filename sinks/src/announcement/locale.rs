@@ -141,7 +141,7 @@ impl Locale {
         let digits = whole.to_string();
         let mut out = String::new();
         for (at, digit) in digits.chars().enumerate() {
-            if at > 0 && (digits.len() - at) % 3 == 0 {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
                 out.push_str(&self.group);
             }
             out.push(digit);
@@ -189,12 +189,12 @@ mod tests {
     fn money_is_written_as_each_language_writes_it() {
         for (name, minor, currency, expected) in [
             ("en", 123_456_789, "USD", "$1,234,567.89"),
-            ("en", 120_000_000_00, "USD", "$120,000,000"),
+            ("en", 12_000_000_000, "USD", "$120,000,000"),
             ("en", 5, "USD", "$0.05"),
             ("en", -5, "USD", "-$0.05"),
             ("en", 1_234_500, "KWD", "KWD\u{a0}1,234.500"),
             ("vi", 61_234_567_000, "VND", "61.234.567.000 ₫"),
-            ("pt", 1_234_567_89, "BRL", "R$ 1.234.567,89"),
+            ("pt", 123_456_789, "BRL", "R$ 1.234.567,89"),
             ("pt-BR", 100, "USD", "US$ 1"),
             ("en", 999, "JPY", "¥999"),
         ] {

@@ -57,7 +57,7 @@ mod tests {
             bonus: vec![9],
             prizes: vec![PrizeTier { tier: "special".into(), numbers: vec!["01234".into()] }],
             drawn_at_ms: 1_795_319_940_000,
-            jackpot_minor: Some(2_000_000_00),
+            jackpot_minor: Some(200_000_000),
             currency: Some("USD".into()),
         }
     }
