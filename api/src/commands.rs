@@ -229,7 +229,13 @@ pub async fn decide(app: &App, given: Given, wait: Option<Duration>) -> Result<S
     }
     let key = Some(command.subject_id().as_bytes().to_vec());
     let record = NewRecord { topic: command.record().topic(), key, value, headers };
-    let waiting = wait.map(|wait| (wait, app.decided.expect(command.tenant(), command.command_id())));
+    let waiting = match wait {
+        // Where facts can't be followed now, nobody can wait for one; the command counts all the same.
+        Some(wait) if app.decided.opened(wait).await => {
+            Some((wait, app.decided.expect(command.tenant(), command.command_id())))
+        }
+        _ => None,
+    };
     let place = app.appender.append(record).await?;
     app.counts.appended(place.topic);
     let decision = match waiting {

@@ -57,6 +57,8 @@ pub struct Decided {
     frontier: watch::Sender<Frontier>,
     events: broadcast::Sender<Arc<Told>>,
     head: Mutex<Positions>,
+    /// Whether facts are followed: what is appended from then on is told of.
+    open: watch::Sender<bool>,
     /// Clock of the last answer about the frontier.
     heard_at_ms: AtomicI64,
     stop: AtomicBool,
@@ -86,6 +88,7 @@ impl Decided {
             frontier: watch::channel(Frontier::default()).0,
             events: broadcast::channel(BEHIND_MAX).0,
             head: Mutex::default(),
+            open: watch::channel(false).0,
             heard_at_ms: AtomicI64::new(crate::commands::clock_ms()),
             stop: AtomicBool::new(false),
         });
@@ -99,6 +102,12 @@ impl Decided {
     /// Ends the thread.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until facts are followed, at most so long. Whoever appends before that may miss the decision.
+    pub async fn opened(&self, limit: Duration) -> bool {
+        let mut open = self.open.subscribe();
+        matches!(tokio::time::timeout(limit, open.wait_for(|open| *open)).await, Ok(Ok(_)))
     }
 
     /// The frontier as it moves.
@@ -148,6 +157,7 @@ impl Decided {
                 None => backend.follow().map(|open| {
                     *lock(&self.head) = open.positions();
                     follower = Some(open);
+                    self.open.send_replace(true);
                     Step::default()
                 }),
             };

@@ -42,6 +42,8 @@ pub const TOPICS: &[(&str, &str, &str, char)] = &[
 const PARTNERS_OWN: &str = "facts.orders";
 /// Facts of a partition that are read back at once.
 const READ_BACK: usize = 1_000;
+/// How long a client waits until anything can be followed.
+const OPEN_MAX: Duration = Duration::from_secs(10);
 /// How often the frontier is told.
 const FRONTIER_EVERY: Duration = Duration::from_secs(1);
 
@@ -88,6 +90,9 @@ pub fn live(app: Arc<App>, call: Call) -> Answering {
         let from = call.header("last-event-id").map(str::to_owned);
         let from = from.or_else(|| call.query.text("last_event_id").map(Into::into));
         let from = from.filter(|id| !id.is_empty()).map(|id| opened(&id)).transpose()?;
+        if !app.decided.opened(OPEN_MAX).await {
+            return Err(Problem::new("unavailable", "nothing can be followed yet: is the pipeline running?"));
+        }
         let client = Client::new(app, wanted, from);
         let mut answer = warp::sse::reply(warp::sse::keep_alive().stream(events(client))).into_response();
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

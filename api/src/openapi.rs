@@ -165,3 +165,50 @@ fn accepted() -> Value {
         "required": ["command_id", "tenant", "order_id", "status", "record"],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes::{Found, find};
+
+    #[test]
+    fn what_is_described_is_routed_and_what_is_routed_is_described() {
+        let document = described();
+        let mut described = 0;
+        for (path, methods) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in methods.as_object().expect("methods") {
+                let method = method.to_uppercase().parse().expect("a method");
+                let example: Vec<&str> =
+                    path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect();
+                let Found::Route(route, given) = find(&method, &example.join("/")) else {
+                    panic!("{method} {path} leads nowhere");
+                };
+                assert_eq!(operation["operationId"], route.id);
+                let declared = operation["parameters"].as_array().expect("parameters");
+                let of = |place: &str| declared.iter().filter(|p| p["in"] == place).count();
+                assert_eq!((of("path"), of("query")), (given.len(), route.query.len()), "{path}");
+                let body = &operation["requestBody"]["content"]["application/json"]["schema"]["properties"];
+                assert_eq!(body.as_object().map_or(0, Map::len), route.body.len(), "{path}");
+                described += 1;
+            }
+        }
+        assert_eq!(described, ROUTES.len());
+    }
+
+    #[test]
+    fn every_reference_within_the_document_leads_somewhere() {
+        fn check(value: &Value, document: &Value) {
+            if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+                let pointer = reference.strip_prefix('#').expect("within the document");
+                assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+            }
+            match value {
+                Value::Object(fields) => fields.values().for_each(|value| check(value, document)),
+                Value::Array(items) => items.iter().for_each(|value| check(value, document)),
+                _ => {}
+            }
+        }
+        let document = described();
+        check(&document, &document);
+    }
+}

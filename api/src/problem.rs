@@ -128,8 +128,14 @@ mod tests {
     #[test]
     fn what_may_be_tried_again_says_when() {
         let answer = Problem::new("overloaded", "x").answer();
-        assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].to_str()), (503, Ok("1")));
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers()["retry-after"].to_str().ok()),
+            (503, Some("1"))
+        );
         let answer = Problem::new("too-many-requests", "x").retry_after(7).answer();
-        assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].to_str()), (429, Ok("7")));
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers()["retry-after"].to_str().ok()),
+            (429, Some("7"))
+        );
     }
 }

@@ -33,6 +33,8 @@ use warp::http::header::HeaderValue;
 
 /// How long a client may take for a request's head, and the server for what it was told to send.
 const SLOW_MAX: Duration = Duration::from_secs(10);
+/// What the system keeps for a client that doesn't take it.
+const SEND_BYTES: usize = 256 * 1024;
 /// How long requests in flight are waited for at the end.
 const CLOSING_MAX: Duration = Duration::from_secs(5);
 /// Threads that serve sockets.
@@ -147,12 +149,13 @@ async fn serve(listener: TcpListener, app: &Arc<App>) {
     }
 }
 
-/// Small answers leave at once; a peer that takes nothing for so long is gone.
+/// Small answers leave at once; a peer that takes nothing for so long is gone, and until then holds so much.
 fn configure(stream: &tokio::net::TcpStream) {
     let slow_ms = SLOW_MAX.as_millis() as u32;
     let set = stream.set_nodelay(true);
     let limited = rustix::net::sockopt::set_tcp_user_timeout(stream, slow_ms);
-    if let Some(problem) = set.err().or_else(|| limited.err().map(Into::into)) {
+    let bounded = rustix::net::sockopt::set_socket_send_buffer_size(stream, SEND_BYTES);
+    if let Some(problem) = set.err().or_else(|| limited.and(bounded).err().map(Into::into)) {
         tracing::debug!(%problem, "a connection can't be configured");
     }
 }

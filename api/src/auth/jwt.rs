@@ -195,3 +195,99 @@ fn secret_of_file(path: &Path) -> Result<DecodingKey, AuthError> {
     }
     Ok(DecodingKey::from_secret(secret.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use serde_json::{Value, json};
+
+    /// The key pair of RFC 8037, appendix A.
+    const PUBLIC: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwaaPJHURo0";
+    const PRIVATE: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+    const SECRET: &str = "a secret of thirty-two characters";
+
+    fn private_key() -> EncodingKey {
+        use base64::Engine as _;
+        let seed = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(PRIVATE).expect("base64");
+        // PKCS #8 of an Ed25519 key is these bytes and the seed.
+        let head =
+            [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20].into_iter().chain(seed);
+        EncodingKey::from_ed_der(&head.collect::<Vec<u8>>())
+    }
+
+    fn claims(changes: &Value) -> Value {
+        let mut claims = json!({
+            "sub": "anna", "exp": 4_102_444_800_u64, "iss": "here", "aud": "tombola",
+            "roles": ["producer"], "tenant": "acme",
+        });
+        for (name, value) in changes.as_object().expect("changes are an object") {
+            claims[name] = value.clone();
+        }
+        claims
+    }
+
+    fn signed(algorithm: Algorithm, kid: Option<&str>, key: &EncodingKey, changes: &Value) -> String {
+        let header = Header { kid: kid.map(str::to_owned), ..Header::new(algorithm) };
+        encode(&header, &claims(changes), key).expect("it can be signed")
+    }
+
+    fn verify(verifier: &Verifier, token: &str) -> Option<String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(verifier.verify(token)).map(|principal| principal.name)
+    }
+
+    fn verifier(dir: &Path) -> Verifier {
+        let jwks =
+            json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": PUBLIC, "alg": "EdDSA"}]});
+        let (jwks_file, secret_file) = (dir.join("jwks.json"), dir.join("secret"));
+        std::fs::write(&jwks_file, jwks.to_string()).expect("writable");
+        std::fs::write(&secret_file, SECRET).expect("writable");
+        let settings = JwtSettings {
+            jwks_file: Some(jwks_file),
+            secret_file: Some(secret_file),
+            issuer: Some("here".to_owned()),
+            audience: Some("tombola".to_owned()),
+            jwks_url: None,
+        };
+        Verifier::new(&settings).expect("good settings")
+    }
+
+    #[test]
+    fn a_token_counts_where_its_key_its_times_and_its_claims_are_right() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let verifier = verifier(dir.path());
+        let (key, none) = (private_key(), json!({}));
+        let good = signed(Algorithm::EdDSA, Some("one"), &key, &none);
+        assert_eq!(verify(&verifier, &good).as_deref(), Some("jwt:anna"));
+        let secret = EncodingKey::from_secret(SECRET.as_bytes());
+        assert!(verify(&verifier, &signed(Algorithm::HS256, None, &secret, &none)).is_some());
+        for (what, changes) in [
+            ("expired", json!({"exp": 1_000_000_000})),
+            ("not yet", json!({"nbf": 4_000_000_000_u64})),
+            ("another issuer", json!({"iss": "there"})),
+            ("another audience", json!({"aud": "others"})),
+            ("an unknown role", json!({"roles": ["king"]})),
+        ] {
+            let token = signed(Algorithm::EdDSA, Some("one"), &key, &changes);
+            assert_eq!(verify(&verifier, &token), None, "{what}");
+        }
+        assert_eq!(verify(&verifier, &signed(Algorithm::EdDSA, Some("two"), &key, &none)), None);
+        let (head, tail) = good.rsplit_once('.').expect("three parts");
+        let forged = format!("{head}.{}", tail.chars().rev().collect::<String>());
+        assert_eq!(verify(&verifier, &forged), None);
+    }
+
+    #[test]
+    fn a_public_key_is_no_secret_and_nothing_goes_unsigned() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let verifier = verifier(dir.path());
+        for secret in [PUBLIC, "", "one"] {
+            let key = EncodingKey::from_secret(secret.as_bytes());
+            assert_eq!(verify(&verifier, &signed(Algorithm::HS256, Some("one"), &key, &json!({}))), None);
+        }
+        // {"alg":"none"}
+        let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", "eyJzdWIiOiJhbm5hIn0");
+        assert_eq!(verify(&verifier, &unsigned), None);
+    }
+}

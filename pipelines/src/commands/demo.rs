@@ -180,6 +180,7 @@ impl Demo {
 
     fn start(&self, stores: &Stores, config: Config) -> Result<Running, Failure> {
         let ids = stores.prepare()?;
+        shop::open(stores)?;
         let (control, shared) = (Arc::new(Control::default()), Arc::new(Shared::default()));
         stop_on_signal(&control)?;
         let pulse = Arc::new(Pulse::default());
@@ -221,7 +222,6 @@ impl Demo {
         let settings = serve::settings(config, Some(shop::shop()));
         match serve::start(address, settings, stores, Some(beside)) {
             Ok(server) => {
-                shop::open(stores)?;
                 eprintln!(
                     "tombola: live page and API on http://{0}; try: curl -X POST {0}/api/ticket/buy",
                     server.address
@@ -251,10 +251,11 @@ impl Running {
     /// Until the stream has ended and everything of it is decided, or the engine has stopped.
     fn watch(&mut self) {
         while !self.engine.is_finished() {
+            let ended = self.control.ended.load(Ordering::SeqCst);
             self.hear();
             self.draw("selling");
-            let ended = self.control.ended.load(Ordering::SeqCst);
-            if ended && self.latencies.records_decided() >= self.control.appended.load(Ordering::SeqCst) {
+            // What comes through the API is decided, too: only what the stream appended is waited for.
+            if ended && self.latencies.nothing_waits() {
                 break;
             }
         }
@@ -279,6 +280,7 @@ impl Running {
 
     /// Takes in what producer and engine say, waiting a little for them.
     fn hear(&mut self) {
+        self.appended.try_iter().for_each(|appended| self.latencies.appended(appended));
         let Ok(progress) = self.progress.recv_timeout(Duration::from_millis(50)) else { return };
         self.appended.try_iter().for_each(|appended| self.latencies.appended(appended));
         for (topic, partition, end) in &progress.ends {

@@ -86,6 +86,11 @@ impl Latencies {
         }
     }
 
+    /// Whether everything that was appended has been decided.
+    pub fn nothing_waits(&self) -> bool {
+        self.partitions.values().all(|partition| partition.waiting.is_empty())
+    }
+
     fn record(all: &mut Histogram<u64>, recent: &mut Histogram<u64>, appended: &Appended, at: Instant) {
         let us = at.saturating_duration_since(appended.at).as_micros() as u64;
         all.saturating_record_n(us, appended.records);

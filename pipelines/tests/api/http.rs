@@ -85,17 +85,26 @@ impl Live {
     }
 
     fn line(&mut self) -> String {
-        let mut line = String::new();
-        let read = self.0.read_line(&mut line).expect("an event comes in time");
-        assert!(read > 0, "the stream ended");
-        line.trim_end().to_owned()
+        self.try_line().expect("an event comes in time")
     }
 
-    /// The next event. An event is one chunk, so lines that are none of its own are the chunks'.
+    fn try_line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.0.read_line(&mut line).ok()?;
+        (read > 0).then(|| line.trim_end().to_owned())
+    }
+
+    /// The next event.
     pub fn next(&mut self) -> Event {
+        self.try_next().expect("an event comes in time")
+    }
+
+    /// The next event; none where the stream was cut off. An event is one chunk, so lines that are none of its own
+    /// are the chunks'.
+    pub fn try_next(&mut self) -> Option<Event> {
         let mut event = Event::default();
         loop {
-            let line = self.line();
+            let line = self.try_line()?;
             if let Some(name) = line.strip_prefix("event:") {
                 event.name = name.trim().to_owned();
             } else if let Some(id) = line.strip_prefix("id:") {
@@ -103,7 +112,7 @@ impl Live {
             } else if let Some(data) = line.strip_prefix("data:") {
                 event.data = serde_json::from_str(data).expect("data is JSON");
             } else if line.is_empty() && !event.name.is_empty() {
-                return event;
+                return Some(event);
             }
         }
     }

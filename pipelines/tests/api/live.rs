@@ -1,8 +1,14 @@
 //! Live events: whoever comes back with the id of the last one misses none and gets none twice.
 
-use super::house::{House, place};
+use super::house::{House, get, place, wait_for};
 use super::http::Live;
+use connectors::embedded::NewRecord;
+use schemas::commands::PlaceOrder;
+use schemas::{Command, encode_command};
 use std::collections::BTreeSet;
+
+/// More orders than a ring of live events holds, and more bytes than sockets do.
+const MANY: usize = 24_000;
 
 #[test]
 fn a_client_that_breaks_off_anywhere_and_resumes_on_any_instance_gets_each_event_once() {
@@ -57,4 +63,68 @@ fn an_id_that_is_none_of_ours_is_refused() {
     let server = house.beside();
     let headers = [("authorization", "Bearer acme-analyst-key"), ("last-event-id", "yesterday")];
     assert_eq!(super::http::ask(server.address, "GET /v1/live", &headers, "").status, 422);
+}
+
+fn many_orders(house: &House) -> Vec<NewRecord> {
+    let ids = house.stores.prepare().expect("contracts are registered");
+    let record = |number: usize| {
+        let order = PlaceOrder {
+            command_id: format!("c{number}").into(),
+            tenant: "acme".into(),
+            order_id: format!("o{number}").into(),
+            customer_id: "anna".into(),
+            partner_id: None,
+            offer_id: "box".into(),
+            quantity: 1,
+            price_minor: 100,
+            currency: "EUR".into(),
+            placed_at_ms: pipelines::clock_ms(),
+            card: None,
+            device: None,
+            ip: None,
+            numbers: Vec::new(),
+            seat: None,
+        };
+        let mut value = Vec::new();
+        encode_command(&Command::PlaceOrder(Box::new(order)), |record| ids.of(record), &mut value);
+        let (key, timestamp_ms) = (Some(format!("o{number}").into_bytes()), pipelines::clock_ms());
+        NewRecord { key, value: Some(value), timestamp_ms, ..NewRecord::default() }
+    };
+    (0..MANY).map(record).collect()
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut_off_and_finds_everything_when_it_comes_back() {
+    let house = House::new();
+    let server = house.beside();
+    let key = ("authorization", "Bearer acme-analyst-key");
+    let mut live = Live::open(server.address, "?topics=orders", &[key]);
+    let mut last = live.next().id;
+    let records = many_orders(&house);
+    let appended =
+        house.stores.appender().and_then(|mut log| log.append_many(&[("commands.orders", &records)]));
+    appended.expect("orders can be appended");
+    let held = || get(server.address, "acme-analyst-key", "/v1/stock").items()[0]["held"].as_u64();
+    wait_for("all orders to be held", || held() == Some(MANY as u64));
+    let (mut seen, mut cuts, mut idle) = (BTreeSet::new(), 0, 0);
+    while seen.len() < MANY {
+        idle += 1;
+        assert!(idle < 200, "nothing more comes after {} of {MANY} and {cuts} streams", seen.len());
+        match live.try_next() {
+            Some(event) if event.name == "order" => {
+                assert!(seen.insert(event.data["order_id"].to_string()), "twice: {event:?}");
+                (last, idle) = (event.id, 0);
+            }
+            Some(event) if event.name == "frontier" || event.name == "hello" => {}
+            cut => {
+                // Told so, or just cut off: what was read counts.
+                last = cut.and_then(|event| event.id).or(last);
+                cuts += 1;
+                assert!(cuts < 100, "{} of {MANY} after {cuts} streams", seen.len());
+                let id = last.clone().expect("hello has an id");
+                live = Live::open(server.address, "?topics=orders", &[key, ("last-event-id", &id)]);
+            }
+        }
+    }
+    assert!(cuts > 0, "nobody was slow: the test shows nothing");
 }
