@@ -90,15 +90,15 @@ async function end(child) {
   await ended;
 }
 
-/** `tombola demo` at 500 orders a second, in a folder that goes with it. */
+/** `tombola demo`, in a folder that goes with it. */
 export class Demo {
-  static async start(program) {
+  static async start(program, ordersPerSecond = 500) {
     const demo = new Demo();
     demo.program = program;
     demo.folder = await mkdtemp(join(tmpdir(), "tombola-page-"));
     demo.data = join(demo.folder, "data");
     const port = await freePort();
-    const options = ["demo", "--rate", "500", "--data-dir", demo.data, "--api", `127.0.0.1:${port}`];
+    const options = ["demo", "--rate", String(ordersPerSecond), "--data-dir", demo.data, "--api", `127.0.0.1:${port}`];
     demo.process = await serve(program, options, port);
     demo.line = await Line.to(port);
     demo.url = `http://127.0.0.1:${demo.line.port}/`;

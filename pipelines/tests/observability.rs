@@ -5,7 +5,7 @@
 
 mod support;
 
-use pipelines::metrics::{Metrics, PartitionLabels};
+use pipelines::metrics::{ActionLabels, Metrics, PartitionLabels};
 use promql_parser::parser::{self, Expr, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde::Deserialize;
@@ -45,7 +45,8 @@ impl Told {
         Told(told)
     }
 
-    /// What a demo has written, what its API says of itself, and the one family that only Kafka has.
+    /// What a demo has written, what its API says of itself, and two families that it may lack: one that only
+    /// Kafka has, one that waits for a rule to fire.
     fn by_a_pipeline() -> Told {
         let folder = Folder::new();
         let dir = folder.path().join("demo");
@@ -63,6 +64,7 @@ impl Told {
         let metrics = Metrics::of("sales".to_owned());
         let labels = PartitionLabels { job: "sales".into(), topic: "commands.orders".into(), partition: 0 };
         metrics.consumer_lag.get_or_create(&labels).set(1);
+        metrics.fraud_alerts.get_or_create(&ActionLabels { action: "flag" }).inc();
         told.take(Told::of(&metrics.text()));
         told
     }

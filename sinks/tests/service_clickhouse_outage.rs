@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used)] // a test helper is a test too
 
 #[allow(dead_code)] // the other test program needs more of it
+#[path = "service_clickhouse/draws.rs"]
+mod draws;
 #[path = "service_clickhouse/support.rs"]
 mod support;
 #[path = "service_clickhouse/world.rs"]

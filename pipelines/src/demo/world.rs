@@ -24,7 +24,7 @@ const RATES: [(&str, i64, i32); 4] =
     [("standard", 0, 300), ("standard", 1_000_000, 400), ("gold", 0, 500), ("gold", 1_000_000, 700)];
 /// Orders of one customer within a minute, and what is done about more.
 const HOARDING: [(&str, i64, FraudAction); 2] =
-    [("many-orders", 5, FraudAction::Flag), ("hoarding", 10, FraudAction::Block)];
+    [("many-orders", 3, FraudAction::Flag), ("hoarding", 6, FraudAction::Block)];
 
 /// One tenant.
 #[derive(Clone, Debug)]

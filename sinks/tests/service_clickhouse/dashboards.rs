@@ -107,7 +107,7 @@ fn service_every_panel_of_every_dashboard_finds_what_was_loaded() {
             }
         }
     }
-    assert!(asked >= 16, "{asked} questions were found");
+    assert!(asked >= 22, "{asked} questions were found");
 }
 
 fn check_panel(database: &Database, place: &str, sql: &str, variables: &[Variable], series: bool) {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // a test helper is a test too
 
 mod dashboards;
+mod draws;
 mod frontier;
 mod kill;
 mod loading;

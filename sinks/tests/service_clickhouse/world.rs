@@ -27,7 +27,7 @@ pub fn record_time(epoch: u64) -> i64 {
     NEW_MONTH_MS + (epoch as i64 - 100) * 100
 }
 
-fn text(word: &str, n: u64) -> Text {
+pub fn text(word: &str, n: u64) -> Text {
     format!("{word}-{n}").into()
 }
 
@@ -63,6 +63,9 @@ impl World {
         }
         if n.is_multiple_of(17) {
             self.push(epoch, 0, dead_letter(epoch, n));
+        }
+        if n.is_multiple_of(19) {
+            crate::draws::told(epoch, n).into_iter().for_each(|fact| self.push(epoch, 0, fact));
         }
     }
 
@@ -135,7 +138,7 @@ impl World {
     }
 }
 
-fn cause(epoch: u64, n: u64) -> Cause {
+pub fn cause(epoch: u64, n: u64) -> Cause {
     let (topic, record_time_ms) = ("commands.orders".into(), record_time(epoch));
     Cause { command_id: text("command", n), topic, partition: 0, offset: n as i64, record_time_ms }
 }
