@@ -91,13 +91,25 @@ fn field<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
 
 impl Column {
     fn of_connect(schema: &Value) -> Column {
+        let ty = ColumnType::of_connect(schema);
         let default = schema.get("default").filter(|default| !default.is_null());
         Column {
             name: schema["field"].as_str().unwrap_or_default().to_owned(),
-            ty: ColumnType::of_connect(schema),
-            default: default.cloned(),
+            default: default.and_then(|default| default_of(default, &ty)),
+            ty,
         }
     }
+}
+
+/// A default as cells have it: a time as its number. Debezium says 1970 where a function makes the default, so that
+/// is none.
+fn default_of(default: &Value, ty: &ColumnType) -> Option<Value> {
+    let number = match (ty, default) {
+        (ColumnType::ZonedTimestamp, Value::String(text)) => Value::from(super::cell::micros(text).ok()?),
+        _ => default.clone(),
+    };
+    let is_time = matches!(ty, ColumnType::ZonedTimestamp | ColumnType::Timestamp { .. } | ColumnType::Date);
+    (!is_time || number != 0).then_some(number)
 }
 
 impl ColumnType {

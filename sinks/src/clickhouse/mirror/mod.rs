@@ -26,8 +26,8 @@
 //! it had says so by its progress, and is brought up again from there.
 //!
 //! Not promised: rows of one transaction of the source become visible table by table. A key that changes its columns, a
-//! renamed column and a column whose values were rewritten without changes (`ALTER ... USING`) need the topic to be
-//! snapshotted again. What was deleted while no connector watched stays.
+//! renamed column and values that were rewritten without changes (`ALTER ... USING`; a new column whose default is a function or
+//! an array) need the table to be snapshotted again. What was deleted while no connector watched stays.
 
 mod binary;
 mod ddl;
