@@ -73,7 +73,9 @@ impl Drop for Connector {
             answer.ends_with("200") || answer.ends_with("404")
         });
         connect("DELETE", &format!("/connectors/{name}"), None);
-        let slot = format!("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{name}' AND NOT active");
+        let slot = format!(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{name}' AND NOT active"
+        );
         wait_until("the slot's end", Duration::from_secs(60), || {
             let gone = format!("SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{name}'");
             sql(&env("PG_URL"), &slot);
@@ -118,7 +120,9 @@ pub fn column(name: &'static str, kind: &str) -> Compared {
         "zoned" => ("to_char(@ AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')", "toString(@)"),
         "array" => ("array_to_json(@)::text", "if(@_is_null, NULL, toJSONString(@))"),
         "large" => ("md5(@)", "lower(hex(MD5(@)))"),
-        "large array" => ("md5(array_to_json(@)::text)", "if(@_is_null, NULL, lower(hex(MD5(toJSONString(@)))))"),
+        "large array" => {
+            ("md5(array_to_json(@)::text)", "if(@_is_null, NULL, lower(hex(MD5(toJSONString(@)))))")
+        }
         other => panic!("{other} is no kind of column"),
     };
     Compared { name, postgres, clickhouse }
@@ -133,9 +137,12 @@ fn joined(columns: &[Compared], null: &str, of: impl Fn(&Compared) -> &'static s
 fn both(table: &str, columns: &[Compared]) -> (String, Result<String, String>) {
     let order = columns[0].name;
     let source = joined(columns, "coalesce", |column| column.postgres);
-    let source = sql(&env("PG_URL"), &format!("SELECT concat_ws('|', {source}) FROM public.{table} ORDER BY {order}"));
+    let source =
+        sql(&env("PG_URL"), &format!("SELECT concat_ws('|', {source}) FROM public.{table} ORDER BY {order}"));
     let mirror = joined(columns, "ifNull", |column| column.clickhouse);
-    let mirror = format!("SELECT concatWithSeparator('|', {mirror}) FROM mirror.{table}_current ORDER BY {order} FORMAT TSVRaw");
+    let mirror = format!(
+        "SELECT concatWithSeparator('|', {mirror}) FROM mirror.{table}_current ORDER BY {order} FORMAT TSVRaw"
+    );
     (source, try_clickhouse(&mirror))
 }
 
