@@ -138,8 +138,3 @@ fn stopped(status: &MirrorStatus, problem: &impl ToString) {
         figures.problem = Some(problem);
     });
 }
-
-/// The digits of a decimal in base64, as a default has it.
-fn default_decimal(base64: &str, scale: u32) -> Option<String> {
-    schemas::debezium::Decimal::from_base64(base64, scale as i32).map(|decimal| decimal.to_string())
-}
