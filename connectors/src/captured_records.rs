@@ -7,7 +7,7 @@ use crate::decode::SchemaSource;
 use crate::embedded::{Decode, Decoded, RawRecord};
 use runtime::Class;
 use runtime::source::{Claim, LogError};
-use schemas::captured::{Captured, TableDecoder};
+use schemas::captured::{Captured, MOVES_HEADER, TableDecoder};
 
 /// Decodes the records of any table's topic.
 pub struct CapturedDecoder<S> {
@@ -39,7 +39,10 @@ impl<S: SchemaSource> Decode for CapturedDecoder<S> {
                 self.decoder.add(id, &schema);
             }
         }
-        let body = self.decoder.decode(record.key, record.value);
+        let mut body = self.decoder.decode(record.key, record.value);
+        if record.headers.get(MOVES_HEADER).is_some() {
+            body.set_moves();
+        }
         Ok(Decoded { claim: Claim::At(record.timestamp_ms), class: Class::Reference, body })
     }
 }

@@ -127,7 +127,7 @@ fn of_base64(text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Microseconds since 1970. Years that ISO 8601 writes with a sign are beyond any store's times.
-fn micros(text: &str) -> Result<i64, String> {
+pub(super) fn micros(text: &str) -> Result<i64, String> {
     match text.parse::<jiff::Timestamp>() {
         Ok(time) => Ok(time.as_microsecond()),
         Err(_) if text == INFINITY || text.starts_with('+') => Ok(i64::MAX),

@@ -182,7 +182,14 @@ fn captured(
         let snapshot_read = op == "r" || (op == "c" && source.is_snapshot());
         let position = if snapshot_read { source_position(&source).unwrap_or(0) } else { position(&source)? };
         let cells = settle(schema, cells, deleted)?;
-        Ok(RowChange { position, snapshot_read, deleted, ts_ms: source.ts_ms.unwrap_or(0), cells })
+        Ok(RowChange {
+            position,
+            snapshot_read,
+            deleted,
+            moves: false,
+            ts_ms: source.ts_ms.unwrap_or(0),
+            cells,
+        })
     };
     let rows = match (op.as_str(), after) {
         ("t", _) => return Ok(Captured::Truncate { position: position(&source)? }),

@@ -35,6 +35,18 @@ pub enum Captured {
     Unreadable { reason: String, key: Option<Box<[u8]>>, value: Option<Box<[u8]>> },
 }
 
+/// The header of a delete that a row's new key made necessary: a record with the rest of that change follows.
+pub const MOVES_HEADER: &str = "__debezium.newkey";
+
+impl Captured {
+    /// The record has the header [`MOVES_HEADER`].
+    pub fn set_moves(&mut self) {
+        if let Captured::Rows { rows, .. } = self {
+            rows.iter_mut().for_each(|row| row.moves = row.deleted);
+        }
+    }
+}
+
 /// What became of one row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowChange {
@@ -44,6 +56,8 @@ pub struct RowChange {
     pub snapshot_read: bool,
     /// It is gone: only the cells of its key count.
     pub deleted: bool,
+    /// It goes on under another key, in a record that follows.
+    pub moves: bool,
     /// When the source made the change, by its clock.
     pub ts_ms: i64,
     /// In the order of the schema's columns.

@@ -1,5 +1,7 @@
 //! What the columns of a captured table are, out of a Kafka Connect schema.
 
+use super::cell::micros;
+use crate::debezium::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,7 +21,8 @@ pub struct TableSchema {
 pub struct Column {
     pub name: String,
     pub ty: ColumnType,
-    /// What rows have that were there before the column was, where the writer says so.
+    /// What rows have that were there before the column was, where the writer says so: numbers and decimals as their
+    /// digits, dates in days, moments in microseconds.
     pub default: Option<Value>,
 }
 
@@ -91,13 +94,37 @@ fn field<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
 
 impl Column {
     fn of_connect(schema: &Value) -> Column {
+        let ty = ColumnType::of_connect(schema);
         let default = schema.get("default").filter(|default| !default.is_null());
         Column {
             name: schema["field"].as_str().unwrap_or_default().to_owned(),
-            ty: ColumnType::of_connect(schema),
-            default: default.cloned(),
+            default: default.and_then(|default| default_of(default, &ty)),
+            ty,
         }
     }
+}
+
+/// A default that stays what it is when its column is widened: a decimal as its digits, a moment in microseconds.
+/// Debezium says 1970 where a function makes the default, so that is none.
+fn default_of(default: &Value, ty: &ColumnType) -> Option<Value> {
+    use ColumnType as T;
+    Some(match (ty, default) {
+        (T::Decimal { scale, .. }, Value::String(base64)) => {
+            Decimal::from_base64(base64, *scale as i32)?.to_string().into()
+        }
+        (T::ZonedTimestamp, Value::String(text)) => Value::from(micros(text).ok().filter(|at| *at != 0)?),
+        (T::Timestamp { digits }, Value::Number(number)) => {
+            let ticks = number.as_i64().filter(|ticks| *ticks != 0)?;
+            match digits {
+                3 => ticks.checked_mul(1_000)?,
+                6 => ticks,
+                _ => ticks / 1_000,
+            }
+            .into()
+        }
+        (T::Date, number) if *number == 0 => return None,
+        _ => default.clone(),
+    })
 }
 
 impl ColumnType {

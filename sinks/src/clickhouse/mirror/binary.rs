@@ -223,3 +223,60 @@ fn read_length(bytes: &[u8]) -> Option<(usize, usize)> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ColumnType as T;
+
+    /// The bytes of a value, in hexadecimal; `width` must find their end.
+    fn check(cell: &Cell, from: &ColumnType, to: &ColumnType, expected: &str) -> u64 {
+        let mut writer = Writer::default();
+        writer.nullable(cell, from, to).unwrap();
+        let hex: String = writer.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, expected, "{cell:?} from {from:?} to {to:?}");
+        writer.bytes.extend_from_slice(&[7, 7]);
+        assert_eq!(width(&writer.bytes, to, true), Some(writer.bytes.len() - 2));
+        writer.clamped
+    }
+
+    #[test]
+    fn numbers_keep_every_digit_when_their_column_is_wider() {
+        let decimal = |precision, scale| T::Decimal { precision, scale };
+        let price = Cell::Bytes(vec![0x04, 0xd2]);
+        check(&price, &decimal(9, 2), &decimal(9, 2), "00d2040000");
+        check(&price, &decimal(9, 2), &decimal(18, 3), "003430000000000000");
+        check(&Cell::Bytes(vec![0xff]), &decimal(9, 2), &decimal(38, 2), &format!("00{}", "ff".repeat(16)));
+        check(&Cell::Int(-2), &T::Int32, &decimal(9, 1), "00ecffffff");
+        check(&Cell::Int(5), &T::Int16, &T::Int64, "000500000000000000");
+        check(&price, &decimal(9, 2), &T::Text, "000531322e3334");
+    }
+
+    #[test]
+    fn a_decimal_with_more_digits_than_its_column_is_refused() {
+        let (from, to) = (T::Decimal { precision: 9, scale: 2 }, T::Decimal { precision: 9, scale: 1 });
+        assert!(Writer::default().value(&Cell::Bytes(vec![1]), &from, &to).is_err());
+    }
+
+    #[test]
+    fn times_are_exact_and_those_beyond_the_column_become_the_nearest() {
+        let micros = T::Timestamp { digits: 6 };
+        assert_eq!(check(&Cell::Int(-1), &micros, &micros, "00ffffffffffffffff"), 0);
+        assert_eq!(check(&Cell::Int(1), &T::Timestamp { digits: 3 }, &micros, "00e803000000000000"), 0);
+        assert_eq!(check(&Cell::Int(i64::MAX), &T::ZonedTimestamp, &micros, "00ffbfece449ff2400"), 1);
+        assert_eq!(check(&Cell::Int(-1), &T::Date, &T::Date, "00ffffffff"), 0);
+        assert_eq!(check(&Cell::Int(i64::from(i32::MAX)), &T::Date, &T::Date, "00d1d60100"), 1);
+    }
+
+    #[test]
+    fn texts_uuids_and_arrays_have_their_end() {
+        let uuid = Cell::Text("00010203-0405-0607-0809-0a0b0c0d0e0f".to_owned());
+        check(&uuid, &T::Uuid, &T::Uuid, "0007060504030201000f0e0d0c0b0a0908");
+        check(&Cell::Null, &T::Text, &T::Text, "01");
+        let long = Cell::Text("a".repeat(200));
+        check(&long, &T::Text, &T::Text, &format!("00c801{}", "61".repeat(200)));
+        let items = Cell::Array(vec![Cell::Int(1), Cell::Null]);
+        let array = T::Array(Box::new(T::Int16));
+        check(&items, &array, &array, "000200010001");
+    }
+}

@@ -3,6 +3,7 @@
 //! Every statement may be repeated. What a table has is asked of the server before it is changed, so that a crash
 //! between two changes leaves nothing undone.
 
+use super::binary::decimal_width;
 use super::names::{CURRENT, quoted_name};
 use super::rows::{REJECTED, TRUNCATIONS, is_null_name, key_type};
 use super::state::{Table, TableColumn};
@@ -10,7 +11,7 @@ use crate::clickhouse::client::{Client, quoted};
 use crate::clickhouse::error::{ClickHouseError, Result};
 use crate::clickhouse::migrate::fill_in;
 use crate::clickhouse::settings::ClickHouseSettings;
-use schemas::captured::ColumnType;
+use schemas::captured::{ColumnType, date_text};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -218,30 +219,21 @@ fn physical(table: &Table) -> Vec<(String, String, String)> {
 /// What rows show that were there before the column: Postgres gives them its constant default.
 fn default_of(column: &TableColumn) -> String {
     use ColumnType as T;
-    let literal = match (&column.default, &column.ty) {
-        (Some(Value::Bool(flag)), T::Bool) => flag.to_string(),
-        (Some(Value::Number(number)), T::Int16 | T::Int32 | T::Int64 | T::Float32 | T::Float64) => {
-            number.to_string()
+    let digits = |default: &Value| match default {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let Some(default) = &column.default else { return String::new() };
+    let literal = match (default, &column.ty) {
+        (Value::Bool(flag), T::Bool) => flag.to_string(),
+        (Value::Number(n), T::Int16 | T::Int32 | T::Int64 | T::Float32 | T::Float64) => n.to_string(),
+        (Value::Number(days), T::Date) => format!("toDate32('{}')", date_text(days.as_i64().unwrap_or(0))),
+        (Value::Number(micros), T::Timestamp { .. }) => format!("fromUnixTimestamp64Micro({micros}, 'UTC')"),
+        (Value::String(_) | Value::Number(_), T::Decimal { precision, scale }) => {
+            format!("toDecimal{}('{}', {scale})", 8 * decimal_width(*precision), digits(default))
         }
-        (Some(Value::Number(number)), T::Date) => {
-            format!("toDate32('{}')", schemas::captured::date_text(number.as_i64().unwrap_or(0)))
-        }
-        (Some(Value::Number(number)), T::Timestamp { digits }) => {
-            let unit = match digits {
-                3 => "Milli",
-                6 => "Micro",
-                _ => "Nano",
-            };
-            format!("fromUnixTimestamp64{unit}({number}, 'UTC')")
-        }
-        (Some(Value::String(text)), T::Text | T::Uuid) => quoted(text),
-        (Some(Value::String(base64)), T::Decimal { precision, scale }) => {
-            match super::default_decimal(base64, *scale) {
-                Some(digits) => {
-                    format!("toDecimal{}('{digits}', {scale})", 8 * super::binary::decimal_width(*precision))
-                }
-                None => return String::new(),
-            }
+        (Value::String(_) | Value::Number(_), T::Text) | (Value::String(_), T::Uuid) => {
+            quoted(&digits(default))
         }
         _ => return String::new(),
     };

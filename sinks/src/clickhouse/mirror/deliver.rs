@@ -19,8 +19,6 @@ use std::sync::atomic::AtomicBool;
 
 /// Inserts under way at a time.
 const AT_ONCE: usize = 8;
-/// How much is handed on at once.
-const CHUNK_BYTES: usize = 1 << 20;
 
 /// Everything needed to send.
 pub(super) struct Delivery<'a> {
@@ -74,8 +72,9 @@ impl Delivery<'_> {
         }
         let mut insert =
             insert.with_setting("insert_deduplication_token", self.token(range, piece)).buffered();
-        for chunk in piece.bytes.chunks(CHUNK_BYTES) {
-            insert.write(chunk).await?;
+        let mut rest = piece.bytes.as_slice();
+        while !rest.is_empty() {
+            rest = &rest[insert.write(rest).await?..];
         }
         insert.end().await?;
         killpoint::reach("mirror.after_insert");

@@ -5,13 +5,15 @@ use runtime::source::{Fetched, LogError, LogReader};
 use runtime::{Millis, Offset, PartitionId, TopicId};
 use schemas::captured::{Captured, Cell};
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Records asked for at once.
 const FETCH_RECORDS: usize = 1_000;
 /// How long a batch that is read again may take to come.
 const AGAIN_MS_MAX: Millis = 30_000;
 const WAIT_MS: u64 = 5;
+/// How long the other half of a change is waited for.
+const HALF_MAX: Duration = Duration::from_secs(5);
 
 /// The records of one range.
 pub(super) struct Taken {
@@ -24,6 +26,8 @@ pub(super) struct Gather {
     reader: Box<dyn LogReader<Record = Captured>>,
     topics: Vec<String>,
     next: BTreeMap<PartitionId, u64>,
+    /// Since when a change waits for its other half.
+    halves: BTreeMap<PartitionId, Instant>,
     /// Records between what was read and the log's end, as last heard.
     behind: BTreeMap<PartitionId, u64>,
 }
@@ -31,7 +35,7 @@ pub(super) struct Gather {
 impl Gather {
     /// A reader of these topics, in the order of its topic numbers.
     pub fn new(reader: Box<dyn LogReader<Record = Captured>>, topics: Vec<String>) -> Gather {
-        Gather { reader, topics, next: BTreeMap::new(), behind: BTreeMap::new() }
+        Gather { reader, topics, next: BTreeMap::new(), halves: BTreeMap::new(), behind: BTreeMap::new() }
     }
 
     pub fn topics(&self) -> &[String] {
@@ -83,8 +87,27 @@ impl Gather {
             }
             open = more;
         }
+        for (id, taken) in &mut taken {
+            self.keep_whole(*id, taken);
+        }
         let taken = taken.into_values().filter(|taken| !taken.records.is_empty()).collect();
         Ok((taken, !open.is_empty()))
+    }
+
+    /// Leaves a row's end under its old key for later where its new key hasn't come yet: large values that did not change are
+    /// told with neither, and are found while the old row is there. Where topics have several partitions the new key may
+    /// come by another, so it isn't waited for long.
+    fn keep_whole(&mut self, id: PartitionId, taken: &mut Taken) {
+        let Some(half) = half_at(&taken.records) else {
+            self.halves.remove(&id);
+            return;
+        };
+        if self.halves.entry(id).or_insert_with(Instant::now).elapsed() < HALF_MAX {
+            let from = taken.records[half].offset.0;
+            taken.records.truncate(half);
+            (taken.range.to, taken.range.records) = (from, half as u64);
+            self.next.insert(id, from);
+        }
     }
 
     fn fetch(
@@ -144,6 +167,15 @@ impl Gather {
 /// The clock by which the log is asked for its ends.
 pub(super) fn clock_ms() -> Millis {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as Millis)
+}
+
+/// Where a change begins whose other half is missing at the end.
+fn half_at(records: &[Fetched<Captured>]) -> Option<usize> {
+    let last = records.iter().rposition(|record| matches!(record.body, Captured::Rows { .. }))?;
+    match &records[last].body {
+        Captured::Rows { rows, .. } if rows.last().is_some_and(|row| row.moves) => Some(last),
+        _ => None,
+    }
 }
 
 /// About what a record takes, here and in the insert.

@@ -26,8 +26,8 @@
 //! it had says so by its progress, and is brought up again from there.
 //!
 //! Not promised: rows of one transaction of the source become visible table by table. A key that changes its columns, a
-//! renamed column and a column whose values were rewritten without changes (`ALTER ... USING`) need the topic to be
-//! snapshotted again. What was deleted while no connector watched stays.
+//! renamed column and values that were rewritten without changes (`ALTER ... USING`; a new column whose default is a function or
+//! an array) need the table to be snapshotted again. What was deleted while no connector watched stays.
 
 mod binary;
 mod ddl;
@@ -137,9 +137,4 @@ fn stopped(status: &MirrorStatus, problem: &impl ToString) {
         figures.state = LoaderState::Stopped;
         figures.problem = Some(problem);
     });
-}
-
-/// The digits of a decimal in base64, as a default has it.
-fn default_decimal(base64: &str, scale: u32) -> Option<String> {
-    schemas::debezium::Decimal::from_base64(base64, scale as i32).map(|decimal| decimal.to_string())
 }

@@ -261,3 +261,51 @@ fn add_rejected(pieces: &mut Pieces, taken: &Taken) {
         pieces.add(REJECTED.to_owned(), columns, writer.bytes, pieces.rejected);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runtime::source::Claim;
+    use runtime::{Class, Offset};
+
+    /// Rows as they come: `r100` read by a snapshot at 100, `90` a change at 90. The order in which they win, by offset.
+    fn check(text: &str, expected: &[u64]) {
+        let column = Column { name: "id".to_owned(), ty: ColumnType::Int32, default: None };
+        let schema = Arc::new(TableSchema { columns: vec![column], key: vec![0] });
+        let record = |(offset, word): (usize, &str)| {
+            let position = word.trim_start_matches('r').parse().unwrap();
+            let row = RowChange {
+                position,
+                snapshot_read: word.starts_with('r'),
+                deleted: false,
+                moves: false,
+                ts_ms: 0,
+                cells: vec![Cell::Int(1)],
+            };
+            let body = Captured::Rows { schema: Arc::clone(&schema), rows: vec![row] };
+            Fetched { offset: Offset(offset as u64), claim: Claim::Nothing, class: Class::Reference, body }
+        };
+        let records: Vec<_> = text.split(' ').enumerate().map(record).collect();
+        let range =
+            Range { topic: "t".to_owned(), partition: 0, from: 0, to: 9, records: records.len() as u64 };
+        let taken = Taken { range, records };
+        let (mut rows, _) = rows_of(&taken, Position::default());
+        rows.sort_by_key(|at| at.version);
+        assert_eq!(rows.iter().map(|at| at.offset).collect::<Vec<_>>(), expected, "{text}");
+    }
+
+    #[test]
+    fn a_change_wins_over_the_snapshot_it_came_after_wherever_its_transaction_began() {
+        check("r100 90 95 120", &[0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_later_snapshot_wins_over_what_came_before_and_loses_to_what_comes_after() {
+        check("r100 120 r150 140 160", &[0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_is_told_again_has_the_version_it_had() {
+        check("120 130 120", &[0, 2, 1]);
+    }
+}

@@ -1,7 +1,8 @@
 //! Values that were not told: a large value that a change leaves as it is does not travel with it.
 //!
 //! What the column held before is looked for in the same batch, then in the table, and written again with the new row.
-//! A batch that is sent again may find there what it wrote itself: the same value.
+//! A batch that is sent again may find there what it wrote itself: the same value. Where the key moved, the row lies under
+//! its old key, which ended by the same change.
 
 use super::binary::{Writer, width};
 use super::names::quoted_name;
@@ -10,7 +11,7 @@ use super::state::{Table, TableColumn};
 use crate::clickhouse::client::Client;
 use crate::clickhouse::error::{ClickHouseError, Result};
 use schemas::captured::{Cell, ColumnType};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicBool;
 
 /// Keys asked for at once, and how long they may be together: a statement has 256 KB.
@@ -52,34 +53,72 @@ pub(super) fn find(client: &Client, stop: &AtomicBool, table: &Table, rows: &[Ro
         problem,
         remedy: "report this, with the table's definition".to_owned(),
     };
-    let mut found = Found::default();
-    // The last row of each key in this batch, and values known of it.
-    let mut known: HashMap<Vec<u8>, BTreeMap<String, Option<Vec<u8>>>> = HashMap::new();
-    let mut asked: Vec<Lacking<'_>> = Vec::new();
+    let mut search = Search::default();
     for at in rows {
         let mut key = Writer::default();
         write_key(&mut key, table, at).map_err(&broken)?;
-        let before = known.entry(key.bytes.clone()).or_default();
+        if at.row.deleted {
+            search.end(at, key.bytes);
+        } else {
+            search.look(table, at, key.bytes).map_err(&broken)?;
+        }
+    }
+    let Search { mut found, asked, .. } = search;
+    ask(client, stop, table, &asked, &mut found)?;
+    Ok(found)
+}
+
+/// What is known of a row in this batch.
+#[derive(Default)]
+struct Known {
+    values: HashMap<String, Vec<u8>>,
+    /// The key under which the table has it, where that is another one.
+    was: Option<Vec<u8>>,
+}
+
+/// The search within a batch.
+#[derive(Default)]
+struct Search<'a> {
+    found: Found,
+    asked: Vec<Lacking<'a>>,
+    known: HashMap<Vec<u8>, Known>,
+    /// The last row that ended: its place in the source, its key, and what was known of it.
+    ended: Option<(u64, Vec<u8>, Known)>,
+}
+
+impl<'a> Search<'a> {
+    fn end(&mut self, at: &RowAt<'_>, key: Vec<u8>) {
+        let known = self.known.remove(&key).unwrap_or_default();
+        self.ended = Some((at.row.position, key, known));
+    }
+
+    fn look(&mut self, table: &Table, at: &'a RowAt<'a>, key: Vec<u8>) -> std::result::Result<(), String> {
+        let lacks = at.row.cells.contains(&Cell::Unavailable);
+        // A row that ended by the same change goes on under this key.
+        if lacks
+            && let Some((_, old, known)) = self.ended.take_if(|(position, ..)| *position == at.row.position)
+        {
+            let was = known.was.or(Some(old));
+            self.known.insert(key.clone(), Known { was, ..known });
+        }
+        let known = self.known.entry(key.clone()).or_default();
         let mut columns = Vec::new();
         for (cell, column) in at.row.cells.iter().zip(&at.schema.columns) {
             let Some(ours) = table.columns.iter().find(|c| c.name == column.name) else { continue };
             if *cell != Cell::Unavailable {
-                before.insert(column.name.clone(), Some(stored(cell, &column.ty, ours).map_err(&broken)?));
-                continue;
-            }
-            match before.get(&column.name) {
-                Some(Some(bytes)) => {
-                    found.by_place.insert((at.offset, at.nth, column.name.clone()), bytes.clone());
-                }
-                _ => columns.push(column.name.as_str()),
+                known.values.insert(column.name.clone(), stored(cell, &column.ty, ours)?);
+            } else if let Some(bytes) = known.values.get(&column.name) {
+                self.found.by_place.insert((at.offset, at.nth, column.name.clone()), bytes.clone());
+            } else {
+                columns.push(column.name.as_str());
             }
         }
         if !columns.is_empty() {
-            asked.push(Lacking { at, key: key.bytes, columns });
+            let key = known.was.clone().unwrap_or(key);
+            self.asked.push(Lacking { at, key, columns });
         }
+        Ok(())
     }
-    ask(client, stop, table, &asked, &mut found)?;
-    Ok(found)
 }
 
 /// A value as its column holds it.

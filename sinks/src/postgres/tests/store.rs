@@ -212,3 +212,22 @@ fn service_postgres_plans_are_kept_and_fenced() {
     let refused = plans.record(3, &batch(3, 9));
     assert!(matches!(refused, Err(SinkError::Fenced { .. })), "{refused:?}");
 }
+
+#[test]
+#[ignore = "needs services"]
+fn service_postgres_the_mirrors_document_is_replaced_whole_and_fenced() {
+    use crate::clickhouse::mirror::MirrorStore as _;
+    let place = Place::migrated();
+    let mut older = crate::postgres::PostgresMirror::open(&place.settings, place.begin()).unwrap();
+    assert_eq!(older.read().unwrap(), None);
+    older.write("{}").unwrap();
+    place.terminate("mirror");
+    assert!(matches!(older.write("{\"a\":1}"), Err(SinkError::Retry { .. })));
+    older.write("{\"a\":1}").unwrap();
+    let mut newer = crate::postgres::PostgresMirror::open(&place.settings, place.begin()).unwrap();
+    let refused = older.write("{}");
+    assert!(matches!(refused, Err(SinkError::Fenced { .. })), "{refused:?}");
+    assert_eq!(newer.read().unwrap().as_deref(), Some("{\"a\":1}"));
+    newer.write("{\"a\":2}").unwrap();
+    assert_eq!(older.read().unwrap().as_deref(), Some("{\"a\":2}"));
+}
