@@ -17,6 +17,7 @@
 //!
 //! A crash loses nothing: draws and channels are state, timers follow from it.
 
+mod ground;
 mod quorum;
 pub mod result;
 mod steps;
@@ -333,7 +334,7 @@ impl Handling<'_, '_> {
         let teller = self.teller(&message);
         let game = self.row().game.clone();
         let channels: Vec<Channel> = self.channels.iter().filter(|c| c.takes(&game)).cloned().collect();
-        let ground = steps::Ground { teller: &teller, published: &published, now: self.ctx.now() };
+        let ground = ground::Ground { teller: &teller, published: &published, now: self.ctx.now() };
         let outcome = self.known.steps.take(&message, &channels, &ground, self.settings);
         match outcome {
             Ok(told) => told.into_iter().for_each(|output| self.tell(output)),

@@ -13,7 +13,13 @@ use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let orders = std::env::args().nth(1).map_or(Ok(300_000), |text| text.parse())?;
-    let stream = Options { seed: 1, start_ms: 1_760_000_000_000, orders: Some(orders), orders_per_s: 5_000 };
+    let stream = Options {
+        seed: 1,
+        start_ms: 1_760_000_000_000,
+        orders: Some(orders),
+        orders_per_s: 5_000,
+        draws: true,
+    };
 
     let started = Instant::now();
     let records = Generator::new(stream).count() as u64;

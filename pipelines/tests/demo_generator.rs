@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
 fn options(seed: u64, orders: u64) -> Options {
-    Options { seed, start_ms: 1_700_000_000_000, orders: Some(orders), orders_per_s: 1_000 }
+    Options { seed, start_ms: 1_700_000_000_000, orders: Some(orders), orders_per_s: 1_000, draws: true }
 }
 
 fn digest(seed: u64) -> Vec<u8> {

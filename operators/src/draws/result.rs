@@ -35,10 +35,9 @@ pub fn drawn(draw: &Draw, numbers: &[i32], bonus: &[i32], prizes: &[DigitPrize])
         drum("numbers", numbers, draw.main_count, (draw.main_min, draw.main_max), draw.repeats, ordered)?;
     let range = if draw.bonus_in_main { (draw.main_min, draw.main_max) } else { (1, draw.bonus_max) };
     let bonus = drum("bonus", bonus, draw.bonus_count, range, draw.repeats, false)?;
-    if draw.bonus_in_main && !draw.repeats {
-        if let Some(both) = bonus.iter().find(|number| numbers.contains(number)) {
-            return Err(format!("bonus {both} is one of the main numbers"));
-        }
+    let both = bonus.iter().find(|number| numbers.contains(number));
+    if let Some(both) = both.filter(|_| draw.bonus_in_main && !draw.repeats) {
+        return Err(format!("bonus {both} is one of the main numbers"));
     }
     Ok(Drawn { numbers, bonus, prizes: Vec::new() })
 }

@@ -172,7 +172,7 @@ impl Demo {
         let (control, shared) = (Arc::new(Control::default()), Arc::new(Shared::default()));
         stop_on_signal(&control)?;
         let ((tell, appended), (report, progress)) = (mpsc::channel(), mpsc::channel());
-        let plan = self.plan();
+        let plan = self.plan(config.runs("draws"));
         let (appender, producer_control) = (stores.appender()?, Arc::clone(&control));
         let options = EngineOptions {
             workers: config.pipeline.workers,
@@ -189,13 +189,13 @@ impl Demo {
         Ok(Running { engine, producer, shared, control, appended, progress, latencies, view, decided_at })
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self, draws: bool) -> Plan {
         let paced = self.paced();
         let orders_per_s = if paced { self.rate.unwrap_or(RATE_DEFAULT) } else { RATE_UNPACED };
         // Unpaced, the stream's time runs faster than the clock: begin so that it ends by now.
         let length_ms = if paced { 0 } else { self.orders.unwrap_or(0) * 1_000 / orders_per_s };
         let start_ms = crate::clock_ms() - length_ms as i64;
-        let stream = Options { seed: self.seed, start_ms, orders: self.orders, orders_per_s };
+        let stream = Options { seed: self.seed, start_ms, orders: self.orders, orders_per_s, draws };
         Plan { stream, paced, backlog_max: BACKLOG_MAX }
     }
 }

@@ -38,6 +38,8 @@ pub struct Options {
     pub orders: Option<u64>,
     /// Orders per second of the stream's own time.
     pub orders_per_s: u64,
+    /// Whether draws close and results are reported: only where the job runs that reads them.
+    pub draws: bool,
 }
 
 /// The stream. See the module's picture.
@@ -90,7 +92,8 @@ impl Generator {
         let businesses = world::businesses(options.orders.unwrap_or(ENDLESS_STOCKED_FOR));
         let mut changes = Changes::default();
         let closes_at_ms = |number| closes_at_ms(&options, number);
-        let first = businesses.iter().flat_map(|business| draws::first(business, closes_at_ms)).collect();
+        let lotteries = businesses.iter().filter(|_| options.draws);
+        let first = lotteries.flat_map(|business| draws::first(business, closes_at_ms)).collect();
         Generator {
             dice: Dice::new(options.seed),
             drum: Dice::new(!options.seed),
@@ -243,7 +246,7 @@ impl Generator {
             let body = self.changes.update(&before, offer);
             self.plan_body(at_ms, body);
         }
-        if number % draws::CLOSE_EVERY == draws::CLOSE_EVERY - 1 {
+        if self.options.draws && number % draws::CLOSE_EVERY == draws::CLOSE_EVERY - 1 {
             self.close_draws(number / draws::CLOSE_EVERY, at_ms);
         }
         if number % GARBAGE_EVERY == GARBAGE_EVERY - 1 {

@@ -35,7 +35,8 @@ pub fn schema_ids(dir: &Path) -> SchemaIds {
 pub fn produce(ids: &SchemaIds, seed: u64, orders: u64, orders_per_s: u64) -> Produced {
     let settings = KafkaSettings { bootstrap: env("KAFKA_BOOTSTRAP"), properties: BTreeMap::new() };
     let mut appender = KafkaAppender::open(&settings).expect("Kafka answers");
-    let options = Options { seed, start_ms: pipelines::clock_ms(), orders: Some(orders), orders_per_s };
+    let options =
+        Options { seed, start_ms: pipelines::clock_ms(), orders: Some(orders), orders_per_s, draws: false };
     let mut stream = Generator::new(options).peekable();
     let (began, mut produced) = (Instant::now(), Produced::default());
     while stream.peek().is_some() {

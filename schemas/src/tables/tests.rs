@@ -76,6 +76,12 @@ fn rows() -> Vec<Row> {
             placed_at_ms: 7,
             at_ms: 8,
         })),
+    ]
+}
+
+fn rows_of_draws() -> Vec<Row> {
+    let text = Text::const_new;
+    vec![
         Row::Draw(Box::new(DrawRow {
             tenant: text("t"),
             draw_id: text("o"),
@@ -132,7 +138,7 @@ fn winning(revision: i32) -> Row {
 
 #[test]
 fn a_row_has_one_value_of_the_right_type_per_column() {
-    for row in rows() {
+    for row in rows().into_iter().chain(rows_of_draws()) {
         let (spec, values) = (row.table(), row.values());
         assert_eq!(values.len(), spec.columns.len(), "{}", spec.name);
         for (column, value) in spec.columns.iter().zip(&values) {
@@ -149,7 +155,7 @@ fn a_row_has_one_value_of_the_right_type_per_column() {
 
 #[test]
 fn the_key_is_the_first_columns_and_tells_tables_apart() {
-    let rows = rows();
+    let rows = [rows(), rows_of_draws()].concat();
     for row in &rows {
         let RowKey { parts, number, .. } = row.key();
         let (mut texts, mut numbers) = (parts.into_iter(), number.into_iter());
