@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 pub const RESULTS: &str = "commands.publication_results";
 /// Generous: the machine may be busy with other things.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 pub struct World {
     dir: PathBuf,
