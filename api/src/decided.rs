@@ -179,21 +179,23 @@ impl Decided {
         if step.frontier.epoch == 0 {
             return;
         }
-        self.tell_waiters(&step.facts);
+        let facts: Vec<Arc<Told>> = step.facts.into_iter().map(Arc::new).collect();
         {
             let mut head = lock(&self.head);
-            for told in step.facts {
+            for told in &facts {
                 // Nobody may be listening.
-                let _ = self.events.send(Arc::new(told));
+                let _ = self.events.send(Arc::clone(told));
             }
             if let Some(follower) = follower {
                 *head = follower.positions();
             }
         }
         self.frontier.send_replace(step.frontier);
+        // Last: whoever is told a decision finds everything else as far.
+        self.tell_waiters(&facts);
     }
 
-    fn tell_waiters(&self, facts: &[Told]) {
+    fn tell_waiters(&self, facts: &[Arc<Told>]) {
         let mut waiters = lock(&self.waiters);
         let mut ready: Vec<(oneshot::Sender<Decision>, Decision)> = Vec::new();
         // The last word of an epoch counts: an order may be held and confirmed in one.

@@ -203,7 +203,7 @@ mod tests {
     use serde_json::{Value, json};
 
     /// The key pair of RFC 8037, appendix A.
-    const PUBLIC: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwaaPJHURo0";
+    const PUBLIC: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
     const PRIVATE: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
     const SECRET: &str = "a secret of thirty-two characters";
 

@@ -28,6 +28,9 @@ const TOPICS_EVERY: Duration = Duration::from_secs(5);
 /// Bindings read at once.
 const BINDINGS: usize = 1_000;
 
+/// Ends of inputs' partitions: topic, partition, end (exclusive).
+type Ends = Vec<(String, u32, u64)>;
+
 /// A pipeline that runs in this process.
 #[derive(Clone)]
 pub struct Beside {
@@ -166,7 +169,7 @@ impl Follower {
     }
 
     /// Where the frontier is, once it has moved or time is up; and the ends that moved.
-    fn wait(&mut self, limit: Duration) -> Result<(Frontier, Vec<(String, u32, u64)>), Failed> {
+    fn wait(&mut self, limit: Duration) -> Result<(Frontier, Ends), Failed> {
         if let Some(beside) = self.beside.clone() {
             let (decided, ends) = beside.pulse.wait(self.decided, limit);
             let progress = self.tables.progress().map_err(failed)?;
@@ -192,7 +195,7 @@ impl Follower {
     }
 
     /// Ends of partitions out of the bindings that became decided.
-    fn ends(&mut self, decided: Epoch) -> Result<Vec<(String, u32, u64)>, Failed> {
+    fn ends(&mut self, decided: Epoch) -> Result<Ends, Failed> {
         let mut ends = BTreeMap::new();
         while self.bound < decided {
             let rows = self.bindings.read(self.bound, BINDINGS);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 fn raw(at: SocketAddr, text: &str) -> String {
     let mut stream = TcpStream::connect(at).expect("the server listens");
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    stream.write_all(text.as_bytes()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout can be set");
+    stream.write_all(text.as_bytes()).expect("the server reads");
     let mut answer = String::new();
     // One that is cut off may have been answered or not.
     let _ = stream.read_to_string(&mut answer);

@@ -139,7 +139,7 @@ fn stock(stores: &Stores) {
         }
     }
     let topics = [("oltp.public.offers", &records[0][..]), ("oltp.public.partners", &records[1][..])];
-    stores.appender().and_then(|mut appender| appender.append_many(&topics)).expect("rows can be appended");
+    stores.appender().expect("the log opens").append_many(&topics).expect("rows can be appended");
 }
 
 fn offer(tenant: &str) -> Offer {

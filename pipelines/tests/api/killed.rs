@@ -80,11 +80,11 @@ fn send_all(client: usize, addresses: &Mutex<Vec<SocketAddr>>, failures: &Atomic
         let key = format!("{client}-{number}");
         for attempt in 0.. {
             assert!(attempt < 600, "{key} was never acknowledged");
-            let at = addresses.lock().unwrap()[(client + number + attempt) % 2];
+            let at = addresses.lock().expect("nobody panicked")[(client + number + attempt) % 2];
             let headers = [("authorization", "Bearer acme-producer-key"), ("idempotency-key", key.as_str())];
             match try_ask(at, "POST /v1/orders", &headers, &order("")) {
                 Ok(answer) if answer.status == 202 => {
-                    ids.push(answer.json()["order_id"].as_str().unwrap().to_owned());
+                    ids.push(answer.json()["order_id"].as_str().expect("an id").to_owned());
                     break;
                 }
                 _ => {
@@ -107,7 +107,7 @@ fn check(house: &House, sent: &BTreeSet<String>) {
     super::house::wait_for("every order to be held", || held() >= sent.len() as i64);
     let orders = get(server.address, "acme-analyst-key", "/v1/orders?limit=500").items();
     let found: BTreeSet<String> =
-        orders.iter().map(|order| order["order_id"].as_str().unwrap().to_owned()).collect();
+        orders.iter().map(|order| order["order_id"].as_str().expect("an id").to_owned()).collect();
     assert_eq!(&found, sent);
     assert_eq!(held(), sent.len() as i64, "none is held twice");
 }
