@@ -186,7 +186,7 @@ impl Bench {
     pub fn load(&self, settings: &ClickHouseSettings) {
         let loader = self.start(settings);
         let decided = Epoch(self.decided.load(Ordering::SeqCst));
-        let published = loader.status().wait_published(decided, Duration::from_secs(90));
+        let published = loader.status().wait_published(decided, Duration::from_secs(120));
         assert!(published, "{:?}", loader.status().get());
     }
 }
