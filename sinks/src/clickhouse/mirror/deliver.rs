@@ -21,6 +21,9 @@ use std::sync::atomic::AtomicBool;
 /// Inserts under way at a time.
 const AT_ONCE: usize = 8;
 
+/// How many rows of an insert are looked for.
+const LOOK_FOR_MAX: usize = 1_000;
+
 /// Everything needed to send.
 pub(super) struct Delivery<'a> {
     pub client: &'a Client,
@@ -90,13 +93,14 @@ impl Delivery<'_> {
         format!("{mirror_id}/{batch}/{attempt}/{topic}/{partition}/{from}-{to}/{number}")
     }
 
-    /// Whether a row of the insert is there, among its first ones.
+    /// Whether a row of the insert is there, among its last ones: of one key the server keeps the newest alone.
     fn is_there(&self, range: &Range, piece: &Piece) -> Result<bool> {
         let of_topic = match piece.columns.starts_with("topic, ") {
             true => format!("AND topic = {}", quoted(&range.topic)),
             false => String::new(),
         };
-        let offsets: Vec<String> = piece.offsets.iter().map(u64::to_string).collect();
+        let last = piece.offsets.iter().rev().take(LOOK_FOR_MAX);
+        let offsets: Vec<String> = last.map(u64::to_string).collect();
         let sql = format!(
             "SELECT count() FROM {} WHERE __partition = {} AND __offset IN ({}) {of_topic}
              SETTINGS select_sequential_consistency = 1",

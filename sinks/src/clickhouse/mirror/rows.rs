@@ -19,8 +19,6 @@ const OWN_COLUMNS: &str = "__version, __deleted, __lsn, __partition, __offset, _
 /// The same for its rows of truncations and of records nobody can read.
 pub(super) const TRUNCATIONS: &str = "mirror_truncations";
 pub(super) const REJECTED: &str = "mirror_rejected";
-/// How many rows of an insert are looked for.
-const OFFSETS_MAX: usize = 1_000;
 
 /// One insert.
 #[derive(Debug)]
@@ -30,7 +28,7 @@ pub(super) struct Piece {
     pub columns: String,
     pub bytes: Vec<u8>,
     pub rows: u64,
-    /// Of its first rows: where one of them is found, all of it is there.
+    /// Of its rows.
     pub offsets: Vec<u64>,
     /// Within its range.
     pub number: usize,
@@ -101,7 +99,7 @@ pub(super) fn pieces(
         write_row(way, table, at, found).map_err(place)?;
         write_own(&mut way.writer, &taken.range, at);
         way.rows += 1;
-        note_offset(&mut way.offsets, at.offset);
+        way.offsets.push(at.offset);
     }
     let mut pieces = Pieces::default();
     for way in ways {
@@ -227,12 +225,6 @@ impl Pieces {
     }
 }
 
-fn note_offset(offsets: &mut Vec<u64>, offset: u64) {
-    if offsets.len() < OFFSETS_MAX {
-        offsets.push(offset);
-    }
-}
-
 fn write_place(writer: &mut Writer, range: &Range, record: &Fetched<Captured>) {
     writer.string(range.topic.as_bytes());
     writer.bytes.extend_from_slice(&range.partition.to_le_bytes());
@@ -246,7 +238,7 @@ fn add_truncations(pieces: &mut Pieces, taken: &Taken) {
             write_place(&mut writer, &taken.range, record);
             writer.bytes.extend_from_slice(&position.to_le_bytes());
             rows += 1;
-            note_offset(&mut offsets, record.offset.0);
+            offsets.push(record.offset.0);
         }
     }
     if rows > 0 {
@@ -264,7 +256,7 @@ fn add_rejected(pieces: &mut Pieces, taken: &Taken) {
             writer.string(key.as_deref().unwrap_or_default());
             writer.string(value.as_deref().unwrap_or_default());
             pieces.rejected += 1;
-            note_offset(&mut offsets, record.offset.0);
+            offsets.push(record.offset.0);
         }
     }
     if pieces.rejected > 0 {
