@@ -57,6 +57,10 @@ ORDER BY (topic, __partition, __offset)
 SETTINGS @settings@",
 ];
 
+/// What every table has besides its source's columns.
+const OWN_COLUMNS: [&str; 7] =
+    ["__version", "__deleted", "__lsn", "__partition", "__offset", "__changed_at", "__mirrored_at"];
+
 /// Makes the mirror's own tables, and those of the topics as they are to be.
 pub(super) struct Ddl<'a> {
     pub client: &'a Client,
@@ -133,7 +137,7 @@ impl Ddl<'_> {
         let wanted = physical(table);
         let mut changes: Vec<String> = Vec::new();
         let ours = |name: &str| wanted.iter().any(|(wanted, ..)| wanted == name);
-        for name in known.keys().filter(|name| !name.starts_with("__") && !ours(name)) {
+        for name in known.keys().filter(|name| !OWN_COLUMNS.contains(&name.as_str()) && !ours(name)) {
             changes.push(format!("DROP COLUMN IF EXISTS {}", quoted_name(name)));
         }
         for (name, ty, default) in &wanted {

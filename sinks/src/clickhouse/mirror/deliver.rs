@@ -3,7 +3,8 @@
 //! A batch that may have been sent before is sent again under the same tokens, so that the server drops what it has,
 //! and then looked for: a server that crashed between noting a token and writing its rows drops what it hasn't,
 //! too. An insert is there as a whole or not at all, so one row of it is enough. Where none is found, it is lost, or
-//! every row of it has been replaced by a newer one: it is sent under another token, which does no harm then.
+//! those looked for have been replaced by newer ones: it is sent under another token, which costs duplicates that
+//! merge away, at most.
 
 use super::gather::{Taken, clock_ms};
 use super::names::quoted_name;
@@ -19,6 +20,9 @@ use std::sync::atomic::AtomicBool;
 
 /// Inserts under way at a time.
 const AT_ONCE: usize = 8;
+
+/// How many rows of an insert are looked for.
+const LOOK_FOR_MAX: usize = 1_000;
 
 /// Everything needed to send.
 pub(super) struct Delivery<'a> {
@@ -89,17 +93,20 @@ impl Delivery<'_> {
         format!("{mirror_id}/{batch}/{attempt}/{topic}/{partition}/{from}-{to}/{number}")
     }
 
-    /// Whether a row of the insert is there. Of several that fill different columns any would do for another; but those
-    /// follow each other only where a table has just changed, and what is sent again in vain does no harm.
+    /// Whether a row of the insert is there, among its last ones: of one key the server keeps the newest alone.
     fn is_there(&self, range: &Range, piece: &Piece) -> Result<bool> {
         let of_topic = match piece.columns.starts_with("topic, ") {
             true => format!("AND topic = {}", quoted(&range.topic)),
             false => String::new(),
         };
+        let last = piece.offsets.iter().rev().take(LOOK_FOR_MAX);
+        let offsets: Vec<String> = last.map(u64::to_string).collect();
         let sql = format!(
-            "SELECT count() FROM {} WHERE __partition = {} AND __offset >= {} AND __offset < {} {of_topic}
+            "SELECT count() FROM {} WHERE __partition = {} AND __offset IN ({}) {of_topic}
              SETTINGS select_sequential_consistency = 1",
-            piece.table, range.partition, range.from, range.to
+            piece.table,
+            range.partition,
+            offsets.join(", ")
         );
         let found = self.client.rows::<u64>("look for a batch's rows", Some(self.stop), &sql)?;
         Ok(found.first().is_some_and(|count| *count > 0))

@@ -28,6 +28,8 @@ pub(super) struct Piece {
     pub columns: String,
     pub bytes: Vec<u8>,
     pub rows: u64,
+    /// Of its rows.
+    pub offsets: Vec<u64>,
     /// Within its range.
     pub number: usize,
 }
@@ -79,6 +81,7 @@ struct Way {
     places: Vec<(usize, usize)>,
     writer: Writer,
     rows: u64,
+    offsets: Vec<u64>,
 }
 
 /// The inserts of a range's rows.
@@ -96,12 +99,14 @@ pub(super) fn pieces(
         write_row(way, table, at, found).map_err(place)?;
         write_own(&mut way.writer, &taken.range, at);
         way.rows += 1;
+        way.offsets.push(at.offset);
     }
     let mut pieces = Pieces::default();
     for way in ways {
         let table = table.ok_or("a range with rows has a table")?;
         pieces.clamped += way.writer.clamped;
-        pieces.add(quoted_name(&table.name), columns_of(table, &way.places), way.writer.bytes, way.rows);
+        let columns = columns_of(table, &way.places);
+        pieces.add(quoted_name(&table.name), columns, way.writer.bytes, way.rows, way.offsets);
     }
     add_truncations(&mut pieces, taken);
     add_rejected(&mut pieces, taken);
@@ -120,7 +125,7 @@ fn way_of<'a>(ways: &'a mut Vec<Way>, table: &Table, at: &RowAt<'_>) -> &'a mut 
         Some((n, table.columns.iter().position(is_it)?))
     };
     let places = at.schema.columns.iter().enumerate().filter_map(here).collect();
-    ways.push(Way { schema, too_old, places, writer: Writer::default(), rows: 0 });
+    ways.push(Way { schema, too_old, places, writer: Writer::default(), rows: 0, offsets: Vec::new() });
     ways.last_mut().expect("pushed just now")
 }
 
@@ -214,9 +219,9 @@ pub(super) fn is_null_name(column: &str) -> String {
 }
 
 impl Pieces {
-    fn add(&mut self, table: String, columns: String, bytes: Vec<u8>, rows: u64) {
+    fn add(&mut self, table: String, columns: String, bytes: Vec<u8>, rows: u64, offsets: Vec<u64>) {
         let number = self.all.len();
-        self.all.push(Piece { table, columns, bytes, rows, number });
+        self.all.push(Piece { table, columns, bytes, rows, offsets, number });
     }
 }
 
@@ -227,26 +232,23 @@ fn write_place(writer: &mut Writer, range: &Range, record: &Fetched<Captured>) {
 }
 
 fn add_truncations(pieces: &mut Pieces, taken: &Taken) {
-    let (mut writer, mut rows) = (Writer::default(), 0);
+    let (mut writer, mut rows, mut offsets) = (Writer::default(), 0, Vec::new());
     for record in &taken.records {
         if let Captured::Truncate { position } = &record.body {
             write_place(&mut writer, &taken.range, record);
             writer.bytes.extend_from_slice(&position.to_le_bytes());
             rows += 1;
+            offsets.push(record.offset.0);
         }
     }
     if rows > 0 {
-        pieces.add(
-            TRUNCATIONS.to_owned(),
-            "topic, __partition, __offset, lsn".to_owned(),
-            writer.bytes,
-            rows,
-        );
+        let columns = "topic, __partition, __offset, lsn".to_owned();
+        pieces.add(TRUNCATIONS.to_owned(), columns, writer.bytes, rows, offsets);
     }
 }
 
 fn add_rejected(pieces: &mut Pieces, taken: &Taken) {
-    let mut writer = Writer::default();
+    let (mut writer, mut offsets) = (Writer::default(), Vec::new());
     for record in &taken.records {
         if let Captured::Unreadable { reason, key, value } = &record.body {
             write_place(&mut writer, &taken.range, record);
@@ -254,11 +256,12 @@ fn add_rejected(pieces: &mut Pieces, taken: &Taken) {
             writer.string(key.as_deref().unwrap_or_default());
             writer.string(value.as_deref().unwrap_or_default());
             pieces.rejected += 1;
+            offsets.push(record.offset.0);
         }
     }
     if pieces.rejected > 0 {
         let columns = "topic, __partition, __offset, reason, `key`, value".to_owned();
-        pieces.add(REJECTED.to_owned(), columns, writer.bytes, pieces.rejected);
+        pieces.add(REJECTED.to_owned(), columns, writer.bytes, pieces.rejected, offsets);
     }
 }
 

@@ -6,7 +6,7 @@ use super::ddl::{self, Columns, Ddl};
 use super::deliver::{Delivered, Delivery, last_change};
 use super::evolve;
 use super::gather::{Gather, Taken, clock_ms};
-use super::names::{is_wanted, table_of};
+use super::names::{CURRENT, is_wanted, table_of};
 use super::rows::{self, Pieces};
 use super::state::{Batch, MirrorState, Position, Range};
 use super::status::MirrorStatus;
@@ -157,6 +157,9 @@ impl Work {
             self.ddl().bring_up(topic, table, &there)?;
         }
         let gather = self.gather(&state)?;
+        // A topic that is no longer mirrored takes its batch with it: the others are read again from their positions.
+        let is_read = |range: &Range| gather.topics().contains(&range.topic);
+        state.pending = state.pending.filter(|batch| batch.ranges.iter().all(is_read));
         let mut open = Open { state, gather, looked_at: Instant::now() };
         if let Some(batch) = open.state.pending.clone() {
             let again = |range: &Range| open.gather.read_again(range);
@@ -243,9 +246,11 @@ impl Work {
                     "topics {other} and {topic} would both be the table `{name}`; narrow mirror.topics"
                 )));
             }
-            if ddl::is_own(&name) {
+            // A table must not be taken for another one's view.
+            let is_view = |other: &String| format!("{}{CURRENT}", table_of(other)) == name;
+            if ddl::is_own(&name) || topics.iter().any(is_view) {
                 return Err(Failure::Stop(format!(
-                    "topic {topic}: the mirror's own table is called `{name}`; narrow mirror.topics"
+                    "topic {topic}: the mirror calls a table or view of its own `{name}`; narrow mirror.topics"
                 )));
             }
         }
