@@ -50,6 +50,8 @@ fn command(command: Command) -> In {
 fn input(time: i64, draw_id: &str, event: &Event) -> Vec<Envelope<In>> {
     let (command_id, tenant) = (Text::from(format!("c{time}{draw_id}")), Text::from(TENANT));
     let (draw_id, bonus, prizes, currency) = (Text::from(draw_id), Vec::new(), Vec::new(), None);
+    // No two records have one place.
+    let offset = time as u64 * 2 + u64::from(draw_id == "e");
     let body = match *event {
         Event::Row => In::Draws(DrawsIn::Draw(upsert(Reference::Draw(Box::new(a_draw(&draw_id)))))),
         Event::Report(source, numbers) => command(Command::ReportResult(Box::new(ReportResult {
@@ -85,7 +87,7 @@ fn input(time: i64, draw_id: &str, event: &Event) -> Vec<Envelope<In>> {
                 numbers: pair(numbers),
                 command_id,
             });
-            let one = record(time, Class::Command, time as u64, ticket);
+            let one = record(time, Class::Command, offset, ticket);
             return vec![one; usize::from(tickets)];
         }
         Event::Refund(order) => {
@@ -93,7 +95,7 @@ fn input(time: i64, draw_id: &str, event: &Event) -> Vec<Envelope<In>> {
         }
     };
     let class = if matches!(event, Event::Row) { Class::Reference } else { Class::Command };
-    vec![record(time, class, time as u64, body)]
+    vec![record(time, class, offset, body)]
 }
 
 /// The four operators.
