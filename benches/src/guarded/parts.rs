@@ -16,7 +16,7 @@ use connectors::decode::Input;
 use operators::commission::Sale;
 use operators::dedup::Dedup;
 use operators::desk::Desk;
-use operators::messages::{BookIn, DedupOut, DeskOut, Output, TableChange};
+use operators::messages::{BookIn, DedupOut, DeskIn, DeskOut, Output, TableChange};
 use operators::settings::Settings;
 use operators::table::Table;
 use operators::velocity::Velocity;
@@ -57,7 +57,7 @@ impl Job for Parts {
         let commands = flow.flat_map(source, |_, input| sales::command(input));
         let seen = flow.stateful(Dedup::new(settings.clone()), commands);
         let (seen, repeated) = flow.tap(seen, repeated);
-        let fresh = flow.flat_map(seen, |_, out| sales::to_desk(out));
+        let fresh = flow.flat_map(seen, |_, out| sales::fresh_command(out).map(DeskIn::Command));
         let for_desk = flow.flat_map(rows.clone(), |_, change| sales::to_desk_table(change));
         let desk_in = flow.merge(vec![fresh, for_desk]);
         let judged = flow.stateful(Desk::new(settings.clone()), desk_in);
