@@ -10,9 +10,12 @@
 //! was given up is used again.
 
 use hashbrown::HashTable;
+use std::cell::Cell;
 
 /// Cells of one chunk.
 const CHUNK: usize = 1024;
+/// Places remembered.
+const LAST: usize = 32;
 
 /// The number of a cell, for as long as it isn't given up.
 pub type Place = u32;
@@ -23,9 +26,12 @@ pub struct Cells<C> {
     chunks: Vec<Vec<C>>,
     used: usize,
     free: Vec<Place>,
+    /// What was found last, by some bits of its hash: whoever handles a message asks for the same few keys a
+    /// dozen times. A cell that was given up is never among them.
+    last: [Cell<Option<Found>>; LAST],
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Found {
     hash: u32,
     place: Place,
@@ -33,7 +39,8 @@ struct Found {
 
 impl<C> Default for Cells<C> {
     fn default() -> Self {
-        Cells { index: HashTable::new(), chunks: Vec::new(), used: 0, free: Vec::new() }
+        let last = std::array::from_fn(|_| Cell::new(None));
+        Cells { index: HashTable::new(), chunks: Vec::new(), used: 0, free: Vec::new(), last }
     }
 }
 
@@ -41,8 +48,19 @@ impl<C> Cells<C> {
     /// The place of the cell with this hash for which `is` holds.
     pub fn find(&self, hash: u64, mut is: impl FnMut(&C) -> bool) -> Option<Place> {
         let short = shorten(hash);
-        let same = |found: &Found| found.hash == short && is(self.at(found.place));
-        self.index.find(spread(short), same).map(|found| found.place)
+        let mut same = |found: &Found| found.hash == short && is(self.at(found.place));
+        let last = self.last(short);
+        if let Some(found) = last.get().filter(&mut same) {
+            return Some(found.place);
+        }
+        let found = self.index.find(spread(short), same)?;
+        last.set(Some(*found));
+        Some(found.place)
+    }
+
+    /// Where what was found under a hash is remembered.
+    fn last(&self, hash: u32) -> &Cell<Option<Found>> {
+        &self.last[(spread(hash) >> 32) as usize % LAST]
     }
 
     /// The cell at a place.
@@ -66,6 +84,7 @@ impl<C> Cells<C> {
         };
         let hash = shorten(hash);
         self.index.insert_unique(spread(hash), Found { hash, place }, |found| spread(found.hash));
+        self.last(hash).set(Some(Found { hash, place }));
         place
     }
 
@@ -81,8 +100,10 @@ impl<C> Cells<C> {
 
     /// Gives a cell up: it is found no more. What it holds stays until its place is used again.
     pub fn give_up(&mut self, hash: u64, place: Place) {
-        let entry = self.index.find_entry(spread(shorten(hash)), |found| found.place == place);
+        let hash = shorten(hash);
+        let entry = self.index.find_entry(spread(hash), |found| found.place == place);
         entry.ok().expect("what is given up was there").remove();
+        self.last(hash).take();
         self.free.push(place);
     }
 
@@ -99,4 +120,29 @@ fn shorten(hash: u64) -> u32 {
 /// The table wants good bits at both ends.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key's hash is its remainder by 40: some are remembered in one place, and some share a hash.
+    #[test]
+    fn what_was_given_up_is_found_no_more_nor_taken_for_what_came_into_its_place() {
+        let hash = |key: u64| key % 40;
+        let mut cells: Cells<u64> = Cells::default();
+        let find = |cells: &Cells<u64>, key| cells.find(hash(key), |cell| *cell == key);
+        for key in 0..120 {
+            assert_eq!(find(&cells, key), None);
+            let place = cells.insert(hash(key), key);
+            assert_eq!([find(&cells, key), find(&cells, key)], [Some(place); 2]);
+        }
+        for key in 0..120 {
+            let place = find(&cells, key).unwrap();
+            cells.give_up(hash(key), place);
+            assert_eq!(find(&cells, key), None);
+            assert_eq!(cells.insert(hash(key + 120), key + 120), place);
+            assert_eq!([find(&cells, key), find(&cells, key + 120)], [None, Some(place)]);
+        }
+    }
 }

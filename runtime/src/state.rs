@@ -124,6 +124,12 @@ where
         self.get(key).is_some()
     }
 
+    /// Reads what a look-up of a key reads, so that it is near when the key is asked for; see
+    /// [`crate::Operator::foresee`]. What it says means nothing.
+    pub fn glance<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> u64 {
+        self.find(key).map_or(0, |place| u64::from(self.cells.at(place).changed))
+    }
+
     /// The value of a key, to change it: the key counts as changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let place = self.find(key)?;

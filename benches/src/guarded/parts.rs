@@ -13,7 +13,6 @@ use super::folder::TENANT;
 use super::outcome::Code;
 use super::till::{Order, Till, TillIn, TillOut};
 use connectors::decode::Input;
-use operators::commission::Sale;
 use operators::dedup::Dedup;
 use operators::desk::Desk;
 use operators::messages::{BookIn, DedupOut, DeskIn, DeskOut, Output, TableChange};
@@ -49,43 +48,51 @@ impl Job for Parts {
 
     fn build<'s>(&self, flow: &mut Flow<'s, Told>, source: Messages<'s, Input>) {
         let settings = &self.settings;
-        let (source, changes) = flow.tap(source, |input| match input {
-            Input::Changes(changes) => changes.first().cloned(),
-            _ => None,
+        let (commands, changes) = flow.split(source, |_, input| match input {
+            Input::Changes(changes) => (None, changes.into_iter().next()),
+            command => (sales::command(command), None),
         });
         let rows = flow.stateful(Table::default(), changes);
-        let commands = flow.flat_map(source, |_, input| sales::command(input));
         let seen = flow.stateful(Dedup::new(settings.clone()), commands);
-        let (seen, repeated) = flow.tap(seen, repeated);
-        let fresh = flow.flat_map(seen, |_, out| sales::fresh_command(out).map(DeskIn::Command));
+        let (fresh, repeated) = flow.split(seen, |_, out| match out {
+            DedupOut::Fresh(command) => (Some(DeskIn::Command(command)), None),
+            DedupOut::Out(output) => (None, repeated(&output)),
+        });
         let for_desk = flow.flat_map(rows.clone(), |_, change| sales::to_desk_table(change));
         let desk_in = flow.merge(vec![fresh, for_desk]);
         let judged = flow.stateful(Desk::new(settings.clone()), desk_in);
 
-        let (judged, probes) = flow.tap(judged, probe);
+        let (orders, probes) = flow.split(judged, |_, out| {
+            let DeskOut::ToBook(BookIn::Order { order, reasons, .. }) = out else {
+                panic!("every command is an order of its own: {out:?}")
+            };
+            (Some(to_till(&order, &reasons)), reasons.is_empty().then(|| probe(&order)))
+        });
         let rules = flow.flat_map(rows.clone(), |_, change| fraud::rule(change).map(VelocityIn::Rule));
         let velocity_in = flow.merge(vec![probes, rules]);
         let verdicts = flow.stateful(Velocity::new(settings), velocity_in);
 
-        let orders = flow.flat_map(judged, |_, out| to_till(out));
         let verdicts = flow.flat_map(verdicts, |_, verdict| Some(TillIn::Blocked(blocks(&verdict))));
         let offers = flow.flat_map(rows.clone(), |_, change| offer(change));
         let till_in = flow.merge(vec![orders, verdicts, offers]);
         let booked = flow.stateful(Till::new(TENANT), till_in);
-        let (booked, sales) = flow.tap(booked, sale);
+        let (booked, sales) = flow.split(booked, |_, out| match out {
+            TillOut::Decided { order_id, code } => (Some(Told::Decided { order_id, code }), None),
+            TillOut::Left { offer, left } => (Some(Told::Left { offer, left }), None),
+            TillOut::Sale(sale) => (None, Some(sale)),
+        });
 
         let statements = commissions::statements(flow, settings, sales, rows);
         let statements = flow.flat_map(statements, |_, output| statement(output));
-        let booked = flow.flat_map(booked, |_, out| tell(out));
         for told in [repeated, booked, statements] {
             flow.deliver(0, told);
         }
     }
 }
 
-fn repeated(out: &DedupOut) -> Option<Told> {
-    match out {
-        DedupOut::Out(Output::Fact(Fact::Order(fact))) => {
+fn repeated(output: &Output) -> Option<Told> {
+    match output {
+        Output::Fact(Fact::Order(fact)) => {
             Some(Told::Decided { order_id: number(&fact.order_id), code: Code::Duplicate })
         }
         _ => None,
@@ -93,17 +100,14 @@ fn repeated(out: &DedupOut) -> Option<Told> {
 }
 
 /// A valid order's customer, as `operators::probe` asks about it.
-fn probe(out: &DeskOut) -> Option<VelocityIn> {
-    let DeskOut::ToBook(BookIn::Order { order, reasons, .. }) = out else { return None };
-    reasons.is_empty().then(|| {
-        let kind = VelocityKey::Customer;
-        VelocityIn::Probe(Probe {
-            tenant: order.tenant.clone(),
-            kind,
-            key: KeyHash::new(&order.tenant, kind, &order.customer_id),
-            time: order.placed_at_ms,
-            event: event(order),
-        })
+fn probe(order: &PlaceOrder) -> VelocityIn {
+    let kind = VelocityKey::Customer;
+    VelocityIn::Probe(Probe {
+        tenant: order.tenant.clone(),
+        kind,
+        key: KeyHash::new(&order.tenant, kind, &order.customer_id),
+        time: order.placed_at_ms,
+        event: event(order),
     })
 }
 
@@ -117,11 +121,8 @@ fn event(order: &PlaceOrder) -> ProbeEvent {
     }
 }
 
-fn to_till(out: DeskOut) -> Option<TillIn> {
-    let DeskOut::ToBook(BookIn::Order { order, reasons, .. }) = out else {
-        panic!("every command is an order of its own: {out:?}")
-    };
-    Some(TillIn::Order(Order {
+fn to_till(order: &PlaceOrder, reasons: &[Reason]) -> TillIn {
+    TillIn::Order(Order {
         order_id: number(&order.order_id),
         offer: number(&order.offer_id),
         partner: order.partner_id.as_ref().map_or(0, number) as u32,
@@ -129,7 +130,7 @@ fn to_till(out: DeskOut) -> Option<TillIn> {
         price_minor: order.price_minor,
         placed_at_ms: order.placed_at_ms,
         refused: reasons.first().map(|reason| refusal(*reason)),
-    }))
+    })
 }
 
 /// The workload's rule behind an order's first reason.
@@ -152,21 +153,6 @@ fn offer(change: TableChange) -> Option<TillIn> {
     let Some(Reference::Offer(row)) = change.row else { return None };
     let (offer, stock) = (number(&row.offer_id), row.stock_total.unsigned_abs());
     Some(TillIn::Offer { offer, kind: row.kind, currency: row.currency, stock })
-}
-
-fn sale(out: &TillOut) -> Option<Box<Sale>> {
-    match out {
-        TillOut::Sale(sale) => Some(sale.clone()),
-        _ => None,
-    }
-}
-
-fn tell(out: TillOut) -> Option<Told> {
-    match out {
-        TillOut::Decided { order_id, code } => Some(Told::Decided { order_id, code }),
-        TillOut::Left { offer, left } => Some(Told::Left { offer, left }),
-        TillOut::Sale(_) => None,
-    }
 }
 
 fn statement(output: Output) -> Option<Told> {

@@ -71,6 +71,11 @@ impl Limits {
         [&mut self.customers.map, &mut self.units, &mut self.spend]
     }
 
+    /// Reads where a customer is; see [`Directory::glance`].
+    pub fn glance(&self, tenant: Tenant, customer_id: &str) -> u64 {
+        self.customers.glance(tenant, customer_id)
+    }
+
     /// Takes a customer's row. `draw` gives a fresh number.
     pub fn upsert(&mut self, row: &reference::Customer, draw: impl FnOnce() -> u64) {
         let tenant = Tenant::of(&row.tenant);

@@ -48,6 +48,11 @@ impl Registry {
         self.forget_at.get(&order).is_some_and(|forget_at| now < *forget_at)
     }
 
+    /// Reads where an order belongs, so that it is near when it is asked for. What it says means nothing.
+    pub fn glance(&self, order: OrderHash) -> u64 {
+        self.forget_at.glance(&order)
+    }
+
     /// Remembers a judged order until `forget_at`.
     pub fn remember(&mut self, order: OrderHash, forget_at: Millis) {
         self.forget_at.insert(order, forget_at);

@@ -14,6 +14,7 @@
 use super::saved::{Place, encode, minute_of};
 use super::series::{Event, Series};
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use runtime::{Entries, Millis, Timers};
 use rustc_hash::FxBuildHasher;
 use schemas::velocity::VelocityMetric;
@@ -99,10 +100,17 @@ impl Default for SeriesStore {
 impl SeriesStore {
     /// Takes an event of a key: the series, and what its newest event time was before.
     pub fn add(&mut self, key: SeriesKey, event: Event, keep: Keep) -> (&mut Series, Millis) {
-        if !self.map.contains_key(&key) {
-            self.open(key, keep);
+        if self.dirty.len() > LISTED + 2 * self.map.len() {
+            self.unlist_dropped();
         }
-        let kept = self.map.get_mut(&key).expect("opened above");
+        let kept = match self.map.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                let kept = opened(key, keep);
+                self.timers.set(kept.due_ms, key);
+                free.insert(kept)
+            }
+        };
         touch(key, kept, self.round, &mut self.dirty, &mut self.copied);
         kept.owner = keep.owner;
         kept.touched_ms = kept.touched_ms.max(keep.now);
@@ -121,21 +129,9 @@ impl SeriesStore {
         self.map.get_mut(key).map(|kept| &mut kept.series)
     }
 
-    fn open(&mut self, key: SeriesKey, keep: Keep) {
-        let kept = Kept {
-            series: Series::new(key.metric, keep.now.saturating_sub(keep.history_ms)),
-            owner: keep.owner,
-            touched_ms: keep.now,
-            due_ms: tick_after(keep.now.saturating_add(keep.history_ms)),
-            changed: 0,
-            saved: false,
-            changed_from_ms: Millis::MAX,
-        };
-        self.timers.set(kept.due_ms, key);
-        self.map.insert(key, kept);
-        if self.dirty.len() > LISTED + 2 * self.map.len() {
-            self.unlist_dropped();
-        }
+    /// Reads what an event of a key will need, so that it is near. What it says means nothing.
+    pub fn glance(&self, key: &SeriesKey) -> u64 {
+        self.map.get(key).map_or(0, |kept| kept.series.glance())
     }
 
     /// Most series of a busy shop come and go between two snapshots.
@@ -176,6 +172,18 @@ impl SeriesStore {
             self.gone.push((key, None));
             self.gone.extend(minutes.into_iter().map(|minute| (key, Some(minute))));
         }
+    }
+}
+
+fn opened(key: SeriesKey, keep: Keep) -> Kept {
+    Kept {
+        series: Series::new(key.metric, keep.now.saturating_sub(keep.history_ms)),
+        owner: keep.owner,
+        touched_ms: keep.now,
+        due_ms: tick_after(keep.now.saturating_add(keep.history_ms)),
+        changed: 0,
+        saved: false,
+        changed_from_ms: Millis::MAX,
     }
 }
 

@@ -48,14 +48,9 @@ pub fn statements<'s, I: Clone + 'static>(
     let taken = flow.merge(vec![sales, changes]);
     let taken = flow.stateful(Intake::default(), taken);
 
-    let (traded, updates) = flow.branch(taken, |out| matches!(out, IntakeOut::Update(_)));
-    let traded = flow.flat_map(traded, |_, out| match out {
-        IntakeOut::Traded(traded) => Some(StatementsIn::Traded(traded)),
-        IntakeOut::Update(_) => None,
-    });
-    let updates = flow.flat_map(updates, |_, out| match out {
-        IntakeOut::Update(update) => Some(update),
-        IntakeOut::Traded(_) => None,
+    let (traded, updates) = flow.split(taken, |_, out| match out {
+        IntakeOut::Traded(traded) => (Some(StatementsIn::Traded(traded)), None),
+        IntakeOut::Update(update) => (None, Some(update)),
     });
     let computed = flow.relation("commissions", updates, figures);
     let computed = flow.flat_map(computed, |_, figure| Some(StatementsIn::Figure(Box::new(figure))));

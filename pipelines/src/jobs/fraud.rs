@@ -38,9 +38,10 @@ pub fn wire<'s>(
     let judged = flow.flat_map(judged, |_, message| Some(ProbeIn::Judged(message)));
     let probe_in = flow.merge(vec![judged, for_probe]);
     let probed = flow.stateful(Probe::new(settings), probe_in);
-    let (passing, probes) = flow.branch(probed, |out| matches!(out, ProbeOut::Probe(_)));
-    let passing = flow.flat_map(passing, |_, out| pass(out));
-    let probes = flow.flat_map(probes, |_, out| probe(out));
+    let (passing, probes) = flow.split(probed, |_, out| match out {
+        ProbeOut::Pass { message, verdicts } => (Some(ScreenIn::Pass { message, verdicts }), None),
+        ProbeOut::Probe(probe) => (None, Some(VelocityIn::Probe(probe))),
+    });
 
     let velocity_in = flow.merge(vec![probes, for_velocity]);
     let verdicts = flow.stateful(Velocity::new(settings), velocity_in);
@@ -48,41 +49,15 @@ pub fn wire<'s>(
 
     let screen_in = flow.merge(vec![passing, verdicts]);
     let screened = flow.stateful(Screen::new(settings.clone()), screen_in);
-    let (told, screened) = flow.branch(screened, |out| matches!(out, ScreenOut::ToBook(_)));
-    let told = flow.flat_map(told, |_, out| answer(out));
+    let (screened, told) = flow.split(screened, |_, out| match out {
+        ScreenOut::ToBook(message) => (Some(message), None),
+        ScreenOut::Out(output) => (None, Some(output)),
+    });
     flow.deliver(STAGE, told);
-    flow.flat_map(screened, |_, out| to_book(out))
+    screened
 }
 
 /// A velocity rule that changed.
 pub fn rule(change: TableChange) -> Option<TableChange> {
     (change.key.table() == ReferenceTable::VelocityRules).then_some(change)
-}
-
-fn pass(out: ProbeOut) -> Option<ScreenIn> {
-    match out {
-        ProbeOut::Pass { message, verdicts } => Some(ScreenIn::Pass { message, verdicts }),
-        ProbeOut::Probe(_) => None,
-    }
-}
-
-fn probe(out: ProbeOut) -> Option<VelocityIn> {
-    match out {
-        ProbeOut::Probe(probe) => Some(VelocityIn::Probe(probe)),
-        ProbeOut::Pass { .. } => None,
-    }
-}
-
-fn to_book(out: ScreenOut) -> Option<BookIn> {
-    match out {
-        ScreenOut::ToBook(message) => Some(message),
-        ScreenOut::Out(_) => None,
-    }
-}
-
-fn answer(out: ScreenOut) -> Option<Output> {
-    match out {
-        ScreenOut::Out(output) => Some(output),
-        ScreenOut::ToBook(_) => None,
-    }
 }

@@ -63,17 +63,22 @@ impl Job for Sales {
     type Item = Output;
 
     fn build<'s>(&self, flow: &mut Flow<'s, Output>, source: Messages<'s, Input>) {
-        let (others, commands) = flow.branch(source, |input| matches!(input, Input::Command { .. }));
+        let (commands, others) = flow.split(source, |_, input| match input {
+            Input::Command { .. } => (command(input), None),
+            other => (None, Some(other)),
+        });
         let undecodable = flow.flat_map(others.clone(), |_, input| dead_letter(input));
         let changes = flow.flat_map(others, |_, input| changes(input));
-        let commands = flow.flat_map(commands, |_, input| command(input));
 
         let seen = flow.stateful(Dedup::new(self.settings.clone()), commands);
-        let (repeated, fresh) = flow.branch(seen, |out| matches!(out, DedupOut::Fresh(_)));
-        let fresh = flow.flat_map(fresh, |_, out| fresh_command(out));
-        let (fresh, of_draws) = flow.branch(fresh, |message| message.command.is_of_draws());
-        let fresh = flow.flat_map(fresh, |_, command| Some(DeskIn::Command(command)));
-        let repeated = flow.flat_map(repeated, |_, out| from_dedup(out));
+        let (fresh, repeated) = flow.split(seen, |_, out| match out {
+            DedupOut::Fresh(command) => (Some(command), None),
+            DedupOut::Out(output) => (None, Some(output)),
+        });
+        let (fresh, of_draws) = flow.split(fresh, |_, message| match message.command.is_of_draws() {
+            true => (None, Some(message)),
+            false => (Some(DeskIn::Command(message)), None),
+        });
 
         let rows = flow.stateful(Table::default(), changes);
         let for_desk = flow.flat_map(rows.clone(), |_, change| to_desk_table(change));
@@ -81,9 +86,10 @@ impl Job for Sales {
 
         let desk_in = flow.merge(vec![fresh, for_desk]);
         let judged = flow.stateful(Desk::new(self.settings.clone()), desk_in);
-        let (answered, judged) = flow.branch(judged, |out| matches!(out, DeskOut::ToBook(_)));
-        let mut judged = flow.flat_map(judged, |_, out| from_desk(out));
-        let answered = flow.flat_map(answered, |_, out| answer(out));
+        let (mut judged, answered) = flow.split(judged, |_, out| match out {
+            DeskOut::ToBook(message) => (Some(message), None),
+            DeskOut::Out(output) => (None, Some(output)),
+        });
 
         if self.settings.fraud_screening {
             judged = fraud::wire(flow, &self.settings, judged, rows.clone());
@@ -153,21 +159,6 @@ fn dead_letter(input: Input) -> Option<Output> {
     }
 }
 
-/// A command that is no repetition.
-pub fn fresh_command(out: DedupOut) -> Option<CommandMsg> {
-    match out {
-        DedupOut::Fresh(command) => Some(command),
-        DedupOut::Out(_) => None,
-    }
-}
-
-fn from_dedup(out: DedupOut) -> Option<Output> {
-    match out {
-        DedupOut::Out(output) => Some(output),
-        DedupOut::Fresh(_) => None,
-    }
-}
-
 /// What an order names: its offer, its partner, its customer.
 pub fn to_desk_table(change: TableChange) -> Option<DeskIn> {
     use ReferenceTable::{Customers, Offers, Partners};
@@ -178,20 +169,6 @@ pub fn to_desk_table(change: TableChange) -> Option<DeskIn> {
 fn to_book(change: TableChange) -> Option<BookIn> {
     use ReferenceTable::{Customers, Offers};
     matches!(change.key.table(), Offers | Customers).then_some(BookIn::Change(change))
-}
-
-fn from_desk(out: DeskOut) -> Option<BookIn> {
-    match out {
-        DeskOut::ToBook(message) => Some(message),
-        DeskOut::Out(_) => None,
-    }
-}
-
-fn answer(out: DeskOut) -> Option<Output> {
-    match out {
-        DeskOut::Out(output) => Some(output),
-        DeskOut::ToBook(_) => None,
-    }
 }
 
 /// A dead letter is a record of its topic and a row of its table.

@@ -7,13 +7,15 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Clients at once, and orders of each.
+/// Clients at once; orders of each: at least so many, and on until the last kill, up to a page of them all.
 const CLIENTS: usize = 4;
 const ORDERS: usize = 25;
+const ORDERS_MAX: usize = 100;
+const PACE: Duration = Duration::from_millis(50);
 /// How often an instance is killed.
 const KILLS: usize = 4;
 
@@ -49,13 +51,14 @@ impl Drop for Instance {
 fn no_acknowledged_command_is_lost_and_none_is_doubled_when_instances_are_killed() {
     let house = House::new();
     let addresses: Arc<Mutex<Vec<SocketAddr>>> = Arc::default();
-    let failures = Arc::new(AtomicUsize::new(0));
+    let (failures, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let mut instances: Vec<Instance> = (0..2).map(|_| Instance::start(&house)).collect();
     *addresses.lock().unwrap() = instances.iter().map(|instance| instance.1).collect();
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             let (addresses, failures) = (Arc::clone(&addresses), Arc::clone(&failures));
-            std::thread::spawn(move || send_all(client, &addresses, &failures))
+            let over = Arc::clone(&over);
+            std::thread::spawn(move || send_all(client, &addresses, &failures, &over))
         })
         .collect();
     for number in 0..KILLS {
@@ -64,20 +67,29 @@ fn no_acknowledged_command_is_lost_and_none_is_doubled_when_instances_are_killed
         instances[at] = Instance::start(&house);
         *addresses.lock().unwrap() = instances.iter().map(|instance| instance.1).collect();
     }
-    let mut sent = BTreeSet::new();
+    over.store(true, Ordering::SeqCst);
+    let (mut sent, mut acknowledged) = (BTreeSet::new(), 0);
     for client in clients {
-        sent.extend(client.join().expect("a client ends well"));
+        let ids = client.join().expect("a client ends well");
+        acknowledged += ids.len();
+        sent.extend(ids);
     }
     assert!(failures.load(Ordering::SeqCst) > 0, "the kills disturbed nobody: the test shows nothing");
-    assert_eq!(sent.len(), CLIENTS * ORDERS, "every key has its one order");
+    assert_eq!(sent.len(), acknowledged, "every key has its one order");
     check(&house, &sent);
 }
 
 /// Sends orders, each again with its key until it is acknowledged; their ids.
-fn send_all(client: usize, addresses: &Mutex<Vec<SocketAddr>>, failures: &AtomicUsize) -> Vec<String> {
+fn send_all(
+    client: usize,
+    addresses: &Mutex<Vec<SocketAddr>>,
+    failures: &AtomicUsize,
+    over: &AtomicBool,
+) -> Vec<String> {
     let mut ids = Vec::new();
-    for number in 0..ORDERS {
+    for number in (0..ORDERS_MAX).take_while(|number| *number < ORDERS || !over.load(Ordering::SeqCst)) {
         let key = format!("{client}-{number}");
+        std::thread::sleep(PACE);
         for attempt in 0.. {
             assert!(attempt < 600, "{key} was never acknowledged");
             let at = addresses.lock().expect("nobody panicked")[(client + number + attempt) % 2];

@@ -90,6 +90,41 @@ impl<'s, I: Clone + 'static> Flow<'s, I> {
         })
     }
 
+    /// Parts messages in one pass: what `part` makes of each goes on in the first stream, the second, or both.
+    pub fn split<A, B, C>(
+        &self,
+        input: Messages<'s, A>,
+        mut part: impl FnMut(&crate::types::At, A) -> (Option<B>, Option<C>) + 'static,
+    ) -> (Messages<'s, B>, Messages<'s, C>)
+    where
+        A: Clone + 'static,
+        B: Clone + 'static,
+        C: Clone + 'static,
+    {
+        let mut builder = OperatorBuilder::new("split".into(), self.scope);
+        let mut input = builder.new_input(input, Pipeline);
+        let (first, first_stream) = builder.new_output::<Vec<Envelope<B>>>();
+        let (second, second_stream) = builder.new_output::<Vec<Envelope<C>>>();
+        let mut first = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(first);
+        let mut second = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(second);
+        builder.build(move |capabilities| {
+            drop(capabilities);
+            move |_frontiers| {
+                let (mut first, mut second) = (first.activate(), second.activate());
+                input.for_each(|capability, data| {
+                    let (one, two) = (capability.retain(0), capability.retain(1));
+                    let (mut one, mut two) = (first.session(&one), second.session(&two));
+                    for Envelope { at, body } in data.drain(..) {
+                        let (left, right) = part(&at, body);
+                        left.into_iter().for_each(|body| one.give(Envelope { at, body }));
+                        right.into_iter().for_each(|body| two.give(Envelope { at, body }));
+                    }
+                });
+            }
+        });
+        (first_stream, second_stream)
+    }
+
     /// Parts messages: those for which `right` holds come second.
     pub fn branch<A: Clone + 'static>(
         &self,
