@@ -194,7 +194,6 @@ impl Config {
             tenants_billing_later: orders.tenants_billing_later.iter().map(Into::into).collect(),
             topics: topics.iter().map(|&topic| topic.to_owned()).collect(),
             ticket_key: TicketKey::new(ticket_key),
-            ..Settings::default()
         }
     }
 

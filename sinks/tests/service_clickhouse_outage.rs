@@ -8,6 +8,7 @@
 #[allow(dead_code)] // the other test program needs more of it
 #[path = "service_clickhouse/draws.rs"]
 mod draws;
+#[allow(dead_code)] // the same
 #[path = "service_clickhouse/support.rs"]
 mod support;
 #[path = "service_clickhouse/world.rs"]
