@@ -41,6 +41,20 @@ pub enum Output {
     DeadLetter(Box<DeadLetter>),
 }
 
+impl Output {
+    /// What it is about, of outputs that several workers have at one place: a rate's change concerns many partners, a
+    /// draw's result many tickets. Their order follows from this.
+    pub fn about(&self) -> [&str; 3] {
+        match self {
+            Output::Fact(Fact::Commission(fact)) => [&fact.tenant, &fact.partner_id, ""],
+            Output::Row(Row::Commission(row)) => [&row.tenant, &row.partner_id, ""],
+            Output::Fact(Fact::Winning(fact)) => [&fact.tenant, &fact.draw_id, &fact.ticket_id],
+            Output::Row(Row::WinningTicket(row)) => [&row.tenant, &row.draw_id, &row.ticket_id],
+            _ => [""; 3],
+        }
+    }
+}
+
 /// Out of dedup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DedupOut {

@@ -23,6 +23,7 @@ use operators::settings::{Settings, TicketKey};
 use runtime::run::Job;
 use runtime::{Flow, Messages};
 use schemas::Fact;
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 /// The name of the pipeline that runs sales, whatever runs in it besides.
@@ -131,6 +132,10 @@ impl Job for Jobs {
             Jobs::Sales(sales) => sales.build(flow, source),
             Jobs::Apart(apart) => apart.build(flow, source),
         }
+    }
+
+    fn beside(a: &Output, b: &Output) -> Ordering {
+        a.about().cmp(&b.about())
     }
 }
 

@@ -17,6 +17,7 @@ use crate::patience::patiently;
 use crate::shared::Shared;
 use crate::sink::{EpochItems, Item, Sink, SinkError};
 use crate::types::{Epoch, Millis};
+use std::cmp::Ordering as Order;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -95,12 +96,15 @@ impl Wakers {
 
 type Run<I> = Vec<EpochItems<I>>;
 
+/// Orders items of one place; see [`crate::run::Job::beside`].
+pub type Beside<I> = fn(&I, &I) -> Order;
+
 /// Starts the threads. The sender takes parts of every worker for every epoch after `resume`.
 ///
 /// # Errors
 /// When a sink can't say what it has.
 pub fn start<I: Send + 'static>(
-    workers: usize,
+    workers: (usize, Beside<I>),
     resume: Epoch,
     sinks: Vec<Box<dyn Sink<I>>>,
     shared: &Arc<Shared>,
@@ -139,7 +143,7 @@ fn named(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<Joi
 
 /// Puts parts together: an epoch is whole when every worker's part of it is here.
 fn gather<I>(
-    workers: usize,
+    (workers, beside): (usize, Beside<I>),
     resume: Epoch,
     parts: &Receiver<Part<I>>,
     first: &Sender<Run<I>>,
@@ -153,7 +157,7 @@ fn gather<I>(
             if *entry.key() != next || entry.get().len() < workers {
                 break;
             }
-            let whole = put_together(entry.remove());
+            let whole = put_together(entry.remove(), beside);
             next = next.next();
             shared.items_out.fetch_add(whole.items.len() as u64, Ordering::Relaxed);
             if first.send(vec![whole]).is_err() {
@@ -163,11 +167,15 @@ fn gather<I>(
     }
 }
 
-fn put_together<I>(parts: Vec<Part<I>>) -> EpochItems<I> {
+/// One order of all items, whichever worker said them.
+fn put_together<I>(parts: Vec<Part<I>>, beside: Beside<I>) -> EpochItems<I> {
     let mut parts = parts.into_iter();
     let Part { epoch, now, mut items } = parts.next().expect("an epoch has a part of each worker");
     parts.for_each(|part| items.extend(part.items));
-    items.sort_by_key(|item| (item.at, item.stage));
+    items.sort_by(|a, b| {
+        let by_place = a.at.cmp(&b.at).then(a.stage.cmp(&b.stage));
+        by_place.then_with(|| beside(&a.body, &b.body))
+    });
     EpochItems { epoch, now, items }
 }
 
@@ -241,5 +249,32 @@ fn publish<I>(done: &Receiver<Run<I>>, shared: &Shared, wakers: &Wakers) {
         shared.publish_decided(last.epoch.0);
         wakers.wake(last.epoch);
         killpoint::reach("frontier.after_publish");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{At, Class, Offset, PartitionId, Position, TopicId};
+
+    fn part(texts: &[&'static str]) -> Part<&'static str> {
+        let first = PartitionId { topic: TopicId(0), partition: 0 };
+        let at = At::record(Position::record(1, Class::Command, first, Offset(0)));
+        let items = texts.iter().map(|&body| Item { at, stage: 5, body }).collect();
+        Part { epoch: Epoch(1), now: 0, items }
+    }
+
+    #[test]
+    fn what_workers_say_at_one_place_has_one_order_whoever_says_it() {
+        let by_name: Beside<&str> = |a, b| a[..1].cmp(&b[..1]);
+        for parts in [
+            vec![part(&["a2", "a1", "b1", "c9", "c1"])],
+            vec![part(&["b1"]), part(&["a2", "a1", "c9", "c1"])],
+            vec![part(&["c9", "c1"]), part(&[]), part(&["a2", "a1", "b1"])],
+        ] {
+            let whole = put_together(parts, by_name);
+            let said: Vec<_> = whole.items.into_iter().map(|item| item.body).collect();
+            assert_eq!(said, ["a2", "a1", "b1", "c9", "c1"]);
+        }
     }
 }

@@ -45,6 +45,13 @@ pub trait Job: Send + Sync + 'static {
 
     /// Wires the operators. Called once on every worker.
     fn build<'s>(&self, flow: &mut Flow<'s, Self::Item>, source: Messages<'s, Self::Record>);
+
+    /// The order of items that one operator delivers at one place from several workers, such as what a change of a rate
+    /// does to many partners. It must follow from the items alone: which worker has a key is no part of an answer.
+    /// Items that are equal here stay as their worker said them.
+    fn beside(_a: &Self::Item, _b: &Self::Item) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
 }
 
 /// How a run is paced and bounded.
@@ -129,7 +136,7 @@ pub fn run<J: Job, R: LogReader<Record = J::Record>>(
         "run begins"
     );
     let restored = Arc::new(load(snapshots.as_ref(), plan.manifest.as_ref())?);
-    let (parts, committers) = committer::start(options.workers, resume, sinks, shared, wakers)?;
+    let (parts, committers) = committer::start((options.workers, J::beside), resume, sinks, shared, wakers)?;
     let writer = snapshots.filter(|_| plan.mode_live).map(|store| {
         let store = store.for_generation(plan.generation);
         writer::start(store, plan.manifest.as_ref(), Arc::clone(shared))
