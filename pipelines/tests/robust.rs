@@ -72,7 +72,7 @@ fn freeze(running: &mut Running, dir: &Path) {
 #[test]
 fn a_zombie_of_an_older_generation_is_fenced_off_and_changes_nothing() {
     for seed in [202, 203, 204] {
-        let mut scenario = Scenario::new(seed, 900);
+        let mut scenario = Scenario::new(seed, 250);
         let dir = scenario.slow_directory();
         let mut zombie = Running::start(process::drain(dir.path(), scenario.workers()));
         until("the first pipeline decides", || decided(dir.path()) > 2);
