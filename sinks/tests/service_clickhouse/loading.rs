@@ -136,7 +136,7 @@ fn service_migrations_are_applied_once_and_a_loader_waits_for_them() {
     assert_eq!(figures.state, LoaderState::Waiting);
     assert!(figures.problem.unwrap().contains("run `tombola migrate`"));
     assert!(plan(&database.settings).unwrap().iter().all(|migration| !migration.applied));
-    assert_eq!(migrate(&database.settings).unwrap().len(), 3);
+    assert_eq!(migrate(&database.settings).unwrap().len(), 4);
     assert_eq!(migrate(&database.settings).unwrap(), []);
     assert!(plan(&database.settings).unwrap().iter().all(|migration| migration.applied));
     assert!(
@@ -168,5 +168,5 @@ fn service_what_a_cluster_would_be_told_is_understood() {
             replicated += i32::from(tree.contains("Function Replicated"));
         }
     }
-    assert_eq!(replicated, 14, "7 tables of facts, 5 aggregates, frontiers, loaders");
+    assert_eq!(replicated, 17, "10 tables of facts, 5 aggregates, frontiers, loaders");
 }
