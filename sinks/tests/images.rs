@@ -108,7 +108,7 @@ fn the_same_result_is_drawn_to_the_same_bytes() {
 #[test]
 #[ignore = "writes the images into the folder TOMBOLA_IMAGES_OUT, to be looked at"]
 fn images_to_look_at() {
-    let out = std::env::var("TOMBOLA_IMAGES_OUT").unwrap();
+    let Ok(out) = std::env::var("TOMBOLA_IMAGES_OUT") else { return };
     for (path, drawing) in all() {
         std::fs::write(Path::new(&out).join(path.replace('/', "_")), &drawing.png).unwrap();
     }
