@@ -42,7 +42,7 @@ pub enum Input {
         /// The original value bytes, for a command that may end as a dead letter (all but `place_order`).
         raw: Option<Box<[u8]>>,
         /// The dead letter this record was sent in again for (header `retry-of`).
-        retry_of: Option<Text>,
+        retry_of: Option<Box<Text>>,
     },
     /// Never empty; [`Change::Nothing`] where the message says nothing about a row.
     Changes(Vec<Change>),
@@ -125,7 +125,7 @@ impl<S: SchemaSource> RecordDecoder<S> {
             Input::Command {
                 payload_hash: sent.unwrap_or_else(|| command.payload_hash()),
                 raw: keep.then(|| bytes.into()),
-                retry_of: record.headers.get("retry-of").map(Text::from_utf8_lossy),
+                retry_of: record.headers.get("retry-of").map(|id| Box::new(Text::from_utf8_lossy(id))),
                 command,
             }
         }))

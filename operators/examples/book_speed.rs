@@ -138,7 +138,7 @@ fn offer(n: usize) -> BookIn {
         restock_on_refund: true,
         status: OfferStatus::Open,
     }));
-    BookIn::Change(TableChange { key: row.key(), row: Some(row) })
+    BookIn::Change(Box::new(TableChange { key: row.key(), row: Some(row) }))
 }
 
 fn order(n: usize) -> BookIn {

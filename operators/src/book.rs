@@ -162,7 +162,8 @@ impl Operator for Book {
     fn route(input: &BookIn) -> Route {
         let tenant = match input {
             BookIn::Order { order, .. } => &order.tenant,
-            BookIn::Settle(command) | BookIn::SettleEarly { command, .. } => command.command.tenant(),
+            BookIn::Settle(command) => command.command.tenant(),
+            BookIn::SettleEarly { command, .. } => command.command.tenant(),
             BookIn::Change(change) => tenant_of(&change.key),
         };
         Route::Key(Tenant::of(tenant).home)
@@ -171,16 +172,17 @@ impl Operator for Book {
     /// A month's orders and all customers are far more than a cache holds, and every message is about others:
     /// reads that need nothing of each other wait together.
     fn foresee(&mut self, coming: &[Envelope<BookIn>]) {
+        let settled = |CommandMsg { command, .. }: &CommandMsg| {
+            self.orders.glance(Tenant::of(command.tenant()), command.subject_id())
+        };
         let glance = |message: &Envelope<BookIn>| match &message.body {
             BookIn::Order { order, .. } => {
                 let tenant = Tenant::of(&order.tenant);
                 let of_customer = self.limits.glance(tenant, &order.customer_id);
                 self.orders.glance(tenant, &order.order_id) ^ of_customer
             }
-            BookIn::Settle(CommandMsg { command, .. })
-            | BookIn::SettleEarly { command: CommandMsg { command, .. }, .. } => {
-                self.orders.glance(Tenant::of(command.tenant()), command.subject_id())
-            }
+            BookIn::Settle(command) => settled(command),
+            BookIn::SettleEarly { command, .. } => settled(command),
             BookIn::Change(_) => 0,
         };
         std::hint::black_box(coming.iter().map(glance).fold(0, std::ops::BitXor::bitxor));
@@ -194,11 +196,11 @@ impl Operator for Book {
             }
             BookIn::Settle(command) => self.settle(at, at, command, ctx),
             BookIn::SettleEarly { command, origin } => {
-                self.settle(at, At { origin, ..at }, command, ctx);
+                self.settle(at, At { origin, ..at }, *command, ctx);
             }
             BookIn::Change(change) => {
                 let mut tell = Teller::new(at, at, Text::default(), &self.settings, ctx);
-                self.change(change, &mut tell);
+                self.change(*change, &mut tell);
             }
         }
     }

@@ -25,7 +25,7 @@ pub fn cause_at(at: At, command_id: Text, settings: &Settings) -> Cause {
         topic: topic_name(settings, place.topic),
         partition: i32::try_from(place.partition).expect("partitions are numbered from 0, as i32"),
         offset: i64::try_from(record.offset().0).expect("offsets are counted from 0, as i64"),
-        record_time_ms: record.time,
+        record_time_ms: record.time(),
     }
 }
 

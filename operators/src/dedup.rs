@@ -47,7 +47,7 @@ impl Dedup {
     }
 
     fn place(&mut self, input: &CommandMsg) -> (u8, KeyHash) {
-        (slot_of(route(&input.command)), self.key_hash(&input.command, input.retry_of.as_ref()))
+        (slot_of(route(&input.command)), self.key_hash(&input.command, input.retry_of.as_deref()))
     }
 
     /// A command sent in again for a dead letter is another one than the original: it may be decided once more,

@@ -192,7 +192,7 @@ fn follow(order: At, follower: Follower, ctx: &mut Ctx<DeskOut>) {
     if at > order {
         ctx.emit(at, DeskOut::ToBook(BookIn::Settle(command)));
     } else {
-        ctx.emit(order, DeskOut::ToBook(BookIn::SettleEarly { command, origin }));
+        ctx.emit(order, DeskOut::ToBook(BookIn::SettleEarly { command: Box::new(command), origin }));
     }
 }
 
@@ -237,7 +237,7 @@ impl Operator for Desk {
     fn on_record(&mut self, at: At, input: DeskIn, ctx: &mut Ctx<DeskOut>) {
         match input {
             DeskIn::Command(message) => self.on_command(at, message, ctx),
-            DeskIn::Change(change) => self.on_change(at, change, ctx),
+            DeskIn::Change(change) => self.on_change(at, *change, ctx),
         }
     }
 

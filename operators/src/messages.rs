@@ -20,8 +20,9 @@ pub struct CommandMsg {
     pub payload_hash: u64,
     /// The record's original value bytes, for a command that may end as a dead letter (all but `place_order`).
     pub raw: Option<Box<[u8]>>,
-    /// The dead letter this is sent in again for: it was seen before, and still is not a duplicate.
-    pub retry_of: Option<Text>,
+    /// The dead letter this is sent in again for: it was seen before, and still is not a duplicate. Rare, so that what
+    /// it takes up in every message is a word.
+    pub retry_of: Option<Box<Text>>,
 }
 
 /// One effective change of a reference row: newer by source position than what was known.
@@ -43,15 +44,15 @@ pub enum Output {
 
 impl Output {
     /// What it is about, of outputs that several workers have at one place: a rate's change concerns many partners, a
-    /// draw's result many tickets. Their order follows from this.
-    pub fn about(&self) -> [&str; 3] {
-        match self {
+    /// draw's result many tickets. Their order follows from this. Most outputs are no such ones.
+    pub fn about(&self) -> Option<[&str; 3]> {
+        Some(match self {
             Output::Fact(Fact::Commission(fact)) => [&fact.tenant, &fact.partner_id, ""],
             Output::Row(Row::Commission(row)) => [&row.tenant, &row.partner_id, ""],
             Output::Fact(Fact::Winning(fact)) => [&fact.tenant, &fact.draw_id, &fact.ticket_id],
             Output::Row(Row::WinningTicket(row)) => [&row.tenant, &row.draw_id, &row.ticket_id],
-            _ => [""; 3],
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -67,7 +68,7 @@ pub enum DedupOut {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeskIn {
     Command(CommandMsg),
-    Change(TableChange),
+    Change(Box<TableChange>),
 }
 
 /// Out of the desk.
@@ -88,7 +89,7 @@ pub enum BookIn {
     Settle(CommandMsg),
     /// The same for one that came before its order and waited for it: it travels at the order's place,
     /// directly behind it, so `origin` says which record it is (facts name that one as their cause).
-    SettleEarly { command: CommandMsg, origin: Position },
+    SettleEarly { command: Box<CommandMsg>, origin: Position },
     /// An effective change of an offer or a customer.
-    Change(TableChange),
+    Change(Box<TableChange>),
 }

@@ -62,7 +62,8 @@ impl Probe {
                 verdicts = self.ask(at, order, ctx);
                 self.remember(at.time(), order);
             }
-            BookIn::Settle(command) | BookIn::SettleEarly { command, .. } => self.settled(at, command, ctx),
+            BookIn::Settle(command) => self.settled(at, command, ctx),
+            BookIn::SettleEarly { command, .. } => self.settled(at, command, ctx),
             BookIn::Order { .. } | BookIn::Change(_) => (),
         }
         ctx.emit(at, ProbeOut::Pass { message, verdicts });
@@ -128,11 +129,12 @@ fn sweep_at(forget_at: Millis) -> Millis {
 
 /// The hash by which what the desk sends is routed: by its order, as at the desk.
 pub fn route_of(message: &BookIn) -> u64 {
+    let of =
+        |command: &CommandMsg| KeyHash::order_route(command.command.tenant(), command.command.subject_id());
     match message {
         BookIn::Order { order, .. } => KeyHash::order_route(&order.tenant, &order.order_id),
-        BookIn::Settle(message) | BookIn::SettleEarly { command: message, .. } => {
-            KeyHash::order_route(message.command.tenant(), message.command.subject_id())
-        }
+        BookIn::Settle(command) => of(command),
+        BookIn::SettleEarly { command, .. } => of(command),
         BookIn::Change(_) => unreachable!("changes of rows go to the book directly"),
     }
 }
@@ -158,7 +160,7 @@ impl Operator for Probe {
     fn on_record(&mut self, at: At, input: ProbeIn, ctx: &mut Ctx<ProbeOut>) {
         match input {
             ProbeIn::Judged(message) => self.judged(at, message, ctx),
-            ProbeIn::Rule(change) => self.rules.apply(change, at.time()),
+            ProbeIn::Rule(change) => self.rules.apply(*change, at.time()),
         }
     }
 

@@ -84,7 +84,7 @@ fn place_of(position: Position, settings: &Settings) -> Place {
         }
         (None, operator) => (Text::default(), operator.map_or(0, i32::from)),
     };
-    Place { time_ms: position.time, topic, partition, offset: position.offset().0 as i64 }
+    Place { time_ms: position.time(), topic, partition, offset: position.offset().0 as i64 }
 }
 
 /// The place a fact was told at, and what the desk sent then: as much of it as velocity looks at.
@@ -205,7 +205,7 @@ mod tests {
             check(at, &order(vec![]), own_turn);
             check(at, &BookIn::Settle(declined()), own_turn);
             let origin = record(900, Class::Command, 2, 1);
-            check(at, &BookIn::SettleEarly { command: declined(), origin }, false);
+            check(at, &BookIn::SettleEarly { command: Box::new(declined()), origin }, false);
         }
         let refused = order(vec![schemas::facts::Reason::OfferClosed]);
         assert_eq!(fact_of(own, &refused, &settings()), None, "velocity doesn't count it");

@@ -213,7 +213,7 @@ impl Operator for Velocity {
 
     fn on_record(&mut self, at: At, input: VelocityIn, ctx: &mut Ctx<Verdict>) {
         match input {
-            VelocityIn::Rule(change) => self.rules.apply(change, at.time()),
+            VelocityIn::Rule(change) => self.rules.apply(*change, at.time()),
             VelocityIn::Probe(probe) => match probe.event {
                 ProbeEvent::Declined => self.declined(at.time(), &probe),
                 ProbeEvent::Order { order, amount_minor, currency, card, customer } => {

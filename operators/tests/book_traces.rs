@@ -84,7 +84,7 @@ fn an_early_settle_is_a_dead_letter_of_its_own_record() {
     let out = outputs(vec![
         upsert_offer(offer(T, "x", 3)),
         judged(place(T, "o1", "x", "ann", 1, 2), &[]),
-        BookIn::SettleEarly { command: refund(T, "o1"), origin: early },
+        BookIn::SettleEarly { command: Box::new(refund(T, "o1")), origin: early },
     ]);
     let letter = out.iter().find_map(|o| if let Output::DeadLetter(d) = o { Some(d) } else { None }).unwrap();
     assert_eq!(

@@ -119,7 +119,7 @@ fn rule(tenant: &str, id: &str, what: Option<(&str, &str, &str, &str, &str)>) ->
             status: RuleStatus::parse(action).unwrap_or(RuleStatus::Active),
         }))
     });
-    ProbeIn::Rule(TableChange { key, row })
+    ProbeIn::Rule(Box::new(TableChange { key, row }))
 }
 
 fn order(id: &str, time: i64, more: &[&str], reasons: &[Reason]) -> BookIn {

@@ -63,7 +63,7 @@ fn rule(n: u8, what: Option<(VelocityMetric, i64, i64)>) -> VelocityIn {
             status: RuleStatus::Active,
         }))
     });
-    VelocityIn::Rule(TableChange { key, row })
+    VelocityIn::Rule(Box::new(TableChange { key, row }))
 }
 
 impl Step {

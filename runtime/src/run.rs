@@ -337,6 +337,7 @@ impl<J: Job, R: LogReader<Record = J::Record>> Wiring<J, R> {
                 resume: self.resume,
                 resume_now: self.resume_now(),
                 resume_settings: self.resume_settings(),
+                snapshots: self.snapshots.is_some(),
                 shared: Arc::clone(&self.shared),
                 changelogs: Vec::new(),
                 items: Vec::new(),

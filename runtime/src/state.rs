@@ -28,6 +28,9 @@ pub trait State {
         false
     }
 
+    /// Says, before anything is handled, that no snapshot will be taken: what only they need isn't kept.
+    fn without_snapshots(&mut self) {}
+
     /// Begins a snapshot of everything changed since the last one. Never called while one is being written.
     fn freeze(&mut self);
 
@@ -67,6 +70,8 @@ pub struct KeyedState<K, V> {
     slot: fn(&K) -> u8,
     cells: Cells<Cell<K, V>>,
     live: usize,
+    /// Whether snapshots are taken.
+    tracked: bool,
     round: u32,
     /// Cells changed in this round, and those of the round that is being written.
     dirty: Vec<Place>,
@@ -98,6 +103,7 @@ where
             slot,
             cells: Cells::default(),
             live: 0,
+            tracked: true,
             round: 1,
             dirty: Vec::new(),
             frozen: Vec::new(),
@@ -145,7 +151,9 @@ where
                 self.live += 1;
                 let cell = Cell { value: Some(value), changed: self.round, saved: false, key };
                 let place = self.cells.insert(hash(&cell.key), cell);
-                self.dirty.push(place);
+                if self.tracked {
+                    self.dirty.push(place);
+                }
             }
         }
     }
@@ -164,8 +172,8 @@ where
         self.cells.at(place).value.as_ref()?;
         let old = self.put(place, None);
         let cell = self.cells.at_mut(place);
-        if !cell.saved {
-            // It came and went between two snapshots: none of them has to hear of it.
+        if !cell.saved || !self.tracked {
+            // It came and went between two snapshots, or there are none: none of them has to hear of it.
             cell.changed = 0;
             self.cells.give_up(hash(key), place);
         }
@@ -189,7 +197,9 @@ where
                 cell.saved = true;
             }
             cell.changed = self.round;
-            self.dirty.push(place);
+            if self.tracked {
+                self.dirty.push(place);
+            }
         }
         cell
     }
@@ -232,7 +242,12 @@ where
         self.replicated
     }
 
+    fn without_snapshots(&mut self) {
+        self.tracked = false;
+    }
+
     fn freeze(&mut self) {
+        assert!(self.tracked, "{}: no snapshot was to be taken", self.name);
         assert!(self.frozen.is_empty() && self.copied.is_empty(), "one snapshot at a time");
         self.frozen = std::mem::take(&mut self.dirty);
         self.round += 1;

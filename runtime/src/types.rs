@@ -73,39 +73,65 @@ pub enum Class {
 }
 
 /// One place in the total order of causes: (time, class, topic, partition, offset).
+///
+/// ```text
+///   record   time 48 | class 2 | topic 14    | partition 16 | offset 48
+///   timer    time 48 | class 2 | operator 14 | hash of the key 64
+/// ```
+///
+/// Two words, because every message carries two of these and is compared by them. Times are milliseconds, from
+/// 2,500 years before 1970 to 2,500 after. In snapshots it is what it was before it was packed (see [`Wide`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Wide", into = "Wide")]
 pub struct Position {
-    pub time: Millis,
-    /// class (8 bits) | topic or operator (16) | partition (32), so that one comparison orders all three.
+    /// The time is stored moved up by half of its range, so that it orders without a sign.
     place: u64,
-    /// Offset, or the hash of a timer's key.
-    offset: u64,
+    /// Partition and offset, or the hash of a timer's key.
+    within: u64,
 }
+
+/// Bits below the time.
+const CLASS_AND_TOPIC: u32 = 16;
+/// Bits of a topic's or an operator's number.
+const TOPIC: u32 = 14;
+/// Bits of an offset.
+const OFFSET: u32 = 48;
+/// What is added to a time.
+const TIME_ZERO: i64 = 1 << 47;
 
 impl Position {
     /// Where a record of the log stands.
+    ///
+    /// # Panics
+    /// Where a number is larger than there is room for: 16,383 topics, 65,535 partitions, 2^48 records.
     pub fn record(time: Millis, class: Class, partition: PartitionId, offset: Offset) -> Self {
-        let place =
-            (class as u64) << 48 | u64::from(partition.topic.0) << 32 | u64::from(partition.partition);
-        Position { time, place, offset: offset.0 }
+        let PartitionId { topic, partition } = partition;
+        assert!(partition <= u32::from(u16::MAX), "partition {partition}: a topic has 65,536 at most");
+        assert!(offset.0 >> OFFSET == 0, "offset {}: a partition has 2^48 at most", offset.0);
+        Position { place: place(time, class, topic.0), within: u64::from(partition) << OFFSET | offset.0 }
     }
 
     /// Where a timer stands: before the records of its due time, by operator and key.
     pub fn timer(due: Millis, operator: u16, key_hash: u64) -> Self {
-        Position { time: due, place: u64::from(operator) << 32, offset: key_hash }
+        Position { place: place(due, Class::Timer, operator), within: key_hash }
+    }
+
+    /// When it happens.
+    pub fn time(&self) -> Millis {
+        (self.place >> CLASS_AND_TOPIC) as i64 - TIME_ZERO
     }
 
     /// The log partition, where this is a record's position.
     pub fn partition(&self) -> Option<PartitionId> {
-        (self.place >> 48 != 0).then_some(PartitionId {
-            topic: TopicId((self.place >> 32) as u16),
-            partition: self.place as u32,
+        (self.class() != Class::Timer).then_some(PartitionId {
+            topic: TopicId(self.number()),
+            partition: (self.within >> OFFSET) as u32,
         })
     }
 
     /// What kind of cause stands here.
     pub fn class(&self) -> Class {
-        match self.place >> 48 {
+        match self.place >> TOPIC & 3 {
             0 => Class::Timer,
             1 => Class::Reference,
             _ => Class::Command,
@@ -114,12 +140,54 @@ impl Position {
 
     /// The operator, where this is a timer's position.
     pub fn operator(&self) -> Option<u16> {
-        (self.place >> 48 == 0).then_some((self.place >> 32) as u16)
+        (self.class() == Class::Timer).then_some(self.number())
     }
 
     /// The offset, where this is a record's position; the hash of the key, where it is a timer's.
     pub fn offset(&self) -> Offset {
-        Offset(self.offset)
+        match self.class() {
+            Class::Timer => Offset(self.within),
+            _ => Offset(self.within & ((1 << OFFSET) - 1)),
+        }
+    }
+
+    fn number(&self) -> u16 {
+        (self.place & ((1 << TOPIC) - 1)) as u16
+    }
+}
+
+fn place(time: Millis, class: Class, number: u16) -> u64 {
+    assert!((-TIME_ZERO..TIME_ZERO).contains(&time), "time {time}: not within 2,500 years of 1970");
+    assert!(number >> TOPIC == 0, "topic or operator {number}: there are 16,384 at most");
+    ((time + TIME_ZERO) as u64) << CLASS_AND_TOPIC | (class as u64) << TOPIC | u64::from(number)
+}
+
+/// A [`Position`] as snapshots have it: time, class (8 bits) | number (16) | partition (32), offset or hash.
+#[derive(Serialize, Deserialize)]
+struct Wide {
+    time: Millis,
+    place: u64,
+    offset: u64,
+}
+
+impl From<Position> for Wide {
+    fn from(position: Position) -> Self {
+        let partition = position.partition().map_or(0, |id| id.partition);
+        let (class, number) = (position.class() as u64, u64::from(position.number()));
+        let place = class << 48 | number << 32 | u64::from(partition);
+        Wide { time: position.time(), place, offset: position.offset().0 }
+    }
+}
+
+impl From<Wide> for Position {
+    fn from(wide: Wide) -> Self {
+        let number = (wide.place >> 32) as u16;
+        let id = PartitionId { topic: TopicId(number), partition: wide.place as u32 };
+        match wide.place >> 48 {
+            0 => Position::timer(wide.time, number, wide.offset),
+            1 => Position::record(wide.time, Class::Reference, id, Offset(wide.offset)),
+            _ => Position::record(wide.time, Class::Command, id, Offset(wide.offset)),
+        }
     }
 }
 
@@ -162,7 +230,7 @@ impl At {
 
     /// The time at which it happens.
     pub fn time(&self) -> Millis {
-        self.cause.time
+        self.cause.time()
     }
 }
 
@@ -189,4 +257,54 @@ pub fn stable_hash(bytes: &[u8]) -> u64 {
 /// Routes on two parts of a key without joining them.
 pub fn stable_hash2(a: &[u8], b: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64_with_seed(b, stable_hash(a))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The order of places, told apart by what they are made of.
+    fn parts(position: Position) -> (Millis, Class, u16, u32, u64) {
+        let Wide { time, place, offset } = position.into();
+        (time, position.class(), (place >> 32) as u16, place as u32, offset)
+    }
+
+    fn some_position() -> impl Strategy<Value = Position> {
+        let (time, number) = (-TIME_ZERO..TIME_ZERO, 0..1u16 << TOPIC);
+        (time, 0..3u8, number, any::<u16>(), any::<u64>()).prop_map(
+            |(time, class, number, partition, within)| {
+                let id = PartitionId { topic: TopicId(number), partition: partition.into() };
+                let offset = Offset(within >> (64 - OFFSET));
+                match class {
+                    0 => Position::timer(time, number, within),
+                    1 => Position::record(time, Class::Reference, id, offset),
+                    _ => Position::record(time, Class::Command, id, offset),
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn places_are_ordered_by_their_parts_and_come_back_from_a_snapshot(a in some_position(), b in some_position()) {
+            prop_assert_eq!(a.cmp(&b), parts(a).cmp(&parts(b)));
+            let bytes = postcard::to_stdvec(&a).unwrap();
+            prop_assert_eq!(postcard::from_bytes::<Position>(&bytes).unwrap(), a);
+        }
+    }
+
+    #[test]
+    fn a_record_says_where_it_is_and_a_timer_whose_it_is() {
+        let id = PartitionId { topic: TopicId(7), partition: 65_535 };
+        let record = Position::record(1_760_000_000_123, Class::Command, id, Offset((1 << OFFSET) - 1));
+        assert_eq!(
+            (record.time(), record.partition(), record.operator()),
+            (1_760_000_000_123, Some(id), None)
+        );
+        assert_eq!((record.class(), record.offset()), (Class::Command, Offset((1 << OFFSET) - 1)));
+        let timer = Position::timer(5, 9, u64::MAX);
+        assert_eq!((timer.time(), timer.partition(), timer.operator()), (5, None, Some(9)));
+        assert_eq!(size_of::<At>(), 32);
+    }
 }

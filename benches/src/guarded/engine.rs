@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Far enough.
 const NEVER_MS: i64 = i64::MAX / 4;
+/// A hundred years: no line is that far ahead of the clock.
+const AHEAD_MS: i64 = 100 * 366 * 86_400_000;
 /// How long an order is remembered after its end: nothing is refunded here.
 const RETENTION_MS: i64 = 60_000;
 
@@ -52,7 +54,7 @@ fn options(pace: Pace) -> Options {
         epoch_records_max: 2 * pace.epoch_lines,
         epochs_in_flight_max: 16,
         snapshot_every_ms: NEVER_MS,
-        claim_ahead_ms_max: NEVER_MS,
+        claim_ahead_ms_max: AHEAD_MS,
         until_drained: true,
     }
 }

@@ -68,7 +68,9 @@ impl Job for Parts {
             };
             (Some(to_till(&order, &reasons)), reasons.is_empty().then(|| probe(&order)))
         });
-        let rules = flow.flat_map(rows.clone(), |_, change| fraud::rule(change).map(VelocityIn::Rule));
+        let rules = flow.flat_map(rows.clone(), |_, change| {
+            fraud::rule(change).map(|rule| VelocityIn::Rule(Box::new(rule)))
+        });
         let velocity_in = flow.merge(vec![probes, rules]);
         let verdicts = flow.stateful(Velocity::new(settings), velocity_in);
 

@@ -112,8 +112,9 @@ impl Store {
             Place::Held(held) => state.replace(held, entry),
             Place::Free(free) => state.add(slot, free, entry, hours),
         }
-        state.count(clock);
+        state.live += 1;
         let hour = state.hours.entry(clock).or_default();
+        hour.live += 1;
         self.chunks.push(slot, clock, entry, || {
             hour.chunks += 1;
             hour.chunks - 1
@@ -202,11 +203,6 @@ impl Slot {
         table.set(held, entry);
     }
 
-    fn count(&mut self, hour: i64) {
-        self.hours.entry(hour).or_default().live += 1;
-        self.live += 1;
-    }
-
     fn forget_hours(&mut self, slot: u8, hours: i64, chunks: &mut Chunks) {
         while let Some(first) = self.hours.first_entry().filter(|first| self.clock - first.key() > hours) {
             let (hour, held) = first.remove_entry();
@@ -259,6 +255,10 @@ impl Slot {
 impl State for Store {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn without_snapshots(&mut self) {
+        self.chunks.without_snapshots();
     }
 
     fn freeze(&mut self) {

@@ -67,7 +67,7 @@ impl Model {
         for record in records {
             self.deadlines(record.at.time());
             match record.body {
-                DeskIn::Change(change) => self.change(record.at, change),
+                DeskIn::Change(change) => self.change(record.at, *change),
                 DeskIn::Command(message) => self.command(record.at, message),
             }
         }
@@ -165,7 +165,7 @@ impl Model {
             if own > at {
                 self.said.push((own, DeskOut::ToBook(BookIn::Settle(message))));
             } else {
-                let early = BookIn::SettleEarly { command: message, origin };
+                let early = BookIn::SettleEarly { command: Box::new(message), origin };
                 self.said.push((at, DeskOut::ToBook(early)));
             }
         }
@@ -211,7 +211,10 @@ fn named(order: &PlaceOrder) -> Vec<ReferenceKey> {
 /// A record without its place: how far the log's time moves on before it, and what it says.
 fn step() -> impl Strategy<Value = (Millis, DeskIn)> {
     let gap = prop_oneof![6 => 0..20i64, 2 => Just(0), 1 => Just(50), 1 => 0..400i64];
-    (gap, prop_oneof![3 => command().prop_map(DeskIn::Command), 2 => change().prop_map(DeskIn::Change)])
+    (
+        gap,
+        prop_oneof![3 => command().prop_map(DeskIn::Command), 2 => change().prop_map(|change| DeskIn::Change(Box::new(change)))],
+    )
 }
 
 fn tenant() -> impl Strategy<Value = &'static str> {

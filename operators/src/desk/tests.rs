@@ -62,7 +62,7 @@ fn parse(line: &str) -> Line {
     let time = words.next().unwrap().parse().unwrap();
     let words: Vec<&str> = words.collect();
     let command = |message: CommandMsg| Some(DeskIn::Command(message));
-    let row = |row: Reference| Some(DeskIn::Change(upsert(row)));
+    let row = |row: Reference| Some(DeskIn::Change(Box::new(upsert(row))));
     let input = match words[..] {
         ["tick"] => None,
         ["offer", id, ref more @ ..] => row(offer_row(id, more)),
@@ -71,9 +71,10 @@ fn parse(line: &str) -> Line {
             let (tenant, id) = scoped(id);
             row(customer(tenant, id, standing(more)))
         }
-        ["drop", "offer", id] => {
-            Some(DeskIn::Change(delete(ReferenceKey::Offer { tenant: TENANT.into(), offer_id: id.into() })))
-        }
+        ["drop", "offer", id] => Some(DeskIn::Change(Box::new(delete(ReferenceKey::Offer {
+            tenant: TENANT.into(),
+            offer_id: id.into(),
+        })))),
         ["order", id, ref more @ ..] => command(order_command(id, more)),
         ["cancel", id] => command(cancel(scoped(id).0, scoped(id).1)),
         ["pay", id] => command(pay(scoped(id).0, scoped(id).1)),
@@ -136,7 +137,7 @@ fn tell(envelope: &Envelope<DeskOut>) -> String {
         }
         DeskOut::ToBook(BookIn::Settle(message)) => format!("{} at {time}", message.command.command_id()),
         DeskOut::ToBook(BookIn::SettleEarly { command, origin }) => {
-            format!("{} of {} at {time}", command.command.command_id(), origin.time)
+            format!("{} of {} at {time}", command.command.command_id(), origin.time())
         }
         DeskOut::Out(Output::Fact(Fact::Order(fact))) => {
             format!("{} refused {} at {time}", fact.order_id, names(&fact.reasons))

@@ -18,7 +18,7 @@ fn numbers(text: &str) -> Vec<i32> {
 
 fn message(time: i64, command: Command, retried: bool) -> DrawsIn {
     let raw = Some(Box::from(command.record_name().as_bytes()));
-    let retry_of = retried.then(|| Text::from("commands/0/1"));
+    let retry_of = retried.then(|| Box::new(Text::from("commands/0/1")));
     let payload_hash = time as u64;
     DrawsIn::Command(CommandMsg { command, payload_hash, raw, retry_of })
 }

@@ -74,7 +74,7 @@ pub fn key_value(order: &PlaceOrder, kind: VelocityKey) -> Option<&Text> {
 pub enum ProbeIn {
     /// What the desk has judged, on its way to the book.
     Judged(BookIn),
-    Rule(TableChange),
+    Rule(Box<TableChange>),
 }
 
 /// Out of `probe`.
@@ -120,7 +120,7 @@ pub enum ProbeEvent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VelocityIn {
     Probe(Probe),
-    Rule(TableChange),
+    Rule(Box<TableChange>),
 }
 
 /// What the rules of one kind of key say of one order.

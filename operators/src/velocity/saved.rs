@@ -160,7 +160,12 @@ impl State for SeriesStore {
         NAME
     }
 
+    fn without_snapshots(&mut self) {
+        self.tracked = false;
+    }
+
     fn freeze(&mut self) {
+        assert!(self.tracked, "no snapshot was to be taken");
         assert!(self.frozen.is_empty() && self.copied.is_empty(), "one snapshot at a time");
         self.frozen = std::mem::take(&mut self.dirty);
         self.frozen_gone = std::mem::take(&mut self.gone);

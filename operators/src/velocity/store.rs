@@ -69,6 +69,8 @@ pub struct Kept {
 pub struct SeriesStore {
     pub(super) map: HashMap<SeriesKey, Kept, FxBuildHasher>,
     pub(super) timers: Timers<SeriesKey>,
+    /// Whether snapshots are taken.
+    pub(super) tracked: bool,
     pub(super) round: u32,
     pub(super) dirty: Vec<SeriesKey>,
     /// What snapshots have to forget.
@@ -86,6 +88,7 @@ impl Default for SeriesStore {
         SeriesStore {
             map: HashMap::default(),
             timers: Timers::default(),
+            tracked: true,
             round: 1,
             dirty: Vec::new(),
             gone: Vec::new(),
@@ -111,7 +114,9 @@ impl SeriesStore {
                 free.insert(kept)
             }
         };
-        touch(key, kept, self.round, &mut self.dirty, &mut self.copied);
+        if self.tracked {
+            touch(key, kept, self.round, &mut self.dirty, &mut self.copied);
+        }
         kept.owner = keep.owner;
         kept.touched_ms = kept.touched_ms.max(keep.now);
         let before = kept.series.newest_ms;
@@ -154,7 +159,9 @@ impl SeriesStore {
             let Some(kept) = self.map.get_mut(&key).filter(|kept| kept.due_ms == due) else { continue };
             let last_ms = kept.touched_ms.max(kept.series.newest_ms);
             let until = last_ms.saturating_add(history_of(kept.owner, key.metric));
-            touch(key, kept, self.round, &mut self.dirty, &mut self.copied);
+            if self.tracked {
+                touch(key, kept, self.round, &mut self.dirty, &mut self.copied);
+            }
             if until > due {
                 kept.due_ms = tick_after(until);
                 self.timers.set(kept.due_ms, key);

@@ -65,12 +65,12 @@ pub fn offer(tenant: &str, id: &str, stock: i64) -> Offer {
 
 pub fn upsert_offer(offer: Offer) -> BookIn {
     let key = ReferenceKey::Offer { tenant: offer.tenant.clone(), offer_id: offer.offer_id.clone() };
-    BookIn::Change(TableChange { key, row: Some(Reference::Offer(Box::new(offer))) })
+    BookIn::Change(Box::new(TableChange { key, row: Some(Reference::Offer(Box::new(offer))) }))
 }
 
 pub fn delete_offer(tenant: &str, id: &str) -> BookIn {
     let key = ReferenceKey::Offer { tenant: tenant.into(), offer_id: id.into() };
-    BookIn::Change(TableChange { key, row: None })
+    BookIn::Change(Box::new(TableChange { key, row: None }))
 }
 
 pub fn upsert_customer(tenant: &str, id: &str, limit: Option<i64>) -> BookIn {
@@ -81,12 +81,12 @@ pub fn upsert_customer(tenant: &str, id: &str, limit: Option<i64>) -> BookIn {
         daily_spend_limit_minor: limit,
     };
     let key = ReferenceKey::Customer { tenant: tenant.into(), customer_id: id.into() };
-    BookIn::Change(TableChange { key, row: Some(Reference::Customer(Box::new(row))) })
+    BookIn::Change(Box::new(TableChange { key, row: Some(Reference::Customer(Box::new(row))) }))
 }
 
 pub fn delete_customer(tenant: &str, id: &str) -> BookIn {
     let key = ReferenceKey::Customer { tenant: tenant.into(), customer_id: id.into() };
-    BookIn::Change(TableChange { key, row: None })
+    BookIn::Change(Box::new(TableChange { key, row: None }))
 }
 
 pub fn place(

@@ -32,12 +32,12 @@ impl Chain {
             offset: 0,
         };
         let changes: Vec<_> = rules.iter().map(|rule| chain.change(rule)).collect();
-        let of = |make: fn(TableChange) -> VelocityIn| {
-            changes.iter().map(move |(at, change)| Envelope { at: *at, body: make(change.clone()) }).collect()
-        };
         let rules =
-            changes.iter().map(|(at, c)| Envelope { at: *at, body: ProbeIn::Rule(c.clone()) }).collect();
-        chain.run(rules, of(VelocityIn::Rule), 0);
+            changes.iter().map(|(at, c)| Envelope { at: *at, body: ProbeIn::Rule(Box::new(c.clone())) });
+        let rules = rules.collect();
+        let counted =
+            changes.iter().map(|(at, c)| Envelope { at: *at, body: VelocityIn::Rule(Box::new(c.clone())) });
+        chain.run(rules, counted.collect(), 0);
         chain
     }
 

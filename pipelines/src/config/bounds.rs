@@ -137,7 +137,11 @@ impl Runtime {
             check("epoch_records_max", self.epoch_records_max > 0, "must be at least 1"),
             check("epochs_in_flight_max", in_flight, "must be 1 to 10000"),
             check("snapshot_every_ms", self.snapshot_every_ms >= 100, "must be at least 100"),
-            check("claim_ahead_ms_max", self.claim_ahead_ms_max >= 0, "must not be negative"),
+            check(
+                "claim_ahead_ms_max",
+                (0..=1_000 * YEAR_MS).contains(&self.claim_ahead_ms_max),
+                "must be between 0 and 1,000 years",
+            ),
         ]
     }
 }

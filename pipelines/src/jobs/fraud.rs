@@ -32,8 +32,8 @@ pub fn wire<'s>(
     rows: Messages<'s, TableChange>,
 ) -> Messages<'s, BookIn> {
     let rules = flow.flat_map(rows, |_, change| rule(change));
-    let for_probe = flow.flat_map(rules.clone(), |_, change| Some(ProbeIn::Rule(change)));
-    let for_velocity = flow.flat_map(rules, |_, change| Some(VelocityIn::Rule(change)));
+    let for_probe = flow.flat_map(rules.clone(), |_, change| Some(ProbeIn::Rule(Box::new(change))));
+    let for_velocity = flow.flat_map(rules, |_, change| Some(VelocityIn::Rule(Box::new(change))));
 
     let judged = flow.flat_map(judged, |_, message| Some(ProbeIn::Judged(message)));
     let probe_in = flow.merge(vec![judged, for_probe]);

@@ -162,13 +162,13 @@ fn dead_letter(input: Input) -> Option<Output> {
 /// What an order names: its offer, its partner, its customer.
 pub fn to_desk_table(change: TableChange) -> Option<DeskIn> {
     use ReferenceTable::{Customers, Offers, Partners};
-    matches!(change.key.table(), Offers | Partners | Customers).then_some(DeskIn::Change(change))
+    matches!(change.key.table(), Offers | Partners | Customers).then(|| DeskIn::Change(Box::new(change)))
 }
 
 /// The book keeps stock by offer and limits by customer.
 fn to_book(change: TableChange) -> Option<BookIn> {
     use ReferenceTable::{Customers, Offers};
-    matches!(change.key.table(), Offers | Customers).then_some(BookIn::Change(change))
+    matches!(change.key.table(), Offers | Customers).then(|| BookIn::Change(Box::new(change)))
 }
 
 /// A dead letter is a record of its topic and a row of its table.

@@ -37,6 +37,8 @@ pub struct Flow<'s, I: 'static> {
     pub(crate) resume_now: Millis,
     /// The settings under which the snapshot was written, where there is one.
     pub(crate) resume_settings: Option<String>,
+    /// Whether snapshots are taken.
+    pub(crate) snapshots: bool,
     pub(crate) shared: Arc<Shared>,
     pub(crate) changelogs: Vec<StreamVec<'s, EpochTs, Chunk>>,
     pub(crate) items: Vec<StreamVec<'s, EpochTs, Item<I>>>,
@@ -65,6 +67,7 @@ impl<'s, I: Clone + 'static> Flow<'s, I> {
             peers,
             resume: self.resume,
             resume_now: self.resume_now,
+            snapshots: self.snapshots,
             shared: Arc::clone(&self.shared),
         };
         let (out, changelog) = stateful::stateful(self.scope, operator, input, self.ticks.clone(), plan);

@@ -16,7 +16,7 @@ use crate::driver::Driver;
 use crate::entries::Entries;
 use crate::operator::{Operator, Route};
 use crate::shared::Shared;
-use crate::state::DecodeError;
+use crate::state::{DecodeError, State};
 use crate::types::{At, Envelope, Epoch, EpochTs, Position, SLOTS, slot_of};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,13 +63,15 @@ pub struct StatefulPlan {
     /// The operator's number in the job: orders its timers among those of others.
     pub resume: Epoch,
     pub resume_now: i64,
+    /// Whether snapshots are taken.
+    pub snapshots: bool,
     pub shared: Arc<Shared>,
 }
 
 /// Builds the shell around `operator`, whose state has been loaded already.
 pub fn stateful<'s, O>(
     scope: Scope<'s, EpochTs>,
-    operator: O,
+    mut operator: O,
     input: Messages<'s, O::In>,
     ticks: StreamVec<'s, EpochTs, Tick>,
     plan: StatefulPlan,
@@ -91,6 +93,9 @@ where
     builder.build(move |mut capabilities| {
         let mut changelog = Some(capabilities.pop().expect("one for each output"));
         let mut restored = capabilities.pop();
+        if !plan.snapshots {
+            operator.states().into_iter().for_each(State::without_snapshots);
+        }
         let mut shell = Shell::new(operator, plan);
         let mut produced = Vec::new();
         move |frontiers| {
