@@ -22,13 +22,14 @@ mod judge;
 mod keeper;
 mod parts;
 mod settings;
+pub mod standing;
 mod status;
 mod steps;
 mod tell;
 
 pub use parts::PublisherParts;
 pub use settings::PublishingSettings;
-pub use status::{PublisherFigures, PublisherStatus};
+pub use status::{ChannelFigures, PublisherFigures, PublisherStatus};
 pub use steps::{announcement, post_of, secret_name};
 
 use follow::Follower;
