@@ -7,13 +7,16 @@
 //!                 ── a source's newest word ──> enough agree ──> published ──> Settle, images, posts
 //!                                               └ contradicted ──> disagreement, waits
 //!   correct_result ── an operator's word ──> published, or a new revision
+//!   the draw's row changes ── what sources said is counted anew ──> as after a report
 //!   image_…, post_… ── outcome of an open step ──> the next one (see `steps`)
 //! ```
 //!
 //! Rules. A source has one word, its newest. A report counts from the draw's closing on, or `grace_ms` before it:
 //! clocks differ. A published result is corrected by an operator, or once it no longer has its quorum and another
 //! result has. An operator's word stands until a quorum has spoken after it: what sources said before is forgotten
-//! with it. A result is final `order_retention_ms` after its newest revision: nothing is corrected after that.
+//! with it. Words are counted by the draw's row as it is (see `quorum`); a row that changes publishes, corrects and tells
+//! as a report in its place would, and takes nothing back. A result is final `order_retention_ms` after its newest
+//! revision: nothing is corrected after that.
 //!
 //! A crash loses nothing: draws and channels are state, timers follow from it.
 
@@ -30,7 +33,7 @@ use crate::keys::{Scoped, stage};
 use crate::messages::{CommandMsg, Output, TableChange};
 use crate::settings::Settings;
 use crate::settlement::Settle;
-use quorum::Quorum;
+use quorum::{Counted, Quorum, Standing};
 use result::Drawn;
 use runtime::{At, Ctx, KeyedState, Millis, Operator, Position, Route, State, Timers, stable_hash2};
 use schemas::draws::{Channel, Draw, DrawEvent, ReportResult};
@@ -86,6 +89,17 @@ struct Published {
     at_ms: Millis,
 }
 
+impl Known {
+    fn is_nothing(&self) -> bool {
+        self.row.is_none() && self.waiting.is_empty() && self.quorum.is_empty() && self.published.is_none()
+    }
+
+    /// Who says what, by the row as it is; nothing where there is none.
+    fn counted(&self, grace_ms: Millis) -> Option<Counted> {
+        self.row.as_ref().map(|row| self.quorum.standing(row, grace_ms).counted())
+    }
+}
+
 /// The operator. See the module.
 pub struct Draws {
     settings: Settings,
@@ -100,7 +114,7 @@ impl Draws {
     pub fn new(settings: Settings) -> Self {
         Draws {
             settings,
-            draws: KeyedState::new("draws.v1", Scoped::slot),
+            draws: KeyedState::new("draws.v2", Scoped::slot),
             channels: KeyedState::new_replicated("channels.v1", |_| 0),
             deadlines: Timers::default(),
         }
@@ -116,9 +130,10 @@ impl Draws {
             return self.deadlines.set(deadline_ms, key);
         }
         let channels = channels_of(&self.channels, &key.tenant);
-        Handling { known, channels, settings: &self.settings, at, ctx }.command(message);
+        Handling::new(known, channels, &self.settings, at, ctx).command(message);
     }
 
+    /// What waited is judged behind the row, in its own order: so it is told.
     fn on_draw(&mut self, at: At, change: TableChange, ctx: &mut Ctx<DrawsOut>) {
         let ReferenceKey::Draw { tenant, draw_id } = change.key else { return };
         let key = Scoped { tenant, id: draw_id };
@@ -127,15 +142,22 @@ impl Draws {
             _ => None,
         };
         let known = self.draws.get_or_insert_with(&key, Known::default);
+        let before = known.counted(self.settings.grace_ms);
         known.row = row;
+        if known.is_nothing() {
+            self.draws.remove(&key);
+            return;
+        }
         if known.row.is_none() {
             return;
         }
-        let waiting = std::mem::take(&mut known.waiting);
+        let channels = channels_of(&self.channels, &key.tenant);
+        let mut waiting = std::mem::take(&mut known.waiting);
+        waiting.sort_by_key(|waiting| waiting.origin);
+        Handling::new(known, channels.clone(), &self.settings, at, ctx).row_changed(before.as_ref());
         for Waiting { origin, command, .. } in waiting {
             let at = At { cause: at.cause, origin };
-            let channels = channels_of(&self.channels, &key.tenant);
-            Handling { known, channels, settings: &self.settings, at, ctx }.command(command);
+            Handling::new(known, channels.clone(), &self.settings, at, ctx).command(command);
         }
     }
 
@@ -155,8 +177,7 @@ impl Draws {
         let (over, waiting) =
             std::mem::take(&mut known.waiting).into_iter().partition(|w| w.deadline_ms <= due);
         known.waiting = waiting;
-        let nothing = known.waiting.is_empty() && known.row.is_none() && known.published.is_none();
-        if nothing {
+        if known.is_nothing() {
             self.draws.remove(key);
         }
         let cause = Position::timer(due, stage::DRAWS, key.route());
@@ -179,27 +200,40 @@ fn channels_of(channels: &KeyedState<Scoped, Channel>, tenant: &Text) -> Vec<Cha
     own
 }
 
-/// One command about a draw whose row is known.
+/// One command about a draw whose row is known, or a change of that row.
 struct Handling<'a, 'c> {
     known: &'a mut Known,
     channels: Vec<Channel>,
     settings: &'a Settings,
     at: At,
+    /// When it happens: not before anything it rests on, though a row read from a snapshot is older than everything.
+    now: Millis,
     ctx: &'a mut Ctx<'c, DrawsOut>,
 }
 
-impl Handling<'_, '_> {
+impl<'a, 'c> Handling<'a, 'c> {
+    fn new(
+        known: &'a mut Known,
+        channels: Vec<Channel>,
+        settings: &'a Settings,
+        at: At,
+        ctx: &'a mut Ctx<'c, DrawsOut>,
+    ) -> Self {
+        let now = at.time().max(at.origin.time).max(known.quorum.heard_ms().unwrap_or(Millis::MIN));
+        Handling { known, channels, settings, at, now, ctx }
+    }
+
     fn command(mut self, message: CommandMsg) {
         match &message.command {
             Command::ReportResult(report) => {
-                if let Err(why) = self.report(report, &message) {
+                if let Err(why) = self.report(report) {
                     let source = report.source.clone();
                     self.refuse(message, why, Some(source));
                 }
             }
             Command::CorrectResult(correct) => {
                 let said = self.fits(&correct.numbers, &correct.bonus, &correct.prizes);
-                match said.and_then(|drawn| self.correct(drawn, correct, &message)) {
+                match said.and_then(|drawn| self.correct(drawn, correct)) {
                     Ok(()) => {}
                     Err(why) => self.refuse(message, why, None),
                 }
@@ -208,12 +242,24 @@ impl Handling<'_, '_> {
         }
     }
 
+    /// `before`: who said what by the row as it was, if there was one.
+    fn row_changed(mut self, before: Option<&Counted>) {
+        if self.known.quorum.is_empty() {
+            return;
+        }
+        let teller = self.teller(&Text::default());
+        let published = self.agree(&teller);
+        if published || self.known.counted(self.settings.grace_ms).as_ref() != before {
+            self.tell_standing(&teller);
+        }
+    }
+
     fn row(&self) -> &Draw {
         self.known.row.as_ref().expect("commands wait for their draw's row")
     }
 
-    fn teller(&self, message: &CommandMsg) -> Teller {
-        Teller::new(self.at, &message.command, self.row(), self.settings)
+    fn teller(&self, command_id: &Text) -> Teller {
+        Teller::new(self.at, self.now, command_id.clone(), self.row(), self.settings)
     }
 
     fn tell(&mut self, output: Output) {
@@ -227,8 +273,8 @@ impl Handling<'_, '_> {
         bonus: &[i32],
         prizes: &[schemas::draws::DigitPrize],
     ) -> Result<Drawn, String> {
-        let (row, now) = (self.row(), self.at.time());
-        if now.saturating_add(self.settings.grace_ms) < row.closes_at_ms {
+        let (row, now) = (self.row(), self.now);
+        if !result::closed(row, now, self.settings.grace_ms) {
             return Err(format!(
                 "draw_open: it closes at {} ms; report its result after that",
                 row.closes_at_ms
@@ -237,50 +283,67 @@ impl Handling<'_, '_> {
         let drawn =
             result::drawn(row, numbers, bonus, prizes).map_err(|why| format!("does_not_fit: {why}"))?;
         let last = self.known.published.as_ref();
-        let over =
-            last.is_some_and(|last| now >= last.at_ms.saturating_add(self.settings.order_retention_ms));
-        if over && last.is_some_and(|last| last.drawn != drawn) {
+        if last.is_some_and(|last| self.is_final(last) && last.drawn != drawn) {
             return Err("result_final: it can no longer be corrected".to_owned());
         }
         Ok(drawn)
     }
 
-    fn report(&mut self, report: &ReportResult, message: &CommandMsg) -> Result<(), String> {
+    fn report(&mut self, report: &ReportResult) -> Result<(), String> {
         let drawn = self.fits(&report.numbers, &report.bonus, &report.prizes)?;
-        let news = self.known.quorum.hear(report, &drawn);
-        let Some(before) = news else { return Ok(()) };
-        let revision = self.known.published.as_ref().map_or(0, |published| published.revision);
-        let fact = self.teller(message).reported(revision, report, drawn, before);
-        self.tell(fact);
-        let required = self.row().sources_required as usize;
-        let current = self.known.published.as_ref().map(|published| &published.drawn);
-        if let Some(agreed) = self.known.quorum.agreed(required, current) {
-            self.publish(agreed, None, message);
+        let before = self.standing().says(&report.source).cloned();
+        self.known.quorum.hear(report, self.now);
+        if before.as_ref() == Some(&drawn) {
+            return Ok(());
         }
-        self.tell_standing(message);
+        let teller = self.teller(&report.command_id);
+        let fact = teller.reported(self.revision(), report, drawn, before);
+        self.tell(fact);
+        self.agree(&teller);
+        self.tell_standing(&teller);
         Ok(())
     }
 
-    /// Where sources contradict each other, or are too few.
-    fn tell_standing(&mut self, message: &CommandMsg) {
-        let current = self.known.published.as_ref().map(|published| &published.drawn);
-        let teller = self.teller(message);
-        if self.known.quorum.contradicts(current) {
-            let revision = self.known.published.as_ref().map_or(0, |published| published.revision);
-            self.tell(teller.disagreement(revision, self.known.quorum.said()));
-        }
-        if self.known.published.is_none() {
-            let disagree = self.known.quorum.contradicts(None);
-            self.tell(teller.waiting_row(disagree, self.known.quorum.sources()));
-        }
+    fn standing(&self) -> Standing<'_> {
+        self.known.quorum.standing(self.row(), self.settings.grace_ms)
     }
 
-    fn correct(
-        &mut self,
-        drawn: Drawn,
-        correct: &schemas::draws::CorrectResult,
-        message: &CommandMsg,
-    ) -> Result<(), String> {
+    /// 0 before anything is published.
+    fn revision(&self) -> i32 {
+        self.known.published.as_ref().map_or(0, |published| published.revision)
+    }
+
+    /// Publishes what a quorum agrees on, if it is news: whether it is.
+    fn agree(&mut self, teller: &Teller) -> bool {
+        let current = self.known.published.as_ref();
+        let over = current.is_some_and(|last| self.is_final(last));
+        let required = self.row().sources_required as usize;
+        let agreed = self.standing().agreed(required, current.map(|published| &published.drawn));
+        let Some(agreed) = agreed.filter(|_| !over) else { return false };
+        self.publish(agreed, None, teller);
+        true
+    }
+
+    /// Where sources contradict each other, or are too few.
+    fn tell_standing(&mut self, teller: &Teller) {
+        let current = self.known.published.as_ref().map(|published| &published.drawn);
+        let standing = self.standing();
+        let mut told = Vec::new();
+        if standing.contradicts(current) {
+            told.push(teller.disagreement(self.revision(), standing.said()));
+        }
+        if current.is_none() {
+            told.push(teller.waiting_row(standing.contradicts(None), standing.sources()));
+        }
+        told.into_iter().for_each(|output| self.tell(output));
+    }
+
+    /// Nothing of it is corrected any more.
+    fn is_final(&self, published: &Published) -> bool {
+        self.now >= published.at_ms.saturating_add(self.settings.order_retention_ms)
+    }
+
+    fn correct(&mut self, drawn: Drawn, correct: &schemas::draws::CorrectResult) -> Result<(), String> {
         let last = self.known.published.as_ref();
         if last.is_some_and(|last| last.drawn == drawn) {
             return Err("nothing_to_correct: this is what is published".to_owned());
@@ -295,16 +358,15 @@ impl Handling<'_, '_> {
             at_ms: 0,
         };
         self.known.quorum = Quorum::default();
-        self.publish(published, Some(&correct.reason), message);
+        let teller = self.teller(&correct.command_id);
+        self.publish(published, Some(&correct.reason), &teller);
         Ok(())
     }
 
     /// A new revision: it is told, settled and made public.
-    fn publish(&mut self, published: Published, reason: Option<&Text>, message: &CommandMsg) {
-        let before = self.known.published.take();
-        let revision = before.map_or(0, |before| before.revision) + 1;
-        let published = Published { revision, at_ms: self.at.time(), ..published };
-        let teller = self.teller(message);
+    fn publish(&mut self, published: Published, reason: Option<&Text>, teller: &Teller) {
+        let published = Published { revision: self.revision() + 1, at_ms: self.now, ..published };
+        let revision = published.revision;
         let event = if revision == 1 { DrawEvent::Published } else { DrawEvent::Corrected };
         self.tell(teller.published(event, &published, reason));
         let row = teller.published_row(&published);
@@ -319,7 +381,7 @@ impl Handling<'_, '_> {
         self.ctx.emit(self.at, DrawsOut::Settle(Box::new(settle)));
         let channels = self.channels.iter().filter(|channel| channel.takes(&self.row().game));
         let channels: Vec<Channel> = channels.cloned().collect();
-        let told = self.known.steps.begin(&channels, self.settings, &teller, &published);
+        let told = self.known.steps.begin(&channels, self.settings, teller, &published);
         told.into_iter().for_each(|output| self.tell(output));
         self.known.published = Some(published);
     }
@@ -331,7 +393,7 @@ impl Handling<'_, '_> {
                 "unpublished: the draw has no result that could be made public; retry once it has".to_owned();
             return self.refuse(message, why, None);
         };
-        let teller = self.teller(&message);
+        let teller = self.teller(message.command.command_id());
         let game = self.row().game.clone();
         let channels: Vec<Channel> = self.channels.iter().filter(|c| c.takes(&game)).cloned().collect();
         let ground = ground::Ground { teller: &teller, published: &published, now: self.ctx.now() };
@@ -349,8 +411,8 @@ impl Handling<'_, '_> {
 
     /// Tells why a command changes nothing, and keeps it as a dead letter.
     fn refuse(&mut self, message: CommandMsg, why: String, source: Option<Text>) {
-        let revision = self.known.published.as_ref().map_or(0, |published| published.revision);
-        let fact = self.teller(&message).refused(revision, &message.command, &why, source);
+        let teller = self.teller(message.command.command_id());
+        let fact = teller.refused(self.revision(), &message.command, &why, source);
         self.tell(fact);
         let letter = cause::dead_letter(self.at, message, why, self.settings);
         self.tell(letter);

@@ -9,7 +9,7 @@
 
 use crate::config::{Config, ConfigError};
 use crate::feeds::{self, FeedsError, Polling};
-use crate::metrics::{Counted, Metrics, Reporter, Watched};
+use crate::metrics::{Counted, DrawsWatch, Metrics, Reporter, Watched};
 use crate::publishing::Publisher;
 use crate::serve::Pulse;
 use crate::stores::{StoreError, Stores};
@@ -143,6 +143,7 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
         shared: Arc::clone(&options.shared),
         lags,
         loader: loader.as_ref().map(Loader::status),
+        draws: pipeline.runs("draws").then(|| DrawsWatch::new(stores.clone())),
         publisher: publisher.as_ref().map(Publisher::status),
         mirror: mirror.as_ref().map(Mirror::status),
     };

@@ -7,10 +7,12 @@
 //! The file is replaced whole, so a reader never sees half of it; a crash leaves the last one. Counters
 //! begin at zero with each process, as Prometheus expects.
 
+mod draws;
 mod feed;
 mod publisher;
 mod sources;
 
+pub use draws::{DrawLabels, DrawMetrics, DrawsWatch, StandingLabels, StepLabels};
 pub use feed::{Counted, Reporter, Watched};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -19,7 +21,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use publisher::PublisherMetrics;
+pub use publisher::{ChannelLabels, PublisherMetrics};
 pub use sources::{FeedMetrics, SourceLabels, SourceMetrics};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -107,6 +109,7 @@ pub struct Metrics {
     pub published_rows: Counter,
     pub publish_retries: Counter,
     pub publish_stopped: Gauge,
+    pub draws: DrawMetrics,
     pub publisher: PublisherMetrics,
     pub mirrored_rows: Counter,
     pub mirror_retries: Counter,
@@ -137,6 +140,7 @@ impl Metrics {
         self.register_epochs(&mut r);
         self.register_publishing(&mut r);
         self.register_snapshots(&mut r);
+        self.draws.register(&mut r);
         self.publisher.register(&mut r);
         self.register_mirror(&mut r);
         self.feeds.register(&mut r);

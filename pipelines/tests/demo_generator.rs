@@ -4,7 +4,7 @@ use pipelines::demo::generator::{Generator, Options};
 use pipelines::demo::record::{Body, Timed};
 use schemas::{Command, SchemaIds};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 fn options(seed: u64, orders: u64) -> Options {
     Options { seed, start_ms: 1_700_000_000_000, orders: Some(orders), orders_per_s: 1_000, draws: true }
@@ -74,4 +74,36 @@ fn most_orders_are_paid_and_no_payment_exceeds_the_price_of_its_order() {
         }
     }
     assert!((6_000..9_500).contains(&paid), "{paid}");
+}
+
+/// Draws with a result, and corrections, until so many orders are placed.
+fn results(options: Options, orders: usize) -> (usize, usize) {
+    let (mut draws, mut corrected, mut placed) = (HashSet::new(), 0, 0);
+    for timed in Generator::new(options).take_while(|timed| {
+        placed += usize::from(is_order(timed));
+        placed <= orders
+    }) {
+        match &timed.body {
+            Body::Command(Command::ReportResult(report)) => {
+                draws.insert((report.tenant.clone(), report.draw_id.clone()));
+            }
+            Body::Command(Command::CorrectResult(_)) => corrected += 1,
+            _ => {}
+        }
+    }
+    (draws.len(), corrected)
+}
+
+#[test]
+fn a_demo_shows_a_handful_of_draws_with_a_correction_and_no_more_than_some_dozens() {
+    let unpaced = |orders| Options { orders_per_s: 5_000, ..options(7, orders) };
+    for (options, orders, wanted) in [
+        (unpaced(5_000), usize::MAX, (10, 2)),
+        (unpaced(50_000), usize::MAX, (10, 2)),
+        (unpaced(1_000_000), usize::MAX, (32, 6)),
+        // A minute at a thousand a second; the last closing's result comes later.
+        (Options { orders: None, ..options(7, 0) }, 60_000, (10, 2)),
+    ] {
+        assert_eq!(results(options, orders), wanted, "{options:?}");
+    }
 }

@@ -11,7 +11,9 @@ mod matrix;
 mod replay;
 
 use connectors::feed::{DrawResult, Mapping, map};
-use schemas::{Command, NdjsonRecord, parse_line};
+use schemas::debezium::{Op, envelope};
+use schemas::draws::{Channel, ChannelStatus, CorrectResult, ImageRendered, Network, ReportResult};
+use schemas::{Command, NdjsonRecord, Reference, parse_line, to_line};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -80,11 +82,7 @@ fn the_replay_has_1965_draws_of_which_1757_need_two_sources() {
     let mut ids = std::collections::BTreeSet::new();
     last_ms = i64::MIN;
     for line in &replay.commands {
-        let NdjsonRecord::Command(Command::ReportResult(report)) =
-            parse_line("commands.draws", line).unwrap()
-        else {
-            panic!("{line}")
-        };
+        let report = report_of(line);
         assert!(ids.insert(report.command_id.clone()), "{line}");
         assert!(last_ms <= report.reported_at_ms && report.drawn_at_ms < report.reported_at_ms, "{line}");
         last_ms = report.reported_at_ms;
@@ -101,24 +99,124 @@ fn tombola(dir: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Draws whose result an operator corrects, by their place in the replay: of those that two sources know.
+const CORRECTED: [usize; 3] = [10, 900, 1_700];
+
+fn report_of(line: &str) -> ReportResult {
+    match parse_line("commands.draws", line).unwrap() {
+        NdjsonRecord::Command(Command::ReportResult(report)) => *report,
+        _ => panic!("{line}"),
+    }
+}
+
+/// The reports in their order, and behind the last one of some draws an operator's other word.
+fn with_corrections(replay: &replay::Replay) -> Vec<String> {
+    let ids: Vec<String> = CORRECTED
+        .iter()
+        .map(|place| {
+            let row: serde_json::Value = serde_json::from_str(&replay.draws[*place]).unwrap();
+            row["after"]["draw_id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let mut lines = Vec::new();
+    let mut heard: BTreeMap<String, usize> = BTreeMap::new();
+    for line in &replay.commands {
+        let report = report_of(line);
+        lines.push(line.clone());
+        let words = heard.entry(report.draw_id.to_string()).or_default();
+        *words += 1;
+        if *words == 2 && ids.iter().any(|id| *id == report.draw_id.as_str()) {
+            lines.push(to_line(&Command::CorrectResult(Box::new(CorrectResult {
+                command_id: format!("correct-{}", report.draw_id).into(),
+                tenant: report.tenant,
+                draw_id: report.draw_id,
+                numbers: vec![1, 2, 3, 4, 5],
+                bonus: vec![1],
+                prizes: Vec::new(),
+                jackpot_minor: None,
+                currency: None,
+                reason: "a try".into(),
+                requested_at_ms: report.reported_at_ms,
+            }))));
+        }
+    }
+    lines
+}
+
+fn channel() -> String {
+    let channel = Channel {
+        tenant: "lotto".into(),
+        channel_id: "hook".into(),
+        network: Network::Webhook,
+        endpoint: "http://127.0.0.1:9/".into(),
+        target: "".into(),
+        template: "card".into(),
+        locale: "en".into(),
+        games: "".into(),
+        status: ChannelStatus::Active,
+    };
+    envelope(Op::Read, None, Some(&Reference::Channel(Box::new(channel))), 0, 1)
+}
+
+fn produce(dir: &Path, topic: &str, lines: &[String], further: &[&str]) {
+    let file = dir.join("lines.ndjson");
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    tombola(dir, &[&["produce", topic, file.to_str().unwrap()], further].concat());
+}
+
+fn rows(dir: &Path, question: &str) -> Vec<serde_json::Value> {
+    let said = tombola(dir, &["query", "--json", "--limit", "10000", question]);
+    said.lines().map(|row| serde_json::from_str(row).unwrap()).collect()
+}
+
+/// What a publisher tells today of images of results from years ago.
+fn rendered(dir: &Path) -> Vec<String> {
+    let told = |row: serde_json::Value| {
+        let (draw, revision) = (row["draw_id"].as_str().unwrap(), row["revision"].as_i64().unwrap());
+        to_line(&Command::ImageRendered(Box::new(ImageRendered {
+            command_id: format!("image-{draw}").into(),
+            tenant: "lotto".into(),
+            draw_id: draw.into(),
+            revision: revision as i32,
+            template: "card".into(),
+            locale: "en".into(),
+            round: 1,
+            path: format!("{draw}.png").into(),
+            sha256: "00".into(),
+            bytes: 1,
+            at_ms: pipelines::clock_ms(),
+        })))
+    };
+    rows(dir, "SELECT draw_id, revision FROM draws ORDER BY draw_id").into_iter().map(told).collect()
+}
+
 #[test]
-fn the_replay_settles_every_draw_by_the_word_of_every_source_that_has_it() {
+fn the_replay_publishes_every_draw_once_counts_corrections_and_posts_nothing_for_its_age() {
     let Some(data) = data() else { return };
     let replay = replay::read(&data).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    for (topic, lines) in [("oltp.public.draws", &replay.draws), ("commands.draws", &replay.commands)] {
-        let file = dir.path().join("lines.ndjson");
-        std::fs::write(&file, lines.join("\n")).unwrap();
-        tombola(dir.path(), &["produce", topic, file.to_str().unwrap(), "--event-time"]);
-    }
-    tombola(dir.path(), &["run", "--until-drained"]);
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    produce(dir, "oltp.public.channels", &[channel()], &["--event-time"]);
+    produce(dir, "oltp.public.draws", &replay.draws, &["--event-time"]);
+    produce(dir, "commands.draws", &with_corrections(&replay), &["--event-time"]);
+    tombola(dir, &["run", "--until-drained"]);
     let counts = "SELECT status, sources, revision, count(*) AS n FROM draws GROUP BY 1, 2, 3 ORDER BY n";
-    let rows = tombola(dir.path(), &["query", counts, "--json"]);
-    let rows: Vec<serde_json::Value> = rows.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    let wanted = |sources: &str, revision: u64, n: u64| json!({"status": "settled", "sources": sources, "revision": revision, "n": n});
+    assert_eq!(
+        rows(dir, counts),
+        [wanted("", 2, 3), wanted("ny_2026", 1, 208), wanted("ny_2025,ny_2026", 1, 1_757 - 3)]
+    );
+    assert!(tombola(dir, &["dead-letters", "list", "--json"]).is_empty());
+    produce(dir, "commands.publication_results", &rendered(dir), &[]);
+    tombola(dir, &["run", "--until-drained", "--workers", "2"]);
+    let counts = "SELECT status, revision, count(*) AS n FROM publications GROUP BY 1, 2 ORDER BY 1, 2";
     let wanted =
-        |sources: &str, n: u64| json!({"status": "settled", "sources": sources, "revision": 1, "n": n});
-    assert_eq!(rows, [wanted("ny_2026", 208), wanted("ny_2025,ny_2026", 1_757)]);
-    assert!(tombola(dir.path(), &["dead-letters", "list", "--json"]).is_empty());
+        |status: &str, revision: u64, n: u64| json!({"status": status, "revision": revision, "n": n});
+    assert_eq!(
+        rows(dir, counts),
+        [wanted("skipped", 1, 1_965 - 3), wanted("skipped", 2, 3), wanted("superseded", 1, 3)],
+        "nothing is requested of a publisher"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 mod support;
 
-use pipelines::metrics::{ActionLabels, Metrics, PartitionLabels};
+use pipelines::metrics::{ActionLabels, ChannelLabels, Metrics, PartitionLabels};
 use promql_parser::parser::{self, Expr, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde::Deserialize;
@@ -45,8 +45,8 @@ impl Told {
         Told(told)
     }
 
-    /// What a demo has written, what its API says of itself, and two families that it may lack: one that only
-    /// Kafka has, one that waits for a rule to fire.
+    /// What a demo has written, what its API says of itself, and families that it may lack: one that only
+    /// Kafka has, one that waits for a rule to fire, those of channels.
     fn by_a_pipeline() -> Told {
         let folder = Folder::new();
         let dir = folder.path().join("demo");
@@ -65,6 +65,10 @@ impl Told {
         let labels = PartitionLabels { job: "sales".into(), topic: "commands.orders".into(), partition: 0 };
         metrics.consumer_lag.get_or_create(&labels).set(1);
         metrics.fraud_alerts.get_or_create(&ActionLabels { action: "flag" }).inc();
+        let channel = ChannelLabels { channel: "acme/main".into() };
+        metrics.publisher.channel_waiting.get_or_create(&channel).set(1);
+        metrics.publisher.channel_oldest.get_or_create(&channel).set(1.0);
+        metrics.publisher.channel_open.get_or_create(&channel).set(1);
         told.take(Told::of(&metrics.text()));
         told
     }

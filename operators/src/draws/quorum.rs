@@ -1,9 +1,14 @@
 //! Who says what, and whether enough agree.
+//!
+//! Words are kept as they were said, and counted by the draw's row as it is: one counts while the row would take it at
+//! the time at which it was said. So a row that changes may let words count that didn't, or set some aside until it
+//! changes again; what counts follows from words and row alone, not from the way they came about.
 
 use super::Published;
-use super::result::Drawn;
+use super::result::{self, Drawn};
+use runtime::Millis;
 use schemas::Text;
-use schemas::draws::{ReportResult, SourceSaid};
+use schemas::draws::{DigitPrize, Draw, ReportResult, SourceSaid};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,79 +18,121 @@ pub struct Quorum {
     words: BTreeMap<Text, Word>,
 }
 
-/// What doesn't belong to the result is no part of what sources must agree on.
+/// As it was said: another matrix may read it otherwise.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Word {
-    drawn: Drawn,
+    numbers: Vec<i32>,
+    bonus: Vec<i32>,
+    prizes: Vec<DigitPrize>,
     jackpot_minor: Option<i64>,
     currency: Option<Text>,
     drawn_at_ms: i64,
+    heard_ms: Millis,
 }
 
+/// The words that count by a row, by source, and what each means.
+pub struct Standing<'a> {
+    words: BTreeMap<&'a Text, (&'a Word, Drawn)>,
+}
+
+/// Who says what, of the words that count.
+pub type Counted = BTreeMap<Text, Drawn>;
+
 impl Quorum {
-    /// Takes a source's word. Nothing where it says so already; else what it said before.
-    pub fn hear(&mut self, report: &ReportResult, drawn: &Drawn) -> Option<Option<Drawn>> {
-        if self.words.get(&report.source).is_some_and(|word| word.drawn == *drawn) {
-            return None;
-        }
+    /// Takes a source's word in the place of its last one.
+    pub fn hear(&mut self, report: &ReportResult, heard_ms: Millis) {
         let word = Word {
-            drawn: drawn.clone(),
+            numbers: report.numbers.clone(),
+            bonus: report.bonus.clone(),
+            prizes: report.prizes.clone(),
             jackpot_minor: report.jackpot_minor,
             currency: report.currency.clone(),
             drawn_at_ms: report.drawn_at_ms,
+            heard_ms,
         };
-        Some(self.words.insert(report.source.clone(), word).map(|before| before.drawn))
+        self.words.insert(report.source.clone(), word);
     }
 
-    fn by_result(&self) -> BTreeMap<&Drawn, Vec<&Text>> {
-        let mut results: BTreeMap<&Drawn, Vec<&Text>> = BTreeMap::new();
-        for (source, word) in &self.words {
-            results.entry(&word.drawn).or_default().push(source);
-        }
-        results
+    /// Whether nobody has said anything.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// When the newest word was said.
+    pub fn heard_ms(&self) -> Option<Millis> {
+        self.words.values().map(|word| word.heard_ms).max()
+    }
+
+    /// What counts by `row`.
+    pub fn standing(&self, row: &Draw, grace_ms: Millis) -> Standing<'_> {
+        let meant =
+            self.words.iter().filter_map(|(source, word)| Some((source, (word, word.meant(row, grace_ms)?))));
+        Standing { words: meant.collect() }
+    }
+}
+
+impl Word {
+    /// What it means by a row that takes it.
+    fn meant(&self, row: &Draw, grace_ms: Millis) -> Option<Drawn> {
+        let closed = result::closed(row, self.heard_ms, grace_ms);
+        result::drawn(row, &self.numbers, &self.bonus, &self.prizes).ok().filter(|_| closed)
+    }
+}
+
+impl Standing<'_> {
+    /// What a source says.
+    pub fn says(&self, source: &Text) -> Option<&Drawn> {
+        self.words.get(source).map(|(_, drawn)| drawn)
     }
 
     /// The result that is to be published: the only one with a quorum, if it isn't what is.
     pub fn agreed(&self, required: usize, current: Option<&Drawn>) -> Option<Published> {
-        let results = self.by_result();
-        let mut with_quorum = results.into_iter().filter(|(_, sources)| sources.len() >= required);
-        let (drawn, sources) = with_quorum.next()?;
+        let mut results: BTreeMap<&Drawn, Vec<(&Text, &Word)>> = BTreeMap::new();
+        for (source, (word, drawn)) in &self.words {
+            results.entry(drawn).or_default().push((source, word));
+        }
+        let mut with_quorum = results.into_iter().filter(|(_, words)| words.len() >= required);
+        let (drawn, words) = with_quorum.next()?;
         if with_quorum.next().is_some() || current == Some(drawn) {
             return None;
         }
         // What else they say: the first of them, by name, that says it.
-        let words = || sources.iter().map(|source| &self.words[*source]);
-        let jackpot = words().find(|word| word.jackpot_minor.is_some());
+        let jackpot = words.iter().find(|(_, word)| word.jackpot_minor.is_some());
         Some(Published {
             revision: 0,
             drawn: drawn.clone(),
-            jackpot_minor: jackpot.and_then(|word| word.jackpot_minor),
-            currency: jackpot.and_then(|word| word.currency.clone()),
-            drawn_at_ms: words().next().map(|word| word.drawn_at_ms),
-            sources: sources.iter().map(|&source| source.clone()).collect(),
+            jackpot_minor: jackpot.and_then(|(_, word)| word.jackpot_minor),
+            currency: jackpot.and_then(|(_, word)| word.currency.clone()),
+            drawn_at_ms: words.first().map(|(_, word)| word.drawn_at_ms),
+            sources: words.iter().map(|&(source, _)| source.clone()).collect(),
             at_ms: 0,
         })
     }
 
     /// Whether there is more than one result, what is published included.
     pub fn contradicts(&self, current: Option<&Drawn>) -> bool {
-        let results: BTreeSet<&Drawn> = self.words.values().map(|word| &word.drawn).chain(current).collect();
+        let results: BTreeSet<&Drawn> = self.words.values().map(|(_, drawn)| drawn).chain(current).collect();
         results.len() > 1
     }
 
-    /// Every source that has spoken.
+    /// Every source whose word counts.
     pub fn sources(&self) -> impl Iterator<Item = &Text> {
-        self.words.keys()
+        self.words.keys().copied()
     }
 
     /// What each of them says.
     pub fn said(&self) -> Vec<SourceSaid> {
-        let said = |(source, word): (&Text, &Word)| SourceSaid {
-            source: source.clone(),
-            numbers: word.drawn.numbers.clone(),
-            bonus: word.drawn.bonus.clone(),
-            prizes: word.drawn.prizes.clone(),
+        let said = |(source, (_, drawn)): (&&Text, &(&Word, Drawn))| SourceSaid {
+            source: (*source).clone(),
+            numbers: drawn.numbers.clone(),
+            bonus: drawn.bonus.clone(),
+            prizes: drawn.prizes.clone(),
         };
         self.words.iter().map(said).collect()
+    }
+
+    /// The same, to be kept.
+    pub fn counted(&self) -> Counted {
+        self.words.iter().map(|(source, (_, drawn))| ((*source).clone(), drawn.clone())).collect()
     }
 }

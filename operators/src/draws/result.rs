@@ -3,6 +3,7 @@
 //! Main and bonus numbers are sorted, whatever order they were drawn in. In a game of digits (one whose tiers are of
 //! digits) order is what counts: either each tier has its own numbers, or one number is drawn for all.
 
+use runtime::Millis;
 use schemas::Text;
 use schemas::draws::{DigitPrize, Draw, PrizeTier, TierRule, prize_tiers};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,11 @@ pub struct Drawn {
     pub numbers: Vec<i32>,
     pub bonus: Vec<i32>,
     pub prizes: Vec<DigitPrize>,
+}
+
+/// Whether a result may be told at `at_ms`: from the closing on, or the grace before it, as clocks differ.
+pub fn closed(draw: &Draw, at_ms: Millis, grace_ms: Millis) -> bool {
+    at_ms.saturating_add(grace_ms) >= draw.closes_at_ms
 }
 
 /// A result that fits the draw's matrix.

@@ -5,12 +5,12 @@ use super::result::Drawn;
 use crate::cause;
 use crate::messages::Output;
 use crate::settings::Settings;
-use runtime::At;
+use runtime::{At, Millis};
 use schemas::draws::{DigitPrize, Draw, DrawEvent, DrawFact, DrawRow, DrawStatus, ReportResult, SourceSaid};
 use schemas::facts::Cause;
 use schemas::{Command, Fact, Row, Text};
 
-/// Tells what follows from one command.
+/// Tells what follows from one command, or from a change of the draw's row.
 pub struct Teller {
     pub at_ms: i64,
     pub tenant: Text,
@@ -22,15 +22,16 @@ pub struct Teller {
 }
 
 impl Teller {
-    pub fn new(at: At, command: &Command, draw: &Draw, settings: &Settings) -> Self {
+    /// `command_id` is empty for a change of the row.
+    pub fn new(at: At, at_ms: Millis, command_id: Text, draw: &Draw, settings: &Settings) -> Self {
         Teller {
-            at_ms: at.time(),
+            at_ms,
             tenant: draw.tenant.clone(),
             draw_id: draw.draw_id.clone(),
             game: draw.game.clone(),
             currency: draw.currency.clone(),
             closes_at_ms: draw.closes_at_ms,
-            cause: cause::cause_of(at, command, settings),
+            cause: cause::cause_at(at, command_id, settings),
         }
     }
 

@@ -1,8 +1,11 @@
 //! What becomes of reports and publications, as text tables: each story is told at one worker and at three, in one
 //! epoch and in one epoch a line with a crash between any two, and must end the same.
 
+mod rows;
+mod steps;
+
 use super::*;
-use crate::fixtures::{TENANT, draw, record, settings, upsert};
+use crate::fixtures::{TENANT, delete, draw, record, settings, upsert};
 use crate::harness::Course;
 use runtime::{Class, Envelope};
 use schemas::draws::*;
@@ -137,11 +140,23 @@ fn outcome(time: i64, what: &str, revision: i32, channel: &str, round: i32) -> C
     }
 }
 
+fn row(draw: Draw) -> DrawsIn {
+    DrawsIn::Draw(upsert(Reference::Draw(Box::new(draw))))
+}
+
+/// A row of the draw: none, or its sources, highest number and closing.
 fn event(line: &str) -> Envelope<DrawsIn> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let time: i64 = words[0].parse().unwrap();
     let input = match &words[1..] {
-        ["draw"] => DrawsIn::Draw(upsert(Reference::Draw(Box::new(draw("d"))))),
+        ["draw"] => row(draw("d")),
+        ["draw", "none"] => DrawsIn::Draw(delete(Reference::Draw(Box::new(draw("d"))).key())),
+        ["draw", sources, main_max, closes_at_ms] => row(Draw {
+            sources_required: sources.parse().unwrap(),
+            main_max: main_max.parse().unwrap(),
+            closes_at_ms: closes_at_ms.parse().unwrap(),
+            ..draw("d")
+        }),
         ["channel", id] => channel(id, ChannelStatus::Active),
         ["pause", id] => channel(id, ChannelStatus::Paused),
         ["retry", what, revision, channel, round] => message(
@@ -338,109 +353,5 @@ fn an_operators_word_stands_until_a_quorum_speaks_after_it() {
          1155 correct 6,7
          = refused r3 [6, 7]
          = letter result_final",
-    );
-}
-
-#[test]
-fn an_image_then_a_post_and_outcomes_of_ended_steps_change_nothing() {
-    story(
-        "1 draw
-         1 channel x
-         2 channel y
-         3 pause y
-         150 correct 1,2
-         = published r1 [1, 2]
-         = row published
-         = settle r1
-         = image requested r1 #1 acme/lotto/d/result/en/r1.png
-         = row x r1 waiting
-         151 posted 1 x 1
-         152 rendered 1 - 1
-         = image ready r1 #1 p1
-         = post x requested r1 #1 p1
-         = row x r1 requested
-         153 rendered 1 - 1
-         154 unposted 1 x 1
-         = post x failed r1 #1 p1
-         = row x r1 failed
-         = letter post_failed
-         155 unposted 1 x 1
-         156 retry unposted 1 x 1
-         = post x requested r1 #2 p1
-         = row x r1 requested
-         157 unposted 1 x 1
-         158 posted 1 x 2
-         = post x posted r1 #2 p1
-         = row x r1 posted
-         159 unposted 1 x 2
-         160 posted 2 x 1
-         = refused r1 []
-         = letter unknown_revision
-         161 posted 1 z 1
-         = refused r1 []
-         = letter unknown_step
-         162 republish
-         = refused r1 []
-         = letter nothing_to_republish",
-    );
-}
-
-#[test]
-fn what_is_too_old_is_rendered_and_posted_by_hand_only() {
-    story(
-        "1 draw
-         1 channel x
-         700 correct 1,2
-         = published r1 [1, 2]
-         = row published
-         = settle r1
-         = image requested r1 #1 acme/lotto/d/result/en/r1.png
-         = row x r1 waiting
-         701 unrendered 1 - 1
-         = image failed r1 #1 acme/lotto/d/result/en/r1.png
-         = row x r1 waiting
-         = letter image_failed
-         702 republish
-         = image requested r1 #2 acme/lotto/d/result/en/r1.png
-         703 rendered 1 - 2
-         = image ready r1 #2 p1
-         = post x skipped r1 #0 p1
-         = row x r1 skipped
-         704 channel y
-         705 republish y
-         = row y r1 waiting
-         = post y requested r1 #1 p1
-         = row y r1 requested
-         706 republish x
-         = post x requested r1 #1 p1
-         = row x r1 requested",
-    );
-}
-
-#[test]
-fn a_new_revision_supersedes_what_is_open() {
-    story(
-        "1 draw
-         1 channel x
-         150 correct 1,2
-         = published r1 [1, 2]
-         = row published
-         = settle r1
-         = image requested r1 #1 acme/lotto/d/result/en/r1.png
-         = row x r1 waiting
-         152 correct 1,3
-         = corrected r2 [1, 3]
-         = row published
-         = settle r2
-         = image superseded r1 #1 acme/lotto/d/result/en/r1.png
-         = post x superseded r1 #0 acme/lotto/d/result/en/r1.png
-         = row x r1 superseded
-         = image requested r2 #1 acme/lotto/d/result/en/r2.png
-         = row x r2 waiting
-         153 rendered 1 - 1
-         154 rendered 2 - 1
-         = image ready r2 #1 p2
-         = post x requested r2 #1 p2
-         = row x r2 requested",
     );
 }

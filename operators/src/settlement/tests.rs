@@ -1,14 +1,18 @@
 //! The whole job against a program that reads the log in order: reports, corrections, tickets, refunds; at any number
 //! of workers, with epochs cut and crashes anywhere.
 
+mod model;
+
 use super::pay::{Pay, PayIn};
 use super::pool::{Pool, PoolIn, PoolOut};
 use super::tickets::{Tickets, TicketsIn, TicketsOut};
 use crate::draws::{Draws, DrawsIn, DrawsOut};
-use crate::fixtures::{TENANT, draw, offer, record, settings, upsert};
+use crate::fixtures::{TENANT, delete, draw, offer, record, settings, upsert};
 use crate::harness::Harness;
 use crate::messages::{CommandMsg, Output};
+use model::{Event, Plain, RULES, Rules, pair};
 use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
 use proptest::prelude::*;
 use runtime::{Class, Envelope, Millis};
 use schemas::draws::{CorrectResult, Draw, DrawEvent, ReportResult};
@@ -17,24 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const TIERS: &str = r#"[{"tier":"1","main":2,"pool_bps":6000},{"tier":"2","main":1,"pool_bps":1001}]"#;
 
-fn a_draw(id: &str) -> Draw {
-    Draw { prize_tiers: TIERS.into(), main_max: 5, ..draw(id) }
-}
-
-/// One thing that happens.
-#[derive(Clone, Debug)]
-enum Event {
-    Row,
-    Report(u8, u8),
-    Correct(u8),
-    Order { order: u8, numbers: u8, tickets: u8 },
-    Refund(u8),
-}
-
-/// Two of five, as sources and tickets may say it.
-fn pair(number: u8) -> Vec<i32> {
-    let all = [[1, 2], [2, 1], [1, 3], [4, 5], [5, 2], [3, 3]];
-    all[usize::from(number) % all.len()].into()
+fn a_draw(id: &str, rules: Rules) -> Draw {
+    let Rules { sources: sources_required, main_max, closes_at_ms } = rules;
+    Draw { prize_tiers: TIERS.into(), main_max, sources_required, closes_at_ms, ..draw(id) }
 }
 
 #[derive(Clone, Debug)]
@@ -53,7 +42,11 @@ fn input(time: i64, draw_id: &str, event: &Event) -> Vec<Envelope<In>> {
     // No two records have one place.
     let offset = time as u64 * 2 + u64::from(draw_id == "e");
     let body = match *event {
-        Event::Row => In::Draws(DrawsIn::Draw(upsert(Reference::Draw(Box::new(a_draw(&draw_id)))))),
+        Event::Row(rules) => {
+            let row = Reference::Draw(Box::new(a_draw(&draw_id, rules.unwrap_or(RULES))));
+            let change = if rules.is_some() { upsert(row) } else { delete(row.key()) };
+            In::Draws(DrawsIn::Draw(change))
+        }
         Event::Report(source, numbers) => command(Command::ReportResult(Box::new(ReportResult {
             command_id,
             tenant,
@@ -94,7 +87,7 @@ fn input(time: i64, draw_id: &str, event: &Event) -> Vec<Envelope<In>> {
             In::Tickets(TicketsIn::Refund { tenant, order_id: format!("o{order}").into() })
         }
     };
-    let class = if matches!(event, Event::Row) { Class::Reference } else { Class::Command };
+    let class = if matches!(event, Event::Row(_)) { Class::Reference } else { Class::Command };
     vec![record(time, class, offset, body)]
 }
 
@@ -188,104 +181,6 @@ fn run(path: &Path, log: &[Envelope<In>]) -> Vec<Output> {
     out
 }
 
-/// The program that reads the log in order: one draw.
-#[derive(Default)]
-struct Plain {
-    known: bool,
-    words: BTreeMap<u8, BTreeSet<i32>>,
-    published: Option<(i32, BTreeSet<i32>, Millis)>,
-    /// Order, numbers, tickets.
-    tickets: Vec<(u8, Vec<i32>, u8)>,
-    settled: bool,
-    refused: usize,
-    late: usize,
-    /// Revision, ticket, tier → amount, status.
-    won: BTreeMap<(i32, String, String), (i64, &'static str)>,
-    paid: i64,
-    took_part: i64,
-}
-
-impl Plain {
-    fn handle(&mut self, time: Millis, event: &Event) {
-        match event {
-            Event::Row => self.known = true,
-            Event::Order { tickets, .. } if self.settled => self.late += usize::from(*tickets),
-            Event::Order { order, numbers, tickets } => {
-                self.tickets.push((*order, pair(*numbers), *tickets));
-            }
-            Event::Refund(order) if !self.settled => self.tickets.retain(|ticket| ticket.0 != *order),
-            Event::Refund(_) => {}
-            Event::Report(source, numbers) => {
-                if let Some(drawn) = self.fits(time, *numbers) {
-                    self.words.insert(*source, drawn);
-                    self.agree(time);
-                }
-            }
-            Event::Correct(numbers) => {
-                let Some(drawn) = self.fits(time, *numbers) else { return };
-                if self.published.as_ref().is_some_and(|(_, now, _)| *now == drawn) {
-                    self.refused += 1;
-                    return;
-                }
-                self.words.clear();
-                self.publish(time, drawn);
-            }
-        }
-    }
-
-    fn fits(&mut self, time: Millis, numbers: u8) -> Option<BTreeSet<i32>> {
-        let drawn: BTreeSet<i32> = pair(numbers).into_iter().collect();
-        let settled = self.published.as_ref();
-        let over = settled.is_some_and(|(_, now, at)| time >= at + 1_000 && *now != drawn);
-        let fits = time + 50 >= 100 && drawn.len() == 2 && !over;
-        self.refused += usize::from(!fits);
-        fits.then_some(drawn)
-    }
-
-    fn agree(&mut self, time: Millis) {
-        let of = |drawn: &BTreeSet<i32>| self.words.values().filter(|word| *word == drawn).count();
-        let mut with_quorum: Vec<BTreeSet<i32>> =
-            self.words.values().filter(|w| of(w) >= 2).cloned().collect();
-        with_quorum.dedup();
-        with_quorum.sort();
-        with_quorum.dedup();
-        if let [only] = &with_quorum[..]
-            && self.published.as_ref().is_none_or(|(_, now, _)| now != only)
-        {
-            self.publish(time, only.clone());
-        }
-    }
-
-    fn publish(&mut self, time: Millis, drawn: BTreeSet<i32>) {
-        let revision = self.published.as_ref().map_or(1, |(revision, ..)| revision + 1);
-        self.won.values_mut().for_each(|won| won.1 = "superseded");
-        self.settled = true;
-        let mut winners: [Vec<String>; 2] = Default::default();
-        self.took_part = 0;
-        for (order, numbers, tickets) in &self.tickets {
-            self.took_part += i64::from(*tickets);
-            let numbers: BTreeSet<i32> = numbers.iter().copied().collect();
-            let hits = if numbers.len() == 2 { numbers.intersection(&drawn).count() } else { 0 };
-            let ids = (1..=*tickets).map(|nth| format!("o{order}-{nth}"));
-            match hits {
-                2 => winners[0].extend(ids),
-                1 => winners[1].extend(ids),
-                _ => {}
-            }
-        }
-        self.paid = 0;
-        for (winners, share, tier) in [(&winners[0], 600, "1"), (&winners[1], 100, "2")] {
-            for id in winners {
-                let amount = share / winners.len() as i64;
-                self.paid += amount;
-                self.won.insert((revision, id.clone(), tier.to_owned()), (amount, "won"));
-            }
-        }
-        assert!(self.paid <= 1_000);
-        self.published = Some((revision, drawn, time));
-    }
-}
-
 fn text(value: &Value) -> String {
     match value {
         Value::Text(text) => text.to_string(),
@@ -305,9 +200,9 @@ fn check(events: &BTreeMap<(Millis, bool), Event>, path: &Path) -> Result<(), Te
             ..offer(TENANT, &format!("of-{draw_id}"))
         })));
         log.push(record(0, Class::Reference, 0, In::Tickets(TicketsIn::Offer(row))));
-        log.extend(input(1, draw_id, &Event::Row));
+        log.extend(input(1, draw_id, &Event::Row(Some(RULES))));
     }
-    plain.iter_mut().for_each(|plain| plain.known = true);
+    plain.iter_mut().for_each(|plain| plain.rules = Some(RULES));
     for ((time, second), event) in events {
         let number = usize::from(*second);
         log.extend(input(*time, draws[number], event));
@@ -317,11 +212,12 @@ fn check(events: &BTreeMap<(Millis, bool), Event>, path: &Path) -> Result<(), Te
             plain[1 - number].handle(*time, event);
         }
     }
+    plain.iter_mut().for_each(|plain| plain.give_up_waiting(10_000));
     let straight = Path { workers: 1, cuts: BTreeSet::new(), crashes: BTreeMap::new() };
     let out = run(path, &log);
     prop_assert_eq!(&out, &run(&straight, &log), "results don't depend on epochs, workers and crashes");
     let (mut won, mut rows) = (BTreeMap::new(), BTreeMap::new());
-    let (mut refused, mut late) = (0, 0);
+    let (mut refused, mut late, mut disagreements, mut unknown) = (0, 0, 0, 0);
     for output in &out {
         match output {
             Output::Row(row @ Row::WinningTicket(_)) => {
@@ -333,7 +229,9 @@ fn check(events: &BTreeMap<(Millis, bool), Event>, path: &Path) -> Result<(), Te
             Output::Fact(Fact::Draw(fact)) => {
                 refused += usize::from(fact.event == DrawEvent::Refused);
                 late += usize::from(fact.event == DrawEvent::TooLate);
+                disagreements += usize::from(fact.event == DrawEvent::Disagreement);
             }
+            Output::DeadLetter(letter) => unknown += usize::from(letter.reason.starts_with("unknown_draw")),
             _ => {}
         }
     }
@@ -348,20 +246,26 @@ fn check(events: &BTreeMap<(Millis, bool), Event>, path: &Path) -> Result<(), Te
             let row = row.expect("what is published has a row");
             prop_assert_eq!((row.revision, row.status.as_str()), (*revision, "settled"));
             prop_assert_eq!((row.tickets, row.paid_minor), (Some(plain.took_part), Some(plain.paid)));
-        } else {
-            prop_assert!(row.is_none_or(|row| row.revision == 0));
+        } else if let (Some(row), Some(_)) = (row, plain.rules) {
+            let told = (row.status.as_str(), row.sources.to_string());
+            prop_assert_eq!((row.revision, told), (0, plain.standing()));
         }
     }
     prop_assert_eq!(won, wanted);
     prop_assert_eq!(refused, plain.iter().map(|plain| plain.refused).sum::<usize>());
+    prop_assert_eq!(unknown, plain.iter().map(|plain| plain.unknown).sum::<usize>());
+    prop_assert_eq!(disagreements, plain.iter().map(|plain| plain.disagreements).sum::<usize>());
     prop_assert_eq!(late, plain.iter().map(|plain| plain.late).sum::<usize>());
     Ok(())
 }
 
 /// Each order is placed once, at its own time: its number follows from it.
 fn events() -> impl Strategy<Value = BTreeMap<(Millis, bool), Event>> {
+    let rules = (1..4_i32, 3..6_i32, prop_oneof![2 => Just(100_i64), 1 => 20..250_i64]);
+    let rules = rules.prop_map(|(sources, main_max, closes_at_ms)| Rules { sources, main_max, closes_at_ms });
     let event = prop_oneof![
-        4 => (0..3_u8, 0..6_u8).prop_map(|(source, numbers)| Event::Report(source, numbers)),
+        2 => option::weighted(0.8, rules).prop_map(Event::Row),
+        6 => (0..3_u8, 0..6_u8).prop_map(|(source, numbers)| Event::Report(source, numbers)),
         1 => (0..6_u8).prop_map(Event::Correct),
         8 => (0..6_u8, 1..4_u8).prop_map(|(numbers, tickets)| Event::Order { order: 0, numbers, tickets }),
         2 => (0..40_u8).prop_map(Event::Refund),
@@ -413,7 +317,7 @@ fn many_tickets_of_one_draw_are_found_in_their_chunks_and_leave_by_refund() {
     // So many that slots have more than one chunk.
     let orders = 256 * 300;
     let mut log = vec![record(0, Class::Reference, 0, In::Tickets(TicketsIn::Offer(row)))];
-    log.extend(input(1, "d", &Event::Row));
+    log.extend(input(1, "d", &Event::Row(Some(RULES))));
     log.extend((0..orders).map(order));
     let end = 10 + orders as i64;
     let refund = TicketsIn::Refund { tenant: TENANT.into(), order_id: "o7".into() };

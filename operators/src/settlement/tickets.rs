@@ -185,8 +185,9 @@ impl Tickets {
         }
         let (tenant, draw_id) = (key.tenant.clone(), key.id.clone());
         ctx.emit(at, TicketsOut::Counted(Box::new(Counted { tenant, draw_id, winners: counted, tickets })));
-        self.drops.set(self.drop_at(at.time()), key.clone());
-        self.settled.insert(key, at.time());
+        // As the result is kept: see `draws`.
+        self.drops.set(self.drop_at(settle.row.at_ms), key.clone());
+        self.settled.insert(key, settle.row.at_ms);
     }
 
     fn drop_at(&self, settled: Millis) -> Millis {

@@ -43,6 +43,8 @@ const HOLD_TTL_MS: i64 = 2_500;
 const HOLD_TTL_UNPACED_MS: i64 = 5_000;
 /// Longest wait for the last holds to run out, on top of their time.
 const SETTLE_MS: u64 = 5_000;
+/// Longest wait for the last images: they are drawn with what processor is left.
+const IMAGES_MAX: Duration = Duration::from_secs(20);
 
 /// Watch the pipeline sell lottery tickets, train seats, mystery boxes and vouchers of eight businesses.
 ///
@@ -117,6 +119,7 @@ impl Demo {
         running.watch();
         let seconds = (running.decided_at - started).as_secs_f64();
         running.settle(&stores)?;
+        running.wait_for_images(&stores)?;
         let run = Run {
             seed: self.seed,
             workers,
@@ -274,6 +277,18 @@ impl Running {
                 }
                 asked = Instant::now();
             }
+        }
+        Ok(())
+    }
+
+    /// Waits for the last images. What isn't drawn by then is in the next run of the pipeline.
+    fn wait_for_images(&mut self, stores: &Stores) -> Result<(), Failure> {
+        let since = Instant::now();
+        while !self.engine.is_finished() && since.elapsed() < IMAGES_MAX && summary::images(stores)?.open > 0
+        {
+            self.hear();
+            self.draw("images are drawn");
+            std::thread::sleep(Duration::from_millis(100));
         }
         Ok(())
     }

@@ -2,8 +2,11 @@
 
 use super::place::Place;
 use super::{Failure, output};
+use crate::publishing::standing::{self, ChannelPosts, Undecided, Waiting};
+use crate::stores::Tables;
 use crate::stores::{StoreError, Stores};
 use sinks::embedded::{PipelineLock, Progress};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -42,7 +45,20 @@ struct Report {
     decided_now_ms: i64,
     /// How far that is behind the clock.
     frontier_age_ms: i64,
+    /// Where the pipeline decides on draws.
+    publishing: Option<Publishing>,
     topics: Vec<Topic>,
+}
+
+#[derive(serde::Serialize)]
+struct Publishing {
+    draws: Undecided,
+    /// By `TENANT/CHANNEL`.
+    channels: BTreeMap<String, ChannelPosts>,
+    /// Those that a running publisher leaves alone for a while, because they failed again and again.
+    left_alone: BTreeSet<String>,
+    /// A running publisher has stopped: its log says why.
+    stopped: bool,
 }
 
 #[derive(serde::Serialize)]
@@ -81,10 +97,13 @@ fn report(stores: &Stores) -> Result<Report, Failure> {
     let none = Progress { bound: runtime::Epoch(0), decided: runtime::Epoch(0), decided_now: 0 };
     let progress = tables.as_mut().map_or(Ok(none), |tables| tables.progress())?;
     let generation = tables.as_mut().map_or(Ok(Vec::new()), |tables| tables.generations())?.pop();
+    let publishing = tables.as_mut().filter(|_| stores.pipeline().runs("draws"));
+    let process = PipelineLock::holder(dir);
+    let publishing = publishing.map(|tables| publishing_of(tables.as_mut(), dir, process.is_some()));
     let age_ms = if progress.decided_now == 0 { 0 } else { crate::clock_ms() - progress.decided_now };
     Ok(Report {
         data_dir: dir.display().to_string(),
-        process: PipelineLock::holder(dir),
+        process,
         generation: generation.as_ref().map(|g| g.generation.0),
         workers: generation.as_ref().map(|g| g.workers),
         code_version: generation.map(|g| g.code_version),
@@ -92,11 +111,32 @@ fn report(stores: &Stores) -> Result<Report, Failure> {
         epoch_decided: progress.decided.0,
         decided_now_ms: progress.decided_now,
         frontier_age_ms: age_ms.max(0),
+        publishing: publishing.transpose()?,
         topics: topics
             .into_iter()
             .map(|t| Topic { topic: t.topic, records: t.ends.iter().sum(), partition_ends: t.ends })
             .collect(),
     })
+}
+
+fn publishing_of(tables: &mut dyn Tables, dir: &Path, runs: bool) -> Result<Publishing, Failure> {
+    // What only a running publisher knows it tells once a second; what an ended one told last is no news.
+    let told = if runs {
+        std::fs::read_to_string(dir.join(crate::metrics::FILE)).unwrap_or_default()
+    } else {
+        String::new()
+    };
+    Ok(Publishing {
+        draws: standing::undecided(tables)?,
+        channels: standing::channels(tables)?,
+        left_alone: told.lines().filter_map(open_channel).map(str::to_owned).collect(),
+        stopped: told.lines().any(|line| line == "tombola_publisher_stopped 1"),
+    })
+}
+
+/// The channel of a line of metrics that says its breaker is open.
+fn open_channel(line: &str) -> Option<&str> {
+    line.strip_prefix("tombola_channel_open{channel=\"")?.strip_suffix("\"} 1")
 }
 
 fn text(report: &Report) -> String {
@@ -108,10 +148,42 @@ fn text(report: &Report) -> String {
         let (now, age_s) = (output::time(report.decided_now_ms), report.frontier_age_ms as f64 / 1_000.0);
         let _ = writeln!(out, "frontier        {now}, {age_s:.1} s behind the clock");
     }
+    if let Some(publishing) = &report.publishing {
+        publishing_text(publishing, &mut out);
+    }
     let row = |t: &Topic| vec![t.topic.clone(), t.records.to_string(), format!("{:?}", t.partition_ends)];
     let rows: Vec<Vec<String>> = report.topics.iter().map(row).collect();
     let _ = write!(out, "\n{}", output::table(&["topic", "records", "partition ends"], &rows));
     out
+}
+
+fn publishing_text(publishing: &Publishing, out: &mut String) {
+    let Publishing { draws, channels, left_alone, stopped } = publishing;
+    let draw = |waiting: &Waiting| match waiting.oldest_ms {
+        Some(oldest_ms) => format!("{} (since {})", waiting.draws, output::time(oldest_ms)),
+        None => waiting.draws.to_string(),
+    };
+    let (few, disagree) = (draw(&draws.waiting), draw(&draws.disagreement));
+    let _ = writeln!(out, "draws           wait for more sources: {few}; sources disagree: {disagree}");
+    if *stopped {
+        let _ = writeln!(out, "publishing      has stopped; the log says why, and the next run goes on");
+    }
+    if channels.is_empty() {
+        return;
+    }
+    let row = |(name, posts): (&String, &ChannelPosts)| {
+        let since = posts.oldest_ms.map(output::time).unwrap_or_default();
+        let how =
+            if left_alone.contains(name) { "left alone for a while: it fails again and again" } else { "" };
+        let counts = [posts.posted, posts.waiting, posts.parked, posts.left_out].map(|n| n.to_string());
+        [vec![name.clone()], counts.into(), vec![since, how.to_owned()]].concat()
+    };
+    let rows: Vec<Vec<String>> = channels.iter().map(row).collect();
+    let heads = ["channel", "posted", "waiting", "parked", "left out", "waiting since", ""];
+    let _ = write!(out, "\n{}", output::table(&heads, &rows));
+    if channels.values().any(|posts| posts.parked > 0) {
+        let _ = writeln!(out, "parked posts are dead letters: tombola dead-letters list, then retry");
+    }
 }
 
 fn pipeline(report: &Report) -> String {

@@ -1,5 +1,8 @@
 //! The demo's draws: one of each lottery's four closes every so often, its offers go on to the next one, and two
 //! sources report what was drawn. Now and then one of them errs first, or an operator corrects the result later.
+//!
+//! A demo shows a handful of draws however short it is, and no more than some dozens however long: each is an image
+//! to draw, and sales are what a long demo is about.
 
 use super::random::Dice;
 use super::world::Business;
@@ -8,17 +11,35 @@ use schemas::Command;
 use schemas::draws::{CorrectResult, Draw, ReportResult};
 use schemas::reference::OfferKind;
 
-/// Orders between two closings.
-pub const CLOSE_EVERY: u64 = 5_000;
+/// Closings of a demo whose orders are counted: so many where it is short, and so many where it is long.
+const CLOSINGS_SHORT: u64 = 5;
+const CLOSINGS_LONG: u64 = 16;
+/// Orders between two closings, in between.
+const CLOSE_EVERY: u64 = 10_000;
+/// Shorter than this a draw sells too few tickets for a prize.
+const CLOSE_EVERY_MIN: u64 = 1_000;
+/// Seconds of the stream between two closings of a demo without end, at least.
+const CLOSE_EVERY_S: u64 = 10;
 /// Draws a lottery sells tickets of at a time.
 pub const AT_A_TIME: u64 = 4;
 /// A result comes when the last payments for its tickets have.
 const REPORT_AFTER_MS: i64 = 9_000;
-/// Every so many-th draw a source errs; every so many-th result is corrected.
+/// In every so many-th draw a source errs, and every so many-th result is corrected: the third and the second first.
 const ERRS_EVERY: u64 = 3;
 const CORRECTED_EVERY: u64 = 5;
 
 const TIERS: &str = r#"[{"tier":"6 of 49","main":6,"pool_bps":5000},{"tier":"5","main":5,"pool_bps":2000},{"tier":"4","main":4,"pool_bps":1000},{"tier":"3","main":3,"fixed_minor":1000}]"#;
+
+/// Orders between two closings. With 50,000 orders 10,000, with a million 62,500: two lotteries then publish 10 and 32
+/// results, and correct 2 and 6. Without end, 10,000 orders and 10 seconds of the stream at least.
+pub fn close_every(orders: Option<u64>, orders_per_s: u64) -> u64 {
+    match orders {
+        Some(orders) => {
+            CLOSE_EVERY.min(orders / CLOSINGS_SHORT).max(orders / CLOSINGS_LONG).max(CLOSE_EVERY_MIN)
+        }
+        None => CLOSE_EVERY.max(CLOSE_EVERY_S * orders_per_s),
+    }
+}
 
 /// The id of a lottery's `number`-th draw.
 pub fn draw_id(number: u64) -> Text {
@@ -59,11 +80,11 @@ pub fn results(draw: &Draw, number: u64, dice: &mut Dice) -> Vec<(i64, Command)>
     let at_ms = draw.closes_at_ms + REPORT_AFTER_MS;
     let (drawn, other) = (six_of_49(dice), six_of_49(dice));
     let mut said = vec![(at_ms, report(draw, "gazette", &drawn, at_ms))];
-    if number % ERRS_EVERY == ERRS_EVERY - 1 {
+    if number % ERRS_EVERY == 2 {
         said.push((at_ms + 200, report(draw, "broadcast", &other, at_ms + 200)));
     }
     said.push((at_ms + 500, report(draw, "broadcast", &drawn, at_ms + 500)));
-    if number % CORRECTED_EVERY == CORRECTED_EVERY - 1 {
+    if number % CORRECTED_EVERY == 1 {
         said.push((at_ms + 1_500, correct(draw, &other, at_ms + 1_500)));
     }
     said

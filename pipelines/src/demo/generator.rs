@@ -42,6 +42,13 @@ pub struct Options {
     pub draws: bool,
 }
 
+impl Options {
+    /// Orders between two closings of a lottery's draws.
+    fn close_every(&self) -> u64 {
+        draws::close_every(self.orders, self.orders_per_s)
+    }
+}
+
 /// The stream. See the module's picture.
 pub struct Generator {
     options: Options,
@@ -246,8 +253,9 @@ impl Generator {
             let body = self.changes.update(&before, offer);
             self.plan_body(at_ms, body);
         }
-        if self.options.draws && number % draws::CLOSE_EVERY == draws::CLOSE_EVERY - 1 {
-            self.close_draws(number / draws::CLOSE_EVERY, at_ms);
+        let every = self.options.close_every();
+        if self.options.draws && number % every == every - 1 {
+            self.close_draws(number / every, at_ms);
         }
         if number % GARBAGE_EVERY == GARBAGE_EVERY - 1 {
             let bytes = format!("not a record at all, said producer {number}").into_bytes();
@@ -307,7 +315,7 @@ impl Iterator for Generator {
 
 /// When a lottery's `number`-th draw closes.
 fn closes_at_ms(options: &Options, number: u64) -> i64 {
-    options.start_ms + ((number + 1) * draws::CLOSE_EVERY * 1_000 / options.orders_per_s) as i64
+    options.start_ms + ((number + 1) * options.close_every() * 1_000 / options.orders_per_s) as i64
 }
 
 fn id(order: &PlaceOrder, what: &str) -> Text {

@@ -4,6 +4,7 @@ use super::latency::Percentiles;
 use crate::commands::Failure;
 use crate::commands::output::{self, thousands};
 use crate::stores::{Stores, Tables, scan};
+use schemas::draws::{PublicationEvent, PublicationKind};
 use schemas::facts::OrderEvent;
 use schemas::{Decoder, Fact, Value};
 use serde::Serialize;
@@ -44,6 +45,8 @@ pub struct Summary {
     pub draws: u64,
     /// Results that took another one's place.
     pub draws_corrected: u64,
+    /// Drawn, one for each result and each corrected one.
+    pub images: u64,
     pub winning_tickets: u64,
     /// What they get, by currency, in its minor unit.
     pub prizes_minor: BTreeMap<String, u64>,
@@ -89,6 +92,7 @@ pub fn read(stores: &Stores, run: Run) -> Result<Summary, Failure> {
         tickets: count(reader, "SELECT 'n', count(*) FROM tickets")?,
         draws: count(reader, "SELECT 'n', count(*) FROM draws WHERE revision > 0")?,
         draws_corrected: count(reader, "SELECT 'n', count(*) FROM draws WHERE revision > 1")?,
+        images: images(stores)?.drawn,
         winning_tickets: count(reader, "SELECT 'n', count(*) FROM winning_tickets WHERE status = 'won'")?,
         prizes_minor: counts(reader, PRIZES)?,
         offers: count(reader, "SELECT 'n', count(*) FROM stock")?,
@@ -156,6 +160,49 @@ fn events(stores: &Stores) -> Result<BTreeMap<&'static str, u64>, Failure> {
     Ok(events)
 }
 
+/// Images of results.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Images {
+    pub drawn: u64,
+    /// Asked for, and neither drawn nor given up.
+    pub open: u64,
+}
+
+/// Images as facts tell of them.
+///
+/// # Errors
+/// Where the log can't be read.
+pub fn images(stores: &Stores) -> Result<Images, Failure> {
+    let (mut log, ids) = (stores.log()?, stores.ids()?);
+    let decoder = Decoder::with_own(|record| ids.of(record));
+    let mut images = Images::default();
+    scan(log.as_mut(), "facts.publications", |_, record| -> Result<(), Failure> {
+        match decoder.decode_fact(&record.value.unwrap_or_default()) {
+            Ok(Fact::Publication(fact)) if fact.kind == PublicationKind::Image => images.add(fact.event),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(images)
+}
+
+impl Images {
+    /// Facts of a draw lie in one partition, in their order.
+    fn add(&mut self, event: PublicationEvent) {
+        match event {
+            PublicationEvent::Requested => self.open += 1,
+            PublicationEvent::Ready => {
+                (self.open, self.drawn) = (self.open.saturating_sub(1), self.drawn + 1);
+            }
+            // What had failed was over before it was superseded; the demo's images don't fail.
+            PublicationEvent::Failed | PublicationEvent::Superseded => {
+                self.open = self.open.saturating_sub(1)
+            }
+            PublicationEvent::Posted | PublicationEvent::Skipped => {}
+        }
+    }
+}
+
 impl Summary {
     /// For reading.
     pub fn text(&self) -> String {
@@ -216,9 +263,10 @@ impl Summary {
             .iter()
             .map(|(currency, minor)| format!("{}.{:02} {currency}", thousands(minor / 100), minor % 100));
         format!(
-            "draws published: {}   corrected: {}   winning tickets: {}   prizes: {}\n",
+            "draws published: {}   corrected: {}   images drawn: {}   winning tickets: {}   prizes: {}\n",
             thousands(self.draws),
             thousands(self.draws_corrected),
+            thousands(self.images),
             thousands(self.winning_tickets),
             prizes.collect::<Vec<_>>().join(", ")
         )

@@ -3,6 +3,7 @@
 //! Facts are counted when they are committed, so a replay after a crash doesn't count them twice; what was
 //! committed by an earlier process is not counted by this one.
 
+use super::draws::{DrawCounts, DrawsWatch};
 use super::{ActionLabels, EventLabels, JobLabels, Metrics, PartitionLabels, ReasonLabels, TopicLabels};
 use crate::publishing::PublisherStatus;
 use connectors::kafka::Lags;
@@ -79,6 +80,7 @@ struct Counts {
     dead_letters: u64,
     alerts: ByName,
     late_orders: u64,
+    draws: DrawCounts,
 }
 
 impl Counts {
@@ -97,7 +99,7 @@ impl Counts {
                 Some(action) => self.alerts.add(action.as_str()),
                 None => self.late_orders += 1,
             },
-            _ => {}
+            other => self.draws.add(other),
         }
     }
 
@@ -119,12 +121,13 @@ impl Counts {
             metrics.fraud_alerts.get_or_create(&ActionLabels { action }).inc_by(count);
         }
         metrics.late_orders.inc_by(self.late_orders);
+        self.draws.tell(&metrics.draws);
     }
 }
 
 impl Metrics {
     /// Takes over what the run's threads share.
-    pub fn observe(&self, watched: &Watched) {
+    pub fn observe(&self, watched: &mut Watched) {
         let shared = &*watched.shared;
         let load = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::SeqCst);
         let records_in = self.records_in.get_or_create(&JobLabels { job: self.job.clone() });
@@ -136,6 +139,9 @@ impl Metrics {
         // Where no analytical store is attached, nothing is published later than it is decided.
         self.epoch_published
             .set(watched.loader.as_ref().map_or(decided, |loader| self.observe_loader(loader)));
+        if let Some(draws) = &mut watched.draws {
+            draws.observe(&self.draws);
+        }
         if let Some(publisher) = &watched.publisher {
             self.publisher.observe(publisher);
         }
@@ -190,6 +196,8 @@ pub struct Watched {
     pub shared: Arc<Shared>,
     pub lags: Vec<Lags>,
     pub loader: Option<Arc<LoaderStatus>>,
+    /// Where the pipeline decides on draws.
+    pub draws: Option<DrawsWatch>,
     pub publisher: Option<Arc<PublisherStatus>>,
     pub mirror: Option<Arc<MirrorStatus>>,
 }
@@ -205,13 +213,13 @@ impl Reporter {
     ///
     /// # Errors
     /// Where the system refuses a thread.
-    pub fn start(metrics: Metrics, watched: Watched, dir: PathBuf) -> std::io::Result<Reporter> {
+    pub fn start(metrics: Metrics, mut watched: Watched, dir: PathBuf) -> std::io::Result<Reporter> {
         let ended = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&ended);
         let work = move || {
             loop {
                 let last = seen.load(Ordering::SeqCst);
-                metrics.observe(&watched);
+                metrics.observe(&mut watched);
                 if let Err(problem) = metrics.write(&dir) {
                     tracing::warn!(%problem, "metrics can't be written");
                 }

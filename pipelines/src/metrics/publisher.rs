@@ -1,11 +1,12 @@
 //! What a publisher counts, as Prometheus knows it.
 
+use super::Seconds;
 use crate::publishing::PublisherStatus;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 /// Of one outcome of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -14,13 +15,21 @@ pub struct OutcomeLabels {
     pub outcome: &'static str,
 }
 
+/// Of one channel, as `TENANT/CHANNEL`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ChannelLabels {
+    pub channel: String,
+}
+
 /// The families of a publisher.
 #[derive(Clone, Debug, Default)]
 pub struct PublisherMetrics {
     pub publications: Family<OutcomeLabels, Counter>,
     pub retries: Counter,
     pub waiting: Gauge,
-    pub channels_open: Gauge,
+    pub channel_waiting: Family<ChannelLabels, Gauge>,
+    pub channel_oldest: Family<ChannelLabels, Seconds>,
+    pub channel_open: Family<ChannelLabels, Gauge>,
     pub stopped: Gauge,
 }
 
@@ -29,10 +38,14 @@ impl PublisherMetrics {
         r.register("publications", "Images and posts, by how they ended", self.publications.clone());
         r.register("publication_retries", "Calls to networks that are made again", self.retries.clone());
         r.register("publications_waiting", "Images and posts that wait for their end", self.waiting.clone());
+        let help = "Posts of a channel that wait for their end";
+        r.register("channel_waiting", help, self.channel_waiting.clone());
+        let help = "How long ago the post was asked for that a channel is at; 0 where it waits for none";
+        r.register_with_unit("channel_oldest", help, Unit::Seconds, self.channel_oldest.clone());
         r.register(
-            "channels_open",
-            "Channels that failed again and again and are left alone for a while",
-            self.channels_open.clone(),
+            "channel_open",
+            "1 where a channel failed again and again and is left alone for a while (its circuit breaker is open)",
+            self.channel_open.clone(),
         );
         r.register(
             "publisher_stopped",
@@ -55,7 +68,14 @@ impl PublisherMetrics {
         }
         self.retries.inc_by(figures.retries.saturating_sub(self.retries.get()));
         self.waiting.set(figures.waiting as i64);
-        self.channels_open.set(figures.channels_open as i64);
+        let now_ms = crate::clock_ms();
+        for (channel, figures) in &figures.channels {
+            let labels = ChannelLabels { channel: channel.clone() };
+            self.channel_waiting.get_or_create(&labels).set(figures.asked_ms.len() as i64);
+            let age_ms = figures.asked_ms.front().map_or(0, |asked_ms| (now_ms - asked_ms).max(0));
+            self.channel_oldest.get_or_create(&labels).set(age_ms as f64 / 1_000.0);
+            self.channel_open.get_or_create(&labels).set(i64::from(figures.open));
+        }
         self.stopped.set(i64::from(figures.stopped.is_some()));
     }
 }

@@ -69,6 +69,8 @@ impl Channel {
             if self.publish(request).await.is_err() {
                 return;
             }
+            // Its posts go out one after the other.
+            self.context.status.change_channel(&self.name, |channel| _ = channel.asked_ms.pop_front());
         }
     }
 
@@ -224,11 +226,11 @@ impl Channel {
                     channel = self.name,
                     "a channel fails again and again and is left alone for a while"
                 );
-                self.context.status.change(|figures| figures.channels_open += 1);
+                self.context.status.change_channel(&self.name, |channel| channel.open = true);
             }
             (true, false) => {
                 tracing::info!(channel = self.name, "a channel answers again");
-                self.context.status.change(|figures| figures.channels_open -= 1);
+                self.context.status.change_channel(&self.name, |channel| channel.open = false);
             }
             _ => {}
         }

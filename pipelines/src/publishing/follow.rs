@@ -186,6 +186,8 @@ impl Follower {
     fn queue(&mut self, mut request: Request) {
         let channel = request.fact.channel.clone().unwrap_or_default();
         let name = steps::secret_name(&request.fact.tenant, &channel);
+        let asked_ms = request.fact.at_ms;
+        self.context.status.change_channel(&name, |channel| channel.asked_ms.push_back(asked_ms));
         for _ in 0..2 {
             let queue = self.channels.entry(name.clone()).or_insert_with(|| {
                 let (queue, requests) = mpsc::unbounded_channel();

@@ -8,7 +8,7 @@ use super::parts::{Context, luck};
 use super::steps::{self, Outcome};
 use super::tell::Told;
 use runtime::killpoint;
-use runtime::snapshot::background::stand_back;
+use runtime::snapshot::background::stand_far_back;
 use schemas::Command;
 use schemas::draws::PublicationFact;
 use sinks::images::{ImageError, ImageRequest, StoredImage, draw};
@@ -50,8 +50,8 @@ async fn render(
     let _turn = drawing.acquire().await;
     let (templates, request) = (context.templates.clone(), wanted.clone());
     let work = move || {
-        // Drawing must not take the processor from those who decide.
-        stand_back();
+        // It is the one thing here that takes a processor, and nobody waits for it but the public.
+        stand_far_back();
         draw(&request, &templates)
     };
     let drawn = tokio::task::spawn_blocking(work).await;

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Invariants: only what is decided is acted upon, and only by the newest generation. No call begins before its
-//! intent is durable. A channel waits for nobody but itself. The dataflow waits for none of this.
+//! intent is durable. A channel waits for nobody but itself. The dataflow waits for none of this:
+//! threads that post stand back from those that decide, and threads that draw take what everybody else leaves.
 //!
 //! A crash leaves steps open, in doubt or done. Open ones are done, done ones are told again in the same bytes,
 //! and those in doubt are treated as their network allows (`docs/publishing.md`). A replay and `verify` have no
@@ -21,18 +22,20 @@ mod judge;
 mod keeper;
 mod parts;
 mod settings;
+pub mod standing;
 mod status;
 mod steps;
 mod tell;
 
 pub use parts::PublisherParts;
 pub use settings::PublishingSettings;
-pub use status::{PublisherFigures, PublisherStatus};
+pub use status::{ChannelFigures, PublisherFigures, PublisherStatus};
 pub use steps::{announcement, post_of, secret_name};
 
 use follow::Follower;
 use keeper::Keeper;
 use parts::Context;
+use runtime::snapshot::background::stand_back;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -70,6 +73,7 @@ impl Publisher {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("publisher")
+            .on_thread_start(stand_back)
             .enable_all()
             .build()?;
         let context = Context {

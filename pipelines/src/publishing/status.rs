@@ -1,5 +1,6 @@
 //! What a publisher says of itself, to metrics and to whoever waits for it.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,19 @@ pub struct PublisherFigures {
     pub retries: u64,
     /// Steps that were asked for and have no outcome yet.
     pub waiting: u64,
-    /// Channels that are left alone for a while.
-    pub channels_open: u64,
+    /// By `TENANT/CHANNEL`, of those that were asked for anything.
+    pub channels: BTreeMap<String, ChannelFigures>,
     /// Why it has stopped, once it has.
     pub stopped: Option<String>,
+}
+
+/// How one channel is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelFigures {
+    /// When each of its posts was asked for that has no outcome yet, UTC milliseconds, in their order.
+    pub asked_ms: VecDeque<i64>,
+    /// It is left alone for a while.
+    pub open: bool,
 }
 
 /// Shared by the publisher and whoever watches it.
@@ -49,6 +59,11 @@ impl PublisherStatus {
     pub(super) fn change(&self, change: impl FnOnce(&mut PublisherFigures)) {
         change(&mut self.lock());
         self.moved.notify_all();
+    }
+
+    /// The same of one channel.
+    pub(super) fn change_channel(&self, channel: &str, change: impl FnOnce(&mut ChannelFigures)) {
+        self.change(|figures| change(figures.channels.entry(channel.to_owned()).or_default()));
     }
 
     pub(super) fn stopped(&self, problem: &str) {

@@ -7,6 +7,7 @@ mod channels_command;
 mod delivery;
 mod end_to_end;
 mod fan_out;
+mod games;
 mod kill;
 mod networks;
 mod server;

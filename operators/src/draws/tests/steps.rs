@@ -1,0 +1,107 @@
+//! Images and posts of a result, from request to outcome.
+
+use super::story;
+
+#[test]
+fn an_image_then_a_post_and_outcomes_of_ended_steps_change_nothing() {
+    story(
+        "1 draw
+         1 channel x
+         2 channel y
+         3 pause y
+         150 correct 1,2
+         = published r1 [1, 2]
+         = row published
+         = settle r1
+         = image requested r1 #1 acme/lotto/d/result/en/r1.png
+         = row x r1 waiting
+         151 posted 1 x 1
+         152 rendered 1 - 1
+         = image ready r1 #1 p1
+         = post x requested r1 #1 p1
+         = row x r1 requested
+         153 rendered 1 - 1
+         154 unposted 1 x 1
+         = post x failed r1 #1 p1
+         = row x r1 failed
+         = letter post_failed
+         155 unposted 1 x 1
+         156 retry unposted 1 x 1
+         = post x requested r1 #2 p1
+         = row x r1 requested
+         157 unposted 1 x 1
+         158 posted 1 x 2
+         = post x posted r1 #2 p1
+         = row x r1 posted
+         159 unposted 1 x 2
+         160 posted 2 x 1
+         = refused r1 []
+         = letter unknown_revision
+         161 posted 1 z 1
+         = refused r1 []
+         = letter unknown_step
+         162 republish
+         = refused r1 []
+         = letter nothing_to_republish",
+    );
+}
+
+#[test]
+fn what_is_too_old_is_rendered_and_posted_by_hand_only() {
+    story(
+        "1 draw
+         1 channel x
+         700 correct 1,2
+         = published r1 [1, 2]
+         = row published
+         = settle r1
+         = image requested r1 #1 acme/lotto/d/result/en/r1.png
+         = row x r1 waiting
+         701 unrendered 1 - 1
+         = image failed r1 #1 acme/lotto/d/result/en/r1.png
+         = row x r1 waiting
+         = letter image_failed
+         702 republish
+         = image requested r1 #2 acme/lotto/d/result/en/r1.png
+         703 rendered 1 - 2
+         = image ready r1 #2 p1
+         = post x skipped r1 #0 p1
+         = row x r1 skipped
+         704 channel y
+         705 republish y
+         = row y r1 waiting
+         = post y requested r1 #1 p1
+         = row y r1 requested
+         706 republish x
+         = post x requested r1 #1 p1
+         = row x r1 requested",
+    );
+}
+
+#[test]
+fn a_new_revision_supersedes_what_is_open() {
+    story(
+        "1 draw
+         1 channel x
+         150 correct 1,2
+         = published r1 [1, 2]
+         = row published
+         = settle r1
+         = image requested r1 #1 acme/lotto/d/result/en/r1.png
+         = row x r1 waiting
+         152 correct 1,3
+         = corrected r2 [1, 3]
+         = row published
+         = settle r2
+         = image superseded r1 #1 acme/lotto/d/result/en/r1.png
+         = post x superseded r1 #0 acme/lotto/d/result/en/r1.png
+         = row x r1 superseded
+         = image requested r2 #1 acme/lotto/d/result/en/r2.png
+         = row x r2 waiting
+         153 rendered 1 - 1
+         154 rendered 2 - 1
+         = image ready r2 #1 p2
+         = post x requested r2 #1 p2
+         = row x r2 requested",
+    );
+}

@@ -1,0 +1,193 @@
+//! The program that reads the log in order.
+
+use runtime::Millis;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    Row(Option<Rules>),
+    Report(u8, u8),
+    Correct(u8),
+    Order { order: u8, numbers: u8, tickets: u8 },
+    Refund(u8),
+}
+
+/// What a row of a draw may say otherwise than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rules {
+    pub(super) sources: i32,
+    pub(super) main_max: i32,
+    pub(super) closes_at_ms: i64,
+}
+
+pub(super) const RULES: Rules = Rules { sources: 2, main_max: 5, closes_at_ms: 100 };
+pub(super) const GRACE: Millis = 50;
+
+/// Two of five, as sources and tickets may say it.
+pub(super) fn pair(number: u8) -> Vec<i32> {
+    let all = [[1, 2], [2, 1], [1, 3], [4, 5], [5, 2], [3, 3]];
+    all[usize::from(number) % all.len()].into()
+}
+
+/// The program that reads the log in order: one draw.
+#[derive(Default)]
+pub(super) struct Plain {
+    pub(super) rules: Option<Rules>,
+    /// Until when, and what.
+    waiting: Vec<(Millis, Event)>,
+    /// When it was said, and what.
+    words: BTreeMap<u8, (Millis, u8)>,
+    pub(super) published: Option<(i32, BTreeSet<i32>, Millis)>,
+    /// Order, numbers, tickets.
+    tickets: Vec<(u8, Vec<i32>, u8)>,
+    settled: bool,
+    pub(super) refused: usize,
+    pub(super) unknown: usize,
+    pub(super) disagreements: usize,
+    pub(super) late: usize,
+    /// Revision, ticket, tier → amount, status.
+    pub(super) won: BTreeMap<(i32, String, String), (i64, &'static str)>,
+    pub(super) paid: i64,
+    pub(super) took_part: i64,
+}
+
+/// Two different numbers of the matrix.
+fn fits(rules: Rules, numbers: &[i32]) -> Option<BTreeSet<i32>> {
+    let drawn: BTreeSet<i32> = numbers.iter().copied().collect();
+    (drawn.len() == 2 && drawn.iter().all(|number| *number <= rules.main_max)).then_some(drawn)
+}
+
+impl Plain {
+    pub(super) fn handle(&mut self, time: Millis, event: &Event) {
+        self.give_up_waiting(time);
+        match event {
+            Event::Row(rules) => {
+                let before = self.rules.map(|_| self.counting());
+                self.rules = *rules;
+                if rules.is_some() {
+                    let published = self.agree(time);
+                    if published || Some(self.counting()) != before {
+                        self.look_for_disagreement();
+                    }
+                    let waiting = std::mem::take(&mut self.waiting);
+                    waiting.iter().for_each(|(_, event)| self.handle(time, event));
+                }
+            }
+            Event::Order { tickets, .. } if self.settled => self.late += usize::from(*tickets),
+            Event::Order { order, numbers, tickets } => {
+                self.tickets.push((*order, pair(*numbers), *tickets));
+            }
+            Event::Refund(order) if !self.settled => self.tickets.retain(|ticket| ticket.0 != *order),
+            Event::Refund(_) => {}
+            Event::Report(..) | Event::Correct(_) if self.rules.is_none() => {
+                self.waiting.push((time + GRACE, event.clone()));
+            }
+            Event::Report(source, numbers) => self.report(time, *source, *numbers),
+            Event::Correct(numbers) => self.correct(time, *numbers),
+        }
+    }
+
+    pub(super) fn give_up_waiting(&mut self, time: Millis) {
+        let before = self.waiting.len();
+        self.waiting.retain(|(until, _)| time < *until);
+        self.unknown += before - self.waiting.len();
+    }
+
+    fn report(&mut self, time: Millis, source: u8, numbers: u8) {
+        let Some(drawn) = self.taken(time, numbers) else { return };
+        let news = self.counting().get(&source) != Some(&drawn);
+        self.words.insert(source, (time, numbers));
+        if news {
+            self.agree(time);
+            self.look_for_disagreement();
+        }
+    }
+
+    fn correct(&mut self, time: Millis, numbers: u8) {
+        let Some(drawn) = self.taken(time, numbers) else { return };
+        if self.published.as_ref().is_some_and(|(_, now, _)| *now == drawn) {
+            self.refused += 1;
+            return;
+        }
+        self.words.clear();
+        self.publish(time, drawn);
+    }
+
+    fn taken(&mut self, time: Millis, numbers: u8) -> Option<BTreeSet<i32>> {
+        let rules = self.rules.expect("without a row it waits");
+        let over = |drawn: &BTreeSet<i32>| {
+            self.published.as_ref().is_some_and(|(_, now, at)| time >= at + 1_000 && now != drawn)
+        };
+        let closed = time + GRACE >= rules.closes_at_ms;
+        let taken = fits(rules, &pair(numbers)).filter(|drawn| closed && !over(drawn));
+        self.refused += usize::from(taken.is_none());
+        taken
+    }
+
+    /// What each source says, as far as the row as it is would have taken it.
+    fn counting(&self) -> BTreeMap<u8, BTreeSet<i32>> {
+        let Some(rules) = self.rules else { return BTreeMap::new() };
+        let counts = self.words.iter().filter(|(_, (said, _))| said + GRACE >= rules.closes_at_ms);
+        counts.filter_map(|(source, (_, numbers))| Some((*source, fits(rules, &pair(*numbers))?))).collect()
+    }
+
+    fn agree(&mut self, time: Millis) -> bool {
+        let sources = self.rules.expect("there is a row").sources as usize;
+        let words: Vec<BTreeSet<i32>> = self.counting().into_values().collect();
+        let results: BTreeSet<&BTreeSet<i32>> = words.iter().collect();
+        let of = |drawn: &BTreeSet<i32>| words.iter().filter(|word| *word == drawn).count();
+        let with_quorum: Vec<&BTreeSet<i32>> =
+            results.into_iter().filter(|drawn| of(drawn) >= sources).collect();
+        let [only] = with_quorum[..] else { return false };
+        let news = self.published.as_ref().is_none_or(|(_, now, at)| now != only && time < at + 1_000);
+        if news {
+            self.publish(time, only.clone());
+        }
+        news
+    }
+
+    fn look_for_disagreement(&mut self) {
+        let words = self.counting().into_values();
+        let results: BTreeSet<BTreeSet<i32>> =
+            words.chain(self.published.iter().map(|(_, now, _)| now.clone())).collect();
+        self.disagreements += usize::from(results.len() > 1);
+    }
+
+    /// The draw as its row tells it while nothing is published.
+    pub(super) fn standing(&self) -> (&'static str, String) {
+        let words = self.counting();
+        let results: BTreeSet<&BTreeSet<i32>> = words.values().collect();
+        let sources: Vec<String> = words.keys().map(|source| format!("s{source}")).collect();
+        (if results.len() > 1 { "disagreement" } else { "waiting" }, sources.join(","))
+    }
+
+    fn publish(&mut self, time: Millis, drawn: BTreeSet<i32>) {
+        let revision = self.published.as_ref().map_or(1, |(revision, ..)| revision + 1);
+        self.won.values_mut().for_each(|won| won.1 = "superseded");
+        self.settled = true;
+        let mut winners: [Vec<String>; 2] = Default::default();
+        self.took_part = 0;
+        for (order, numbers, tickets) in &self.tickets {
+            self.took_part += i64::from(*tickets);
+            let numbers = self.rules.and_then(|rules| fits(rules, numbers));
+            let hits = numbers.map_or(0, |numbers| numbers.intersection(&drawn).count());
+            let ids = (1..=*tickets).map(|nth| format!("o{order}-{nth}"));
+            match hits {
+                2 => winners[0].extend(ids),
+                1 => winners[1].extend(ids),
+                _ => {}
+            }
+        }
+        self.paid = 0;
+        for (winners, share, tier) in [(&winners[0], 600, "1"), (&winners[1], 100, "2")] {
+            for id in winners {
+                let amount = share / winners.len() as i64;
+                self.paid += amount;
+                self.won.insert((revision, id.clone(), tier.to_owned()), (amount, "won"));
+            }
+        }
+        assert!(self.paid <= 1_000);
+        self.published = Some((revision, drawn, time));
+    }
+}
