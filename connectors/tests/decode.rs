@@ -5,12 +5,14 @@
 use connectors::decode::{Input, RecordDecoder};
 use connectors::embedded::{EmbeddedReader, Log, NewRecord, Registry};
 use runtime::source::{Claim, Fetched, LogError, LogReader};
+use runtime::trace::{TRACEPARENT, TracedRecords};
 use runtime::{Class, Offset, PartitionId, TopicId};
 use schemas::commands::{CancelOrder, PlaceOrder};
 use schemas::debezium::{Op, envelope, key_of};
 use schemas::reference::{Change, Partner, Reference, Standing};
 use schemas::{Command, SchemaIds};
 use std::path::Path;
+use std::sync::Arc;
 
 const TOPICS: [&str; 2] = ["commands.orders", "oltp.public.partners"];
 
@@ -84,6 +86,24 @@ fn check(topic: u16, value: Option<Vec<u8>>, class: Class, claim: Claim, body: i
 
 fn bad(input: &Input, reason: &str) -> bool {
     matches!(input, Input::Bad(letter) if letter.reason.contains(reason) && letter.id.ends_with("/0/0"))
+}
+
+#[test]
+fn a_record_that_belongs_to_a_trace_is_noted_and_is_the_same_input() {
+    let (dir, traced) = (tempfile::tempdir().unwrap(), Arc::new(TracedRecords::new(10)));
+    Registry::open(dir.path()).unwrap().register_own().unwrap();
+    let header = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_vec();
+    let plain = record(Some(avro(&cancel(), SchemaIds::fresh())));
+    let sent = NewRecord { headers: vec![(TRACEPARENT.to_owned(), header.clone())], ..plain.clone() };
+    Log::appender(dir.path()).unwrap().append(TOPICS[0], &[plain, sent]).unwrap();
+    let decoder = RecordDecoder::new(Registry::open(dir.path()).unwrap()).noting(Some(Arc::clone(&traced)));
+    let mut reader = EmbeddedReader::open(dir.path(), &TOPICS, decoder).unwrap();
+    let place = PartitionId { topic: TopicId(0), partition: 0 };
+    let records = reader.fetch(place, Offset(0), 100).unwrap().records;
+    assert_eq!(records[0].body, records[1].body);
+    assert_eq!(traced.of((TOPICS[0], 0, 0)), None);
+    let found = traced.of((TOPICS[0], 0, 1)).unwrap();
+    assert_eq!((found.sent.to_string().into_bytes(), found.timestamp_ms), (header, 1_000));
 }
 
 #[test]
