@@ -62,7 +62,7 @@ fn header(record: &StoredRecord, name: &str) -> Option<String> {
 /// The header `traceparent` of every record of a topic whose key names this order.
 fn traces_in(stores: &Stores, topic: &str, order_id: &str) -> Vec<Option<String>> {
     let (mut log, mut found) = (stores.log().expect("the log opens"), Vec::new());
-    scan::<pipelines::stores::StoreError>(log.as_mut(), topic, |_, record| {
+    scan::<Box<pipelines::stores::StoreError>>(log.as_mut(), topic, |_, record| {
         let key = record.key.clone().unwrap_or_default();
         if String::from_utf8_lossy(&key).contains(order_id) {
             found.push(header(&record, "traceparent"));
