@@ -13,16 +13,17 @@ mod support;
 
 use collector::{Collector, Span};
 use connectors::embedded::StoredRecord;
-use house::{House, order, wait_for};
+use house::{House, keys_file, order, row, stock, wait_for};
 use http::{Answer, ask};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use pipelines::config::Config;
 use pipelines::stores::{Stores, scan};
+use schemas::reference::{CommissionRate, OfferKind, Reference, ReferenceTable};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::Folder;
-use support::process::{Serving, end_of, tombola, verify};
+use support::process::{Running, Serving, end_of, tombola, verify};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT: &str = "00f067aa0ba902b7";
@@ -160,6 +161,64 @@ fn a_crash_between_two_commits_costs_no_span_and_breaks_no_trace() {
     assert_eq!(one(&spans, "commit serving").parent, decide.span_id);
     drop((alone, serving));
     verify(folder.path(), 1);
+}
+
+/// What partners earn of boxes, in a data directory where nothing has run.
+fn shop_with_rates(collector: SocketAddr) -> (Folder, Stores) {
+    let (folder, mut config) = (Folder::new(), Config::default());
+    config.tickets.key = Some("a key for tests, not for tickets".to_owned());
+    config.pipeline.data_dir = folder.path().to_owned();
+    config.api.keys_file = Some(folder.path().join("keys.toml"));
+    config.tracing.otlp_url = Some(format!("http://{collector}"));
+    config.tracing.sampled_bps = 0;
+    std::fs::write(folder.path().join("keys.toml"), keys_file()).expect("the folder can be written");
+    std::fs::write(folder.path().join("tombola.toml"), config.describe()).expect("it can be written");
+    let stores = Stores::of(&config, folder.path());
+    stock(&stores);
+    let rate = Reference::CommissionRate(Box::new(CommissionRate {
+        tenant: "acme".into(),
+        plan: "standard".into(),
+        offer_kind: OfferKind::Box,
+        currency: "EUR".into(),
+        tier_floor_minor: 0,
+        rate_bps: 1_000,
+        valid_from: "2020-01-01".into(),
+    }));
+    let topic = ReferenceTable::CommissionRates.topic();
+    stores.appender().expect("the log opens").append_many(&[(topic, &[row(rate)])]).expect("it is appended");
+    (folder, stores)
+}
+
+#[test]
+fn a_trace_goes_on_in_a_pipeline_of_other_jobs() {
+    let collector = Collector::start();
+    let (folder, stores) = shop_with_rates(collector.address);
+    let sales = Serving::start(tombola(folder.path(), &["run", "--jobs", "sales", "--api", "127.0.0.1:0"]));
+    let _apart = Running::start(tombola(folder.path(), &["run", "--jobs", "commissions"]));
+    let headers = [("authorization", "Bearer acme-producer-key"), ("idempotency-key", "one")];
+    let order = order(r#","partner_id":"p1""#);
+    let bought = ask(sales.address, "POST /v1/orders?wait_ms=30000", &headers, &order).json();
+    let order_id = bought["order_id"].as_str().unwrap_or_else(|| panic!("{bought}"));
+    let payment = format!(
+        r#"{{"outcome":"captured","order_id":"{order_id}","payment_id":"p","amount_minor":100,"currency":"EUR"}}"#
+    );
+    let sent = sampled();
+    let headers = [headers[0], ("idempotency-key", "paid"), ("traceparent", &sent)];
+    let paid = ask(sales.address, "POST /v1/payments?wait_ms=30000", &headers, &payment).json();
+    assert_eq!(paid["event"], "confirmed", "{paid}");
+    let earned = || traces_in(&stores, "facts.commissions", "p1");
+    wait_for("what the partner earned", || !earned().is_empty());
+    let decided = || {
+        let mut spans = collector.of(TRACE);
+        spans.retain(|span| span.name == "decide commands.payments");
+        spans
+    };
+    wait_for("both decisions' spans", || decided().len() == 2);
+    let confirmed = traces_in(&stores, "facts.orders", order_id).pop().flatten();
+    let spans = decided();
+    let first = spans.iter().find(|span| context(span) == confirmed).expect("sales' own is there");
+    let second = spans.iter().find(|span| span.span_id != first.span_id).expect("there are two");
+    assert_eq!((&second.parent, earned()), (&first.span_id, vec![context(second)]));
 }
 
 #[test]

@@ -310,7 +310,7 @@ component! {
         keys_file: Option<PathBuf> = None, example "\"/etc/tombola/api-keys.toml\"";
         /// File of the public keys that tokens (JWT, RS256 or EdDSA) are verified with.
         jwks_file: Option<PathBuf> = None, example "\"/etc/tombola/jwks.json\"";
-        /// URL of such keys; asked again when a token names one that isn't known.
+        /// URL of such keys; asked again when a token names one that isn't known, and every five minutes.
         jwks_url: Option<String> = None, example "\"https://login.example.com/.well-known/jwks.json\"";
         /// File of a secret that tokens (JWT, HS256) are verified with, for development. 32 characters or more.
         jwt_secret_file: Option<PathBuf> = None, example "\"/etc/tombola/jwt.secret\"";

@@ -162,7 +162,8 @@ fn offer(tenant: &str) -> Offer {
     }
 }
 
-fn row(row: Reference) -> NewRecord {
+/// A row as its table's connector would send it.
+pub fn row(row: Reference) -> NewRecord {
     let (key, now_ms) = (key_of(&row.key()), pipelines::clock_ms());
     let value = envelope(Op::Read, None, Some(&row), now_ms, 8);
     NewRecord {
