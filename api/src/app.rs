@@ -9,6 +9,7 @@ use crate::fields::Fields;
 use crate::limits::Limits;
 use crate::problem::{Answer, Problem};
 use bytes::Bytes;
+use runtime::trace::Tracer;
 use schemas::SchemaIds;
 use std::future::Future;
 use std::pin::Pin;
@@ -84,6 +85,8 @@ pub struct App {
     pub limits: Limits,
     pub counts: Counts,
     pub readers: Readers,
+    /// Takes spans; absent where nobody traces.
+    pub tracer: Option<Arc<dyn Tracer>>,
     /// Says that the server is closing.
     pub closing: watch::Receiver<bool>,
 }

@@ -8,6 +8,7 @@
 //! A principal belongs to a tenant; only an operator may have none, and then speaks for all. A partner sees its
 //! own rows of its tenant. Keys and tokens are never logged, and kept only as hashes.
 
+mod jwks;
 mod jwt;
 mod keys;
 
@@ -65,7 +66,7 @@ impl Auth {
     /// Where one can't be read or used, or nobody could ever be recognised.
     pub fn new(settings: &AuthSettings) -> Result<Auth, AuthError> {
         let keys = settings.keys_file.as_deref().map(KeyFile::read).transpose()?.unwrap_or_default();
-        let jwt = jwt::Verifier::new(&settings.jwt)?;
+        let jwt = jwt::Verifier::new(&settings.jwt, jwks::Pace::default())?;
         if !settings.open && keys.is_empty() && !jwt.can_verify() {
             return Err(AuthError(
                 "nobody could use the API: set api.keys_file, api.jwks_file, api.jwks_url or \

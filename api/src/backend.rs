@@ -7,9 +7,11 @@
 //!
 //! Everything here may block; the API calls it on threads of its own and never on those that serve sockets.
 
+use runtime::trace::Tracer;
 use schemas::rows::{TableSpec, Value};
 use schemas::{Fact, SchemaIds, Text};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A record to append; its timestamp is the moment it is appended at.
@@ -202,6 +204,14 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The pipelines' metrics, as Prometheus text.
     fn metrics(&self) -> String;
+
+    /// Who takes the spans of requests; nobody, unless told otherwise.
+    ///
+    /// # Errors
+    /// [`Failed::Refused`] where it can't be used as configured.
+    fn tracer(&self) -> Result<Option<Arc<dyn Tracer>>, Failed> {
+        Ok(None)
+    }
 
     /// Whether reference rows may be written by way of the API.
     fn takes_reference(&self) -> bool;

@@ -16,6 +16,7 @@ use crate::backend::{NewRecord, Place, Select};
 use crate::decided::Decision;
 use crate::fields::invalid;
 use crate::problem::{Answer, Problem};
+use crate::trace::Sending;
 use schemas::commands::{CancelOrder, PaymentCaptured, PaymentDeclined, PlaceOrder, RefundOrder};
 use schemas::draws::DrawEvent;
 use schemas::facts::OrderEvent;
@@ -227,6 +228,8 @@ pub async fn decide(app: &App, given: Given, wait: Option<Duration>) -> Result<S
     if sent_hash != command.payload_hash() {
         headers.push((PAYLOAD_HASH.to_owned(), format!("{sent_hash:016x}").into_bytes()));
     }
+    let sending = Sending::begin();
+    headers.extend(sending.as_ref().map(Sending::header));
     let key = Some(command.subject_id().as_bytes().to_vec());
     let record = NewRecord { topic: command.record().topic(), key, value, headers };
     let waiting = match wait {
@@ -236,7 +239,12 @@ pub async fn decide(app: &App, given: Given, wait: Option<Duration>) -> Result<S
         }
         _ => None,
     };
-    let place = app.appender.append(record).await?;
+    let topic = record.topic;
+    let placed = app.appender.append(record).await;
+    if let Some(sending) = sending {
+        sending.ended(topic, &placed);
+    }
+    let place = placed?;
     app.counts.appended(place.topic);
     let decision = match waiting {
         None => None,

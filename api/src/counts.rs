@@ -35,6 +35,8 @@ pub struct Counts {
     in_flight: Gauge,
     waiting: Gauge,
     live: Gauge,
+    spans_sent: Counter,
+    spans_dropped: Counter,
 }
 
 impl Default for Counts {
@@ -47,6 +49,11 @@ impl Default for Counts {
         registry.register_with_unit("request", "Time of a request", Unit::Seconds, seconds.clone());
         let appended = Family::<TopicLabels, Counter>::default();
         registry.register("appended", "Records appended, by topic", appended.clone());
+        let (spans_sent, spans_dropped) = (Counter::default(), Counter::default());
+        let help = "Spans of traces that the collector has";
+        registry.register("spans_sent", help, spans_sent.clone());
+        let help = "Spans of traces that were dropped: the collector is away or too slow";
+        registry.register("spans_dropped", help, spans_dropped.clone());
         let mut gauge = |name: &str, about: &str| {
             let gauge = Gauge::default();
             registry.register(name, about, gauge.clone());
@@ -55,7 +62,7 @@ impl Default for Counts {
         let in_flight = gauge("in_flight", "Requests in flight");
         let waiting = gauge("waiting", "Requests that wait for a decision");
         let live = gauge("live_clients", "Clients of Server-Sent Events");
-        Counts { registry, requests, seconds, appended, in_flight, waiting, live }
+        Counts { registry, requests, seconds, appended, in_flight, waiting, live, spans_sent, spans_dropped }
     }
 }
 
@@ -76,6 +83,9 @@ impl Counts {
         self.in_flight.set(app.limits.in_flight() as i64);
         self.waiting.set(app.decided.waiting() as i64);
         self.live.set(app.decided.live() as i64);
+        let spans = app.tracer.as_ref().map(|tracer| tracer.figures()).unwrap_or_default();
+        self.spans_sent.inc_by(spans.sent.saturating_sub(self.spans_sent.get()));
+        self.spans_dropped.inc_by(spans.dropped.saturating_sub(self.spans_dropped.get()));
         let mut text = String::new();
         // Writing into a string can't fail.
         let _ = encode(&mut text, &self.registry);

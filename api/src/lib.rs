@@ -30,6 +30,7 @@ mod results;
 mod routes;
 mod server;
 mod ticket;
+mod trace;
 
 pub use app::{ApiError, ApiSettings, Shop};
 pub use auth::{AuthSettings, JwtSettings};

@@ -17,6 +17,7 @@ use crate::fields::Fields;
 use crate::limits::Limits;
 use crate::problem::{Answer, Problem};
 use crate::routes::{Access, Found, Gives, Method, Route, find};
+use crate::trace;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -72,6 +73,7 @@ impl Server {
             decided: Decided::start(Arc::clone(&backend))?,
             limits: Limits::new(settings.in_flight_max, settings.requests_per_s_max),
             counts: Counts::default(),
+            tracer: backend.tracer()?,
             readers: Readers::new(Arc::clone(&backend), settings.readers),
             backend,
             settings,
@@ -171,7 +173,10 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Answer,), Error = warp::Rejec
             let app = Arc::clone(&app);
             async move {
                 let started = Instant::now();
-                let (id, answer) = answer(&app, &method, path.as_str(), &query, headers, body).await;
+                let traced = app.tracer.as_ref();
+                let traced = traced.and_then(|tracer| trace::Request::begin(tracer, &method, &headers));
+                let answering = answer(&app, &method, path.as_str(), &query, headers, body);
+                let (id, answer) = trace::within(traced, answering).await;
                 app.counts.answered(id, answer.status().as_u16(), started.elapsed());
                 guarded(answer)
             }

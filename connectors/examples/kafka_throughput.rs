@@ -93,7 +93,7 @@ fn tell(settings: &KafkaSettings, topic: &'static str, micros: u128) {
             let fact = |n| {
                 let NewRecord { key, value, timestamp_ms, .. } = record(n);
                 let (key, value) = (key.unwrap(), value.unwrap());
-                OutRecord { topic, key, value, timestamp: timestamp_ms, epoch: Epoch(epoch) }
+                OutRecord { topic, key, value, timestamp: timestamp_ms, epoch: Epoch(epoch), trace: None }
             };
             let run: Vec<_> = (0..size).map(fact).collect();
             let begun = Instant::now();

@@ -95,6 +95,7 @@ fn facts(dir: &Path, records: &[NewRecord]) {
         value: r.value.clone().unwrap(),
         timestamp: 1,
         epoch: Epoch(1 + n as u64 / 1_000),
+        trace: None,
     };
     let out: Vec<OutRecord> = records.iter().enumerate().map(|(n, r)| out(n, r)).collect();
     let start = Instant::now();
@@ -182,6 +183,7 @@ fn side_by_side(dir: &Path, records: &[NewRecord]) {
             value: vec![n; 200],
             timestamp: 1,
             epoch,
+            trace: None,
         };
         let facts: Vec<OutRecord> = (0..100).map(fact).collect();
         let start = Instant::now();

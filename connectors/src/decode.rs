@@ -11,17 +11,20 @@
 //! Invariant: the same bytes under the same registry give the same input, on every worker and in every
 //! replay. An id that isn't known is looked up again each time it comes, so that a schema registered
 //! while the pipeline runs takes effect without a restart; a replay reads the registry as it is then, so
-//! register a schema before the first record that uses it. A fact that can't be decoded stops the run: a
+//! register a schema before the first record that uses it. A trace that a record belongs to (header `traceparent`) is noted
+//! beside and is no part of the input. A fact that can't be decoded stops the run: a
 //! pipeline wrote it, so the log is damaged or this program too old, and going on would miscount.
 
 use crate::embedded::{Decode, Decoded, RawRecord};
 use runtime::Class;
 use runtime::source::{Claim, LogError};
+use runtime::trace::{TRACEPARENT, TracedRecords};
 use schemas::avro::{DecodeError, split_header};
 use schemas::debezium::ChangeDecoder;
 use schemas::facts::DeadLetter;
 use schemas::reference::{Change, ReferenceTable};
 use schemas::{Command, Decoder, Fact, PAYLOAD_HASH, Text, sent_payload_hash};
+use std::sync::Arc;
 
 /// Where writers' schemas are looked up.
 pub trait SchemaSource: Send + 'static {
@@ -82,6 +85,8 @@ impl TopicKind {
 /// Decodes the records of every input topic.
 pub struct RecordDecoder<S> {
     source: S,
+    /// Where records that belong to a trace are noted; absent where nobody traces.
+    traced: Option<Arc<TracedRecords>>,
     commands: Decoder,
     changes: ChangeDecoder,
     /// Topics met so far: a handful.
@@ -92,7 +97,23 @@ impl<S: SchemaSource> RecordDecoder<S> {
     /// A decoder that asks `source` for the schemas it meets.
     pub fn new(source: S) -> Self {
         let (commands, changes) = (Decoder::default(), ChangeDecoder::default());
-        RecordDecoder { source, commands, changes, kinds: Vec::new() }
+        RecordDecoder { source, traced: None, commands, changes, kinds: Vec::new() }
+    }
+
+    /// The same, noting records that belong to a trace.
+    pub fn noting(self, traced: Option<Arc<TracedRecords>>) -> Self {
+        RecordDecoder { traced, ..self }
+    }
+
+    /// Notes a record's trace. A fact's is noted for what caused it: that is what this pipeline's facts name.
+    fn note(&self, place: (&str, u32, u64), record: &RawRecord<'_>, input: &Input) {
+        let Some(traced) = &self.traced else { return };
+        let Some(header) = record.headers.get(TRACEPARENT) else { return };
+        let place = match input {
+            Input::Fact(fact) => fact.caused_by(),
+            _ => place,
+        };
+        traced.note(place, header, record.timestamp_ms);
     }
 
     fn kind(&mut self, topic: &str) -> Result<TopicKind, LogError> {
@@ -210,6 +231,7 @@ impl<S: SchemaSource> Decode for RecordDecoder<S> {
         let (body, claim) = decoded.unwrap_or_else(|reason| {
             (Input::Bad(Box::new(dead_letter(topic, partition, offset, &record, reason))), Claim::Nothing)
         });
+        self.note((topic, partition, offset), &record, &body);
         Ok(Decoded { claim, class, body })
     }
 }

@@ -92,7 +92,14 @@ mod tests {
         let ids = Registry::open(dir).unwrap().register_own().unwrap();
         let (fact, mut value) = (letter(epoch as i64), Vec::new());
         schemas::encode_fact(&fact, |record| ids.of(record), &mut value);
-        OutRecord { topic: "dead-letters", key: fact.key(), value, timestamp: 7, epoch: Epoch(epoch) }
+        OutRecord {
+            topic: "dead-letters",
+            key: fact.key(),
+            value,
+            timestamp: 7,
+            epoch: Epoch(epoch),
+            trace: None,
+        }
     }
 
     fn read(dir: &Path) -> Result<Vec<FactRecord>, LogError> {

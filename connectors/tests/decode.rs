@@ -3,14 +3,18 @@
 #![allow(clippy::unwrap_used)] // a test helper is a test too
 
 use connectors::decode::{Input, RecordDecoder};
-use connectors::embedded::{EmbeddedReader, Log, NewRecord, Registry};
+use connectors::embedded::{EmbeddedReader, Log, LogEpochs, NewRecord, Registry};
+use runtime::log::{EpochLog as _, OutRecord};
 use runtime::source::{Claim, Fetched, LogError, LogReader};
-use runtime::{Class, Offset, PartitionId, TopicId};
+use runtime::trace::{TRACEPARENT, TraceContext, TracedRecords};
+use runtime::{Class, Epoch, Generation, Offset, PartitionId, TopicId};
 use schemas::commands::{CancelOrder, PlaceOrder};
 use schemas::debezium::{Op, envelope, key_of};
+use schemas::facts::{Cause, OrderEvent, OrderFact};
 use schemas::reference::{Change, Partner, Reference, Standing};
-use schemas::{Command, SchemaIds};
+use schemas::{Command, Fact, SchemaIds};
 use std::path::Path;
+use std::sync::Arc;
 
 const TOPICS: [&str; 2] = ["commands.orders", "oltp.public.partners"];
 
@@ -84,6 +88,69 @@ fn check(topic: u16, value: Option<Vec<u8>>, class: Class, claim: Claim, body: i
 
 fn bad(input: &Input, reason: &str) -> bool {
     matches!(input, Input::Bad(letter) if letter.reason.contains(reason) && letter.id.ends_with("/0/0"))
+}
+
+#[test]
+fn a_record_that_belongs_to_a_trace_is_noted_and_is_the_same_input() {
+    let (dir, traced) = (tempfile::tempdir().unwrap(), Arc::new(TracedRecords::new(10)));
+    Registry::open(dir.path()).unwrap().register_own().unwrap();
+    let header = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_vec();
+    let plain = record(Some(avro(&cancel(), SchemaIds::fresh())));
+    let sent = NewRecord { headers: vec![(TRACEPARENT.to_owned(), header.clone())], ..plain.clone() };
+    Log::appender(dir.path()).unwrap().append(TOPICS[0], &[plain, sent]).unwrap();
+    let decoder = RecordDecoder::new(Registry::open(dir.path()).unwrap()).noting(Some(Arc::clone(&traced)));
+    let mut reader = EmbeddedReader::open(dir.path(), &TOPICS, decoder).unwrap();
+    let place = PartitionId { topic: TopicId(0), partition: 0 };
+    let records = reader.fetch(place, Offset(0), 100).unwrap().records;
+    assert_eq!(records[0].body, records[1].body);
+    assert_eq!(traced.of((TOPICS[0], 0, 0)), None);
+    let found = traced.of((TOPICS[0], 0, 1)).unwrap();
+    assert_eq!((found.sent.to_string().into_bytes(), found.timestamp_ms), (header, 1_000));
+}
+
+#[test]
+fn the_trace_of_another_pipelines_fact_is_noted_for_what_caused_it() {
+    let (dir, traced) = (tempfile::tempdir().unwrap(), Arc::new(TracedRecords::new(10)));
+    let ids = Registry::open(dir.path()).unwrap().register_own().unwrap();
+    let cause = Cause {
+        command_id: "c".into(),
+        topic: "commands.payments".into(),
+        partition: 3,
+        offset: 44,
+        record_time_ms: 5,
+    };
+    let fact = Fact::Order(Box::new(OrderFact {
+        event: OrderEvent::Confirmed,
+        tenant: "t".into(),
+        order_id: "o".into(),
+        command_id: "c".into(),
+        offer_id: "f".into(),
+        offer_kind: None,
+        partner_id: None,
+        customer_id: "k".into(),
+        quantity: 1,
+        amount_minor: 100,
+        currency: "EUR".into(),
+        reasons: Vec::new(),
+        placed_at_ms: 5,
+        at_ms: 5,
+        cause,
+    }));
+    let mut log = LogEpochs::open(dir.path(), "sales").unwrap();
+    log.fence(Generation(1)).unwrap();
+    let mut value = Vec::new();
+    schemas::encode_fact(&fact, |record| ids.of(record), &mut value);
+    let trace = TraceContext { trace_id: 7, span_id: 8, sampled: true };
+    let (topic, key, trace) = (fact.topic(), fact.key(), Some(Box::new(trace)));
+    let record = OutRecord { topic, key, value, timestamp: 5, epoch: Epoch(1), trace };
+    log.append(&[record], Epoch(1), 0).unwrap();
+    let decoder = RecordDecoder::new(Registry::open(dir.path()).unwrap()).noting(Some(Arc::clone(&traced)));
+    let mut reader = EmbeddedReader::open(dir.path(), &[topic], decoder).unwrap();
+    let place = PartitionId { topic: TopicId(0), partition: 0 };
+    assert_eq!(reader.fetch(place, Offset(0), 10).unwrap().records.len(), 1);
+    assert_eq!(traced.of((topic, 0, 0)), None);
+    let found = traced.of(("commands.payments", 3, 44)).unwrap();
+    assert_eq!((found.sent.trace_id, found.sent.span_id), (7, 8));
 }
 
 #[test]

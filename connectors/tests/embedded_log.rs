@@ -184,7 +184,7 @@ fn a_fetch_says_the_end_as_of_itself_and_is_about_as_long_as_asked() {
 
 fn fact(epoch: u64) -> OutRecord {
     let (key, value) = (b"k".to_vec(), vec![epoch as u8]);
-    OutRecord { topic: "facts.orders", key, value, timestamp: 0, epoch: Epoch(epoch) }
+    OutRecord { topic: "facts.orders", key, value, timestamp: 0, epoch: Epoch(epoch), trace: None }
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn facts(topic: &'static str, epoch: u64) -> Vec<OutRecord> {
         value: format!("{epoch}/{n}").into_bytes(),
         timestamp: 1,
         epoch: Epoch(epoch),
+        trace: None,
     };
     (0..4).map(fact).collect()
 }

@@ -19,6 +19,7 @@ fn facts(epoch: u64) -> Vec<OutRecord> {
         value: format!("{epoch}/{n}").into_bytes(),
         timestamp: n as i64,
         epoch: Epoch(epoch),
+        trace: None,
     };
     vec![fact("facts.orders", 1), fact("facts.stock", 2), fact("facts.orders", 3)]
 }

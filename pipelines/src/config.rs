@@ -16,7 +16,7 @@ use bounds::Problem;
 use operators::settings::{Settings, TicketKey};
 pub use sections::{
     Analytics, AnalyticsKind, Api, Clickhouse, Draws, Feeds, Fraud, Kafka, Log, LogKind, Mirror, Orders,
-    Pipeline, Postgres, Publishing, Runtime, Serving, ServingKind, Snapshots, Tickets,
+    Pipeline, Postgres, Publishing, Runtime, Serving, ServingKind, Snapshots, Tickets, Tracing,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -49,6 +49,7 @@ pub struct Config {
     pub tickets: Tickets,
     pub feeds: Feeds,
     pub api: Api,
+    pub tracing: Tracing,
 }
 
 /// A configuration that can't be used. The program ends with exit code 2.
@@ -109,7 +110,7 @@ impl Config {
              # a key that isn't known is refused. Times are in milliseconds (_ms), bounds end in _max.\n",
         );
         type Describe<'a> = &'a dyn Fn(&mut String);
-        let sections: [(&str, &str, Describe); 17] = [
+        let sections: [(&str, &str, Describe); 18] = [
             ("pipeline", "Where the pipeline lives and how wide it is.", &|o| self.pipeline.describe(o)),
             ("log", "The log: what producers append, and facts.", &|o| self.log.describe(o)),
             ("kafka", "Apache Kafka and its schema registry, for log.kind = \"kafka\".", &|o| {
@@ -160,6 +161,9 @@ impl Config {
             }),
             ("api", "The HTTP API. Somebody must be able to say who they are: keys or tokens.", &|o| {
                 self.api.describe(o)
+            }),
+            ("tracing", "Traces of the API and the pipeline, to an OpenTelemetry collector.", &|o| {
+                self.tracing.describe(o)
             }),
         ];
         for (name, about, describe) in sections {
@@ -227,6 +231,7 @@ impl Config {
             self.tickets.checks(),
             self.feeds.checks(),
             self.api.checks(),
+            self.tracing.checks(),
         ];
         checks.into_iter().flatten().flatten().next()
     }

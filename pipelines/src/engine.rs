@@ -13,6 +13,7 @@ use crate::metrics::{Counted, DrawsWatch, Metrics, Reporter, Watched};
 use crate::publishing::Publisher;
 use crate::serve::Pulse;
 use crate::stores::{StoreError, Stores};
+use crate::traces::{Committing, Traces, TracingError};
 use operators::messages::Output;
 use operators::settings::{Settings, SettingsError};
 use runtime::bindings::{BindingStore, PartitionEnd};
@@ -22,6 +23,7 @@ use runtime::patience::{MayPass, patiently};
 use runtime::run::{Mode, Options, RunError, Stores as Parts};
 use runtime::shared::Shared;
 use runtime::sink::{Sink, SinkError};
+use runtime::trace::TracedRecords;
 use runtime::{Epoch, Generation};
 use schemas::{Row, SchemaIds};
 use sinks::clickhouse::Loader;
@@ -73,6 +75,8 @@ pub enum EngineError {
     #[error(transparent)]
     Feeds(#[from] FeedsError),
     #[error(transparent)]
+    Tracing(#[from] TracingError),
+    #[error(transparent)]
     Store(Box<StoreError>),
     #[error(transparent)]
     Binding(#[from] runtime::bindings::BindingError),
@@ -97,6 +101,7 @@ impl MayPass for EngineError {
             EngineError::Config(_)
             | EngineError::Settings(_)
             | EngineError::Feeds(_)
+            | EngineError::Tracing(_)
             | EngineError::Run(_) => false,
         }
     }
@@ -109,6 +114,7 @@ impl MayPass for EngineError {
 pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let dir = options.data_dir.as_path();
     let mappings = feeds::mappings(&options.config)?;
+    let traces = Traces::of(&options.config.tracing)?;
     let stores = Stores::of(&options.config, dir);
     let pipeline = stores.pipeline();
     let _owned = patiently(&options.shared, || stores.own())?;
@@ -129,11 +135,13 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
         patiently(&options.shared, || stores.publisher_parts(generation.generation, &ids, &options.shared))?;
     let publisher = publisher.map(Publisher::start).transpose().map_err(StoreError::NoThread)?;
     let mirror = patiently(&options.shared, || stores.mirror(generation.generation))?;
-    let (readers, lags) = patiently(&options.shared, || stores.watched_readers(options.workers))?;
+    let traced = traces.as_ref().map(|traces| Arc::clone(&traces.records));
+    let (readers, lags) =
+        patiently(&options.shared, || stores.watched_readers(options.workers, traced.as_ref()))?;
     let metrics = Metrics::of(pipeline.name());
     metrics.epochs_in_flight_max.set(options.config.runtime.epochs_in_flight_max as i64);
-    let sinks = patiently(&options.shared, || sinks(&stores, generation.generation, ids))?;
-    let sinks = counted(sinks, &metrics);
+    let sinks = patiently(&options.shared, || sinks(&stores, generation.generation, ids, traced.as_ref()))?;
+    let sinks = told(counted(sinks, &metrics), traces.as_ref());
     // A log that is drained is one that nobody adds to; and of several pipelines that share a log, one polls.
     let polls = !options.until_drained && pipeline.reads(connectors::feed::TOPIC);
     let mappings = if polls { mappings } else { Vec::new() };
@@ -146,6 +154,7 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
         draws: pipeline.runs("draws").then(|| DrawsWatch::new(stores.clone())),
         publisher: publisher.as_ref().map(Publisher::status),
         mirror: mirror.as_ref().map(Mirror::status),
+        traces: traces.map(|traces| traces.exporter),
     };
     let _reporter = Reporter::start(metrics, watched, state_dir).map_err(no_thread)?;
     let parts = Parts { readers, bindings, sinks, snapshots: Some(stores.snapshots()?) };
@@ -213,8 +222,9 @@ pub fn sinks(
     stores: &Stores,
     generation: Generation,
     ids: SchemaIds,
+    traced: Option<&Arc<TracedRecords>>,
 ) -> Result<Vec<Box<dyn Sink<Output>>>, EngineError> {
-    let facts = FactsSink::new(stores.facts()?, generation, fact_encoder(ids))?;
+    let facts = FactsSink::new(stores.facts()?, generation, fact_encoder(ids, traced.cloned()))?;
     Ok(vec![Box::new(facts), stores.serving(generation)?])
 }
 
@@ -223,6 +233,17 @@ fn counted(mut sinks: Vec<Box<dyn Sink<Output>>>, metrics: &Metrics) -> Vec<Box<
     let last = sinks.pop().map(|last| Box::new(Counted::new(last, metrics.clone())) as Box<dyn Sink<Output>>);
     sinks.extend(last);
     sinks
+}
+
+/// What sinks commit of traced commands is told as spans.
+fn told(sinks: Vec<Box<dyn Sink<Output>>>, traces: Option<&Traces>) -> Vec<Box<dyn Sink<Output>>> {
+    let Some(Traces { exporter, records }) = traces else { return sinks };
+    let last = sinks.len() - 1;
+    let told = |(n, sink)| {
+        let (records, exporter) = (Arc::clone(records), Arc::clone(exporter));
+        Box::new(Committing::new(sink, records, exporter, n == last)) as Box<dyn Sink<Output>>
+    };
+    sinks.into_iter().enumerate().map(told).collect()
 }
 
 fn no_thread(problem: std::io::Error) -> EngineError {
@@ -235,14 +256,19 @@ fn no_feed(problem: std::io::Error) -> EngineError {
         .into()
 }
 
-/// Turns an output into the record of its topic, if it is a fact.
-pub fn fact_encoder(ids: SchemaIds) -> impl FnMut(&Output, Epoch, &mut Vec<OutRecord>) + Send {
+/// Turns an output into the record of its topic, if it is a fact; with the trace of its cause, where that is known.
+pub fn fact_encoder(
+    ids: SchemaIds,
+    traced: Option<Arc<TracedRecords>>,
+) -> impl FnMut(&Output, Epoch, &mut Vec<OutRecord>) + Send {
     move |output, epoch, records| {
         let Output::Fact(fact) = output else { return };
         let mut value = Vec::with_capacity(256);
         schemas::avro::encode_fact(fact, |record| ids.of(record), &mut value);
         let timestamp = fact.record_time_ms();
-        records.push(OutRecord { topic: fact.topic(), key: fact.key(), value, timestamp, epoch });
+        let cause = traced.as_ref().and_then(|traced| traced.of(fact.caused_by()));
+        let trace = cause.map(|cause| Box::new(cause.decision));
+        records.push(OutRecord { topic: fact.topic(), key: fact.key(), value, timestamp, epoch, trace });
     }
 }
 

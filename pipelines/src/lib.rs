@@ -19,6 +19,7 @@ pub mod publishing;
 pub mod retry;
 pub mod serve;
 pub mod stores;
+pub mod traces;
 pub mod verify;
 
 /// The clock, UTC milliseconds. Only the edges read it: producers, status, the minting of epochs.

@@ -124,6 +124,8 @@ pub struct Metrics {
     pub snapshot_duration: Seconds,
     pub feeds: FeedMetrics,
     pub records_clamped: Counter,
+    pub spans_sent: Counter,
+    pub spans_dropped: Counter,
     pub reported_at: Seconds,
 }
 
@@ -144,6 +146,9 @@ impl Metrics {
         self.publisher.register(&mut r);
         self.register_mirror(&mut r);
         self.feeds.register(&mut r);
+        r.register("spans_sent", "Spans of traces that the collector has", self.spans_sent.clone());
+        let help = "Spans of traces that were dropped: the collector is away or too slow";
+        r.register("spans_dropped", help, self.spans_dropped.clone());
         let help = "Clock when these figures were written: they stand still where nothing runs";
         r.register_with_unit("reported_at", help, Unit::Seconds, self.reported_at.clone());
         r

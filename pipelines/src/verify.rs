@@ -146,7 +146,7 @@ impl Subject {
         let parts = Parts {
             readers: self.stores.readers(options.workers)?,
             bindings: self.stores.recorded_bindings()?,
-            sinks: engine::sinks(&self.scratch, generation.generation, self.stores.ids()?)?,
+            sinks: engine::sinks(&self.scratch, generation.generation, self.stores.ids()?, None)?,
             snapshots: Some(self.stores.snapshots()?),
         };
         let run_options = engine::run_options(options.config, options.workers, true);

@@ -108,6 +108,7 @@ mod tests {
             value: value.into(),
             timestamp: 1,
             epoch: Epoch(epoch),
+            trace: None,
         }
     }
 

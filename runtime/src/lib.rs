@@ -25,6 +25,7 @@ pub mod snapshot;
 pub mod source;
 pub mod state;
 pub mod timers;
+pub mod trace;
 pub mod types;
 
 pub use dataflow::Messages;

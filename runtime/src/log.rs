@@ -3,6 +3,7 @@
 //! An epoch's records and the progress "through epoch e" become visible in one step, or not at all.
 
 use crate::sink::SinkError;
+use crate::trace::TraceContext;
 use crate::types::{Epoch, Generation, Millis};
 
 /// One record to append.
@@ -14,6 +15,8 @@ pub struct OutRecord {
     pub timestamp: Millis,
     /// Carried as the header `epoch`.
     pub epoch: Epoch,
+    /// Carried as the header `traceparent`, where its cause belongs to a trace.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 /// A log that takes whole epochs.

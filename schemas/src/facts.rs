@@ -396,6 +396,25 @@ impl Fact {
             Fact::Winning(fact) => fact.cause.record_time_ms,
         }
     }
+
+    /// The place of the record it follows from: topic, partition, offset.
+    pub fn caused_by(&self) -> (&str, u32, u64) {
+        let cause = match self {
+            Fact::DeadLetter(letter) => {
+                return (&letter.topic, letter.partition as u32, letter.offset as u64);
+            }
+            Fact::Order(fact) => &fact.cause,
+            Fact::Stock(fact) => &fact.cause,
+            Fact::Ticket(fact) => &fact.cause,
+            Fact::Commission(fact) => &fact.cause,
+            Fact::Fraud(fact) => &fact.cause,
+            Fact::Screening(fact) => &fact.cause,
+            Fact::Draw(fact) => &fact.cause,
+            Fact::Publication(fact) => &fact.cause,
+            Fact::Winning(fact) => &fact.cause,
+        };
+        (&cause.topic, cause.partition as u32, cause.offset as u64)
+    }
 }
 
 fn tenant_and_id(tenant: &str, id: &str) -> Vec<u8> {

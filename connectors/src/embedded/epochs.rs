@@ -20,6 +20,7 @@ use super::packer::Packer;
 use runtime::digest::{Digest, NOTHING_SAID, RunningDigest};
 use runtime::log::{EpochLog, OutRecord};
 use runtime::sink::SinkError;
+use runtime::trace::TRACEPARENT;
 use runtime::{Epoch, Generation, Millis, killpoint};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::path::Path;
@@ -176,7 +177,7 @@ impl LogEpochs {
     }
 }
 
-/// Packs the records in order, each with its epoch as a header.
+/// Packs the records in order, each with its epoch and its trace as headers.
 fn pack(
     tx: &Transaction<'_>,
     topics: &Topics,
@@ -189,9 +190,11 @@ fn pack(
         for record in of_epoch {
             let partitions = topics.known(record.topic).expect("the records' topics were looked up before");
             let partition = choose_partition(Some(&record.key), partitions.len() as u32);
-            let header = std::iter::once(("epoch", epoch.as_bytes()));
+            let trace = record.trace.as_ref().map(|trace| trace.to_string());
+            let trace = trace.iter().map(|trace| (TRACEPARENT, trace.as_bytes()));
+            let headers = std::iter::once(("epoch", epoch.as_bytes())).chain(trace);
             packer.push(tx, partitions[partition as usize], |batch| {
-                batch.push(record.timestamp, Some(&record.key), Some(&record.value), header);
+                batch.push(record.timestamp, Some(&record.key), Some(&record.value), headers);
             })?;
         }
     }

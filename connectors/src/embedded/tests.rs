@@ -49,6 +49,7 @@ fn facts_on_a_full_disk_stop_the_run_with_a_remedy_and_can_be_appended_later() {
         value: noise(epoch, 125),
         timestamp: 0,
         epoch: Epoch(epoch),
+        trace: None,
     };
     log.append(&[fact(1)], Epoch(1), 0).unwrap();
     leave_room(&log.db.conn, 10);

@@ -27,6 +27,7 @@ use rdkafka::producer::BaseRecord;
 use runtime::digest::RunningDigest;
 use runtime::log::{EpochLog, OutRecord};
 use runtime::sink::SinkError;
+use runtime::trace::TRACEPARENT;
 use runtime::{Epoch, Generation, Millis, killpoint};
 use std::time::{Duration, Instant};
 
@@ -210,17 +211,20 @@ impl KafkaEpochs {
     }
 }
 
-/// Gives the records to the transaction in order, each with its epoch as a header.
+/// Gives the records to the transaction in order, each with its epoch and its trace as headers.
 fn send_records(producer: &Transactional, records: &[OutRecord]) -> Result<()> {
     for of_epoch in records.chunk_by(|a, b| a.epoch == b.epoch) {
         let epoch = of_epoch[0].epoch.to_string();
         for record in of_epoch {
-            let header = Header { key: "epoch", value: Some(epoch.as_bytes()) };
+            let mut headers = OwnedHeaders::new_with_capacity(1)
+                .insert(Header { key: "epoch", value: Some(epoch.as_bytes()) });
+            if let Some(trace) = &record.trace {
+                headers = headers.insert(Header { key: TRACEPARENT, value: Some(&trace.to_string()) });
+            }
             // To librdkafka, no time and time 0 are one, and mean the wall clock.
             let timestamp = record.timestamp.max(1);
             let out = BaseRecord::to(record.topic).key(&record.key).payload(&record.value);
-            producer
-                .send(out.timestamp(timestamp).headers(OwnedHeaders::new_with_capacity(1).insert(header)))?;
+            producer.send(out.timestamp(timestamp).headers(headers))?;
         }
     }
     Ok(())

@@ -90,9 +90,10 @@ pub fn stop_on_signal(shared: &Arc<Shared>) -> Result<(), Failure> {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Config(_) | EngineError::Settings(_) | EngineError::Feeds(_) => {
-                Failure::Usage(error.to_string())
-            }
+            EngineError::Config(_)
+            | EngineError::Settings(_)
+            | EngineError::Feeds(_)
+            | EngineError::Tracing(_) => Failure::Usage(error.to_string()),
             EngineError::Store(error) => (*error).into(),
             other => Failure::Runtime(other.to_string()),
         }

@@ -3,7 +3,7 @@
 use super::JOBS;
 use super::sections::{
     Analytics, AnalyticsKind, Api, Clickhouse, Draws, Feeds, Fraud, Kafka, Log, Mirror, Orders, Pipeline,
-    Postgres, Publishing, Runtime, Snapshots, Tickets,
+    Postgres, Publishing, Runtime, Snapshots, Tickets, Tracing,
 };
 
 /// A setting out of its bounds.
@@ -268,6 +268,22 @@ impl Api {
             check("live_max", self.live_max <= 1_000_000, "must be at most 1000000"),
             check("readers", (1..=256).contains(&self.readers), "must be 1 to 256"),
             check("frontier_age_ms_max", self.frontier_age_ms_max >= 1_500, "must be at least 1500"),
+        ]
+    }
+}
+
+impl Tracing {
+    pub(super) fn checks(&self) -> Checks {
+        let url = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        let otlp_url = self.otlp_url.as_ref().is_none_or(url);
+        let waiting = (512..=1_000_000).contains(&self.spans_waiting_max);
+        let commands = (1..=10_000_000).contains(&self.commands_max);
+        vec![
+            check("tracing", "otlp_url", otlp_url, "must begin with http:// or https://"),
+            check("tracing", "sampled_bps", self.sampled_bps <= 10_000, "must be 0 to 10000"),
+            check("tracing", "service", !self.service.is_empty(), "must not be empty"),
+            check("tracing", "spans_waiting_max", waiting, "must be 512 to 1000000"),
+            check("tracing", "commands_max", commands, "must be 1 to 10000000"),
         ]
     }
 }

@@ -310,7 +310,7 @@ component! {
         keys_file: Option<PathBuf> = None, example "\"/etc/tombola/api-keys.toml\"";
         /// File of the public keys that tokens (JWT, RS256 or EdDSA) are verified with.
         jwks_file: Option<PathBuf> = None, example "\"/etc/tombola/jwks.json\"";
-        /// URL of such keys; asked again when a token names one that isn't known.
+        /// URL of such keys; asked again when a token names one that isn't known, and every five minutes.
         jwks_url: Option<String> = None, example "\"https://login.example.com/.well-known/jwks.json\"";
         /// File of a secret that tokens (JWT, HS256) are verified with, for development. 32 characters or more.
         jwt_secret_file: Option<PathBuf> = None, example "\"/etc/tombola/jwt.secret\"";
@@ -336,5 +336,23 @@ component! {
         readers: usize = 4;
         /// How old the decided frontier may be before /readyz says no, in milliseconds.
         frontier_age_ms_max: u64 = 10_000;
+    }
+}
+
+component! {
+    /// Traces (OpenTelemetry), of the API and of the pipeline. No decision waits for them or depends on them.
+    pub struct Tracing {
+        /// URL of a collector that takes OTLP over HTTP; spans go to <URL>/v1/traces. Without it nothing is traced.
+        /// Further headers for it: the variable OTEL_EXPORTER_OTLP_HEADERS, "name=value" separated by commas.
+        otlp_url: Option<String> = None, example "\"http://127.0.0.1:4318\"";
+        /// How many of the requests to the API that bring no `traceparent` are traced, in basis points: 10000 is all
+        /// of them, 100 one in a hundred. One that brings a `traceparent` is traced where that says so.
+        sampled_bps: u32 = 10_000;
+        /// What the pipeline is called in traces; the API is called the same with `-api` behind it.
+        service: String = "tombola".to_owned();
+        /// Most spans that may wait for the collector; more are dropped and counted.
+        spans_waiting_max: usize = 16_384;
+        /// Traced commands remembered, the newest: what they bring about is told with their trace.
+        commands_max: usize = 65_536;
     }
 }

@@ -6,11 +6,13 @@
 use super::draws::{DrawCounts, DrawsWatch};
 use super::{ActionLabels, EventLabels, JobLabels, Metrics, PartitionLabels, ReasonLabels, TopicLabels};
 use crate::publishing::PublisherStatus;
+use crate::traces::Exporter;
 use connectors::kafka::Lags;
 use operators::messages::Output;
 use runtime::Epoch;
 use runtime::shared::Shared;
 use runtime::sink::{EpochItems, Sink, SinkError};
+use runtime::trace::Tracer as _;
 use schemas::Fact;
 use schemas::facts::OrderEvent;
 use sinks::clickhouse::mirror::MirrorStatus;
@@ -148,6 +150,11 @@ impl Metrics {
         if let Some(mirror) = &watched.mirror {
             self.observe_mirror(mirror);
         }
+        if let Some(traces) = &watched.traces {
+            let figures = traces.figures();
+            self.spans_sent.inc_by(figures.sent.saturating_sub(self.spans_sent.get()));
+            self.spans_dropped.inc_by(figures.dropped.saturating_sub(self.spans_dropped.get()));
+        }
         for (topic, partition, lag) in watched.lags.iter().flat_map(Lags::get) {
             let labels = PartitionLabels { job: self.job.clone(), topic, partition };
             self.consumer_lag.get_or_create(&labels).set(lag as i64);
@@ -200,6 +207,7 @@ pub struct Watched {
     pub draws: Option<DrawsWatch>,
     pub publisher: Option<Arc<PublisherStatus>>,
     pub mirror: Option<Arc<MirrorStatus>>,
+    pub traces: Option<Arc<Exporter>>,
 }
 
 /// Writes the metrics of a run once a second, and once more when it is dropped.

@@ -17,10 +17,12 @@ pub use settings::settings;
 use crate::commands::Failure;
 use crate::retry::{self, Outcome, RecordId};
 use crate::stores::{Append, StoreError, Stores};
+use crate::traces::Exporter;
 use api::backend::{self, Backend, Failed, Follow, History, NewRecord, Place, Retried};
 use api::{ApiError, ApiSettings, Server};
 use runtime::Epoch;
 use runtime::patience::MayPass as _;
+use runtime::trace::Tracer;
 use schemas::SchemaIds;
 use schemas::rows::Value;
 use std::net::SocketAddr;
@@ -170,6 +172,13 @@ impl Backend for Behind {
     fn metrics(&self) -> String {
         // A pipeline that has not run yet has written none.
         std::fs::read_to_string(&self.metrics).unwrap_or_default()
+    }
+
+    fn tracer(&self) -> Result<Option<Arc<dyn Tracer>>, Failed> {
+        let settings = self.stores.tracing();
+        let exporter = Exporter::start(settings, format!("{}-api", settings.service));
+        let exporter = exporter.map_err(|error| Failed::Refused(error.to_string()))?;
+        Ok(exporter.map(|exporter| exporter as Arc<dyn Tracer>))
     }
 
     fn takes_reference(&self) -> bool {

@@ -13,6 +13,7 @@ use runtime::bindings::{BindingStore, GenerationInfo};
 use runtime::digest::Digest;
 use runtime::log::EpochLog;
 use runtime::sink::Sink;
+use runtime::trace::TracedRecords;
 use runtime::{Epoch, Generation};
 use schemas::rows::TableSpec;
 use schemas::{Row, SchemaIds};
@@ -25,6 +26,7 @@ use sinks::embedded::{
 use sinks::publishing::Ledger;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 impl Owned for PipelineLock {}
 
@@ -53,8 +55,8 @@ pub fn ids(dir: &Path) -> Result<SchemaIds> {
     Ok(Registry::open(dir)?.register_own()?)
 }
 
-pub fn reader(dir: &Path, pipeline: &Pipeline) -> Result<Reader> {
-    let decoder = RecordDecoder::new(Registry::open(dir)?);
+pub fn reader(dir: &Path, pipeline: &Pipeline, traced: Option<&Arc<TracedRecords>>) -> Result<Reader> {
+    let decoder = RecordDecoder::new(Registry::open(dir)?).noting(traced.cloned());
     let reads = |topic: &str| pipeline.reads(topic);
     Ok(Box::new(EmbeddedReader::open_some(dir, pipeline.topics(), reads, decoder)?))
 }

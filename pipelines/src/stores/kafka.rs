@@ -12,8 +12,10 @@ use connectors::kafka::{
 };
 use operators::settings::Settings;
 use runtime::log::EpochLog;
+use runtime::trace::TracedRecords;
 use schemas::{Fact, SchemaIds};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How the cluster is reached.
 ///
@@ -77,8 +79,12 @@ pub fn plan(config: &Config) -> Result<Plan> {
     Ok(connectors::kafka::plan(&settings(&config.kafka)?, &declared(config))?)
 }
 
-pub fn reader(kafka: &Kafka, pipeline: &Pipeline) -> Result<(Reader, Lags)> {
-    let decoder = RecordDecoder::new(registry(kafka)?);
+pub fn reader(
+    kafka: &Kafka,
+    pipeline: &Pipeline,
+    traced: Option<&Arc<TracedRecords>>,
+) -> Result<(Reader, Lags)> {
+    let decoder = RecordDecoder::new(registry(kafka)?).noting(traced.cloned());
     let options = ReaderOptions { pipeline: pipeline.name(), from_log_start: false };
     let wanted = |topic: &str| pipeline.reads(topic);
     let reader = KafkaReader::open(&settings(kafka)?, options, pipeline.topics(), wanted, decoder)?;

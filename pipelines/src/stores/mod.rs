@@ -17,7 +17,7 @@ mod publishing;
 
 pub use error::StoreError;
 
-use crate::config::{AnalyticsKind, Config, LogKind, ServingKind};
+use crate::config::{AnalyticsKind, Config, LogKind, ServingKind, Tracing};
 use crate::pipeline::{Pipeline, state_dir};
 use connectors::decode::Input;
 use connectors::embedded::{NewRecord, Placed, StoredRecord, TopicInfo};
@@ -30,6 +30,7 @@ use runtime::log::EpochLog;
 use runtime::sink::Sink;
 use runtime::snapshot::store::SnapshotStore;
 use runtime::source::LogReader;
+use runtime::trace::TracedRecords;
 use runtime::{Epoch, Generation};
 use schemas::SchemaIds;
 use schemas::rows::TableSpec;
@@ -38,6 +39,7 @@ use sinks::clickhouse::mirror::Mirror;
 use sinks::embedded::{Found, Progress, RowDifference, TableDigest};
 use sinks::postgres::PostgresSettings;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -201,6 +203,11 @@ impl Stores {
         &self.dir
     }
 
+    /// How they are traced.
+    pub fn tracing(&self) -> &Tracing {
+        &self.config.tracing
+    }
+
     /// Topics of facts that this pipeline tells, as configured.
     pub fn told_topics(&self) -> Vec<&'static str> {
         self.pipeline.outputs(&self.config.settings(self.pipeline.topics(), &[])).collect()
@@ -273,20 +280,24 @@ impl Stores {
     /// # Errors
     /// See [`StoreError`].
     pub fn readers(&self, workers: usize) -> Result<Vec<Reader>> {
-        Ok(self.watched_readers(workers)?.0)
+        Ok(self.watched_readers(workers, None)?.0)
     }
 
-    /// The same, and how far each is behind, where the log tells.
+    /// The same, and how far each is behind, where the log tells. They note `traced` records.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn watched_readers(&self, workers: usize) -> Result<(Vec<Reader>, Vec<Lags>)> {
+    pub fn watched_readers(
+        &self,
+        workers: usize,
+        traced: Option<&Arc<TracedRecords>>,
+    ) -> Result<(Vec<Reader>, Vec<Lags>)> {
         let (mut readers, mut lags) = (Vec::new(), Vec::new());
         for _ in 0..workers {
             match self.config.log.kind {
-                LogKind::Embedded => readers.push(embedded::reader(&self.dir, &self.pipeline)?),
+                LogKind::Embedded => readers.push(embedded::reader(&self.dir, &self.pipeline, traced)?),
                 LogKind::Kafka => {
-                    let (reader, its_lags) = kafka::reader(&self.config.kafka, &self.pipeline)?;
+                    let (reader, its_lags) = kafka::reader(&self.config.kafka, &self.pipeline, traced)?;
                     readers.push(reader);
                     lags.push(its_lags);
                 }

@@ -108,7 +108,8 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn keys_file() -> String {
+/// What `api.keys_file` holds.
+pub fn keys_file() -> String {
     let entry = |(key, role, tenant, partner): &(&str, &str, Option<&str>, Option<&str>)| {
         let hash = Sha256::digest(key.as_bytes());
         let hash = hash.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
@@ -124,7 +125,8 @@ fn keys_file() -> String {
     KEYS.iter().map(entry).collect()
 }
 
-fn stock(stores: &Stores) {
+/// Makes the topics, and gives every tenant something to sell.
+pub fn stock(stores: &Stores) {
     stores.prepare().expect("topics can be made");
     let mut records = [Vec::new(), Vec::new()];
     for tenant in TENANTS {
@@ -160,7 +162,8 @@ fn offer(tenant: &str) -> Offer {
     }
 }
 
-fn row(row: Reference) -> NewRecord {
+/// A row as its table's connector would send it.
+pub fn row(row: Reference) -> NewRecord {
     let (key, now_ms) = (key_of(&row.key()), pipelines::clock_ms());
     let value = envelope(Op::Read, None, Some(&row), now_ms, 8);
     NewRecord {

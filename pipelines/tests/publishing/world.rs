@@ -117,7 +117,14 @@ impl World {
         let record = |fact: &PublicationFact| {
             let (fact, mut value) = (Fact::Publication(Box::new(fact.clone())), Vec::new());
             schemas::encode_fact(&fact, |record| self.ids.of(record), &mut value);
-            OutRecord { topic: "facts.publications", key: fact.key(), value, timestamp: 1, epoch }
+            OutRecord {
+                topic: "facts.publications",
+                key: fact.key(),
+                value,
+                timestamp: 1,
+                epoch,
+                trace: None,
+            }
         };
         let records: Vec<OutRecord> = facts.iter().map(record).collect();
         log.append(&records, epoch, 0).unwrap();

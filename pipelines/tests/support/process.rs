@@ -1,5 +1,7 @@
 //! The program as a child process: started with any number of workers, killed, and asked what it said.
 
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -155,5 +157,33 @@ pub fn verify(dir: &Path, workers: u64) {
         let arguments = [&["verify", "--workers", &workers], how].concat();
         let ended = end_of(tombola(dir, &arguments));
         assert_eq!(ended.code(), 0, "verify {how:?} in {}: {ended:?}", dir.display());
+    }
+}
+
+/// A child that serves the API, and where. Dropping it kills it.
+pub struct Serving {
+    pub running: Running,
+    pub address: SocketAddr,
+}
+
+impl Serving {
+    /// Starts `command` and waits until it says where it listens.
+    pub fn start(mut command: Command) -> Self {
+        command.stdout(Stdio::null());
+        let mut child = command.spawn().expect("the program can be started");
+        let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let running = Running { child: Some(child) };
+        let mut said = String::new();
+        let address = loop {
+            let line = lines.next().unwrap_or_else(|| panic!("it ended before it listened: {said}"));
+            let line = line.expect("stderr can be read");
+            if let Some((_, address)) = line.split_once("is served on http://") {
+                break address.trim().parse().expect("an address");
+            }
+            said += &line;
+        };
+        // Whatever else it says must not fill the pipe.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+        Serving { running, address }
     }
 }

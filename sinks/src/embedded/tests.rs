@@ -142,7 +142,7 @@ impl Subject for Facts {
         let log = MemoryLog { state: self.0.clone(), generation };
         let encode: Encode = |n, epoch, out| {
             let (key, value) = (Vec::new(), n.to_le_bytes().to_vec());
-            out.push(OutRecord { topic: "facts.orders", key, value, timestamp: 0, epoch });
+            out.push(OutRecord { topic: "facts.orders", key, value, timestamp: 0, epoch, trace: None });
         };
         FactsSink::new(Box::new(log), generation, encode)
     }
