@@ -120,7 +120,7 @@ pub type Positions = BTreeMap<(&'static str, u32), u64>;
 #[derive(Debug, Default)]
 pub struct Step {
     pub frontier: Frontier,
-    /// In the order of epochs.
+    /// In the order of epochs, and whole epochs; a bounded number of them.
     pub facts: Vec<Told>,
     /// Ends (exclusive) of inputs' partitions up to which everything is decided; those that moved.
     pub ends: Vec<(String, u32, u64)>,
@@ -128,19 +128,20 @@ pub struct Step {
 
 /// Follows what is decided, from when it was opened.
 pub trait Follow: Send {
-    /// Where it stands: the place after every fact it has told.
-    fn positions(&self) -> Positions;
+    /// Where it stands: the place after every fact it has told; none while facts are passed over.
+    fn positions(&self) -> Option<Positions>;
 
-    /// Waits up to `wait` for the frontier to move.
+    /// Waits up to `wait` for the frontier to move, and tells what is decided since the last step. Facts are told
+    /// where `listening` says so, which is asked once the frontier is known; else they are passed over, at no cost.
     ///
     /// # Errors
     /// See [`Failed`]. It may be asked again.
-    fn next(&mut self, wait: Duration) -> Result<Step, Failed>;
+    fn next(&mut self, wait: Duration, listening: &dyn Fn() -> bool) -> Result<Step, Failed>;
 }
 
 /// Reads facts that were told before.
 pub trait History: Send {
-    /// Facts from `from` up to `to`, about `max` of each partition.
+    /// Facts from `from` up to `to`, about `max` in all.
     ///
     /// # Errors
     /// See [`Failed`].

@@ -35,6 +35,9 @@ pub struct Counts {
     in_flight: Gauge,
     waiting: Gauge,
     live: Gauge,
+    telling: Gauge,
+    /// Facts read for those who listen.
+    pub facts: Counter,
 }
 
 impl Default for Counts {
@@ -47,6 +50,8 @@ impl Default for Counts {
         registry.register_with_unit("request", "Time of a request", Unit::Seconds, seconds.clone());
         let appended = Family::<TopicLabels, Counter>::default();
         registry.register("appended", "Records appended, by topic", appended.clone());
+        let facts = Counter::default();
+        registry.register("facts", "Facts read for those who listen or wait", facts.clone());
         let mut gauge = |name: &str, about: &str| {
             let gauge = Gauge::default();
             registry.register(name, about, gauge.clone());
@@ -55,7 +60,8 @@ impl Default for Counts {
         let in_flight = gauge("in_flight", "Requests in flight");
         let waiting = gauge("waiting", "Requests that wait for a decision");
         let live = gauge("live_clients", "Clients of Server-Sent Events");
-        Counts { registry, requests, seconds, appended, in_flight, waiting, live }
+        let telling = gauge("telling", "Whether facts are read: somebody listens or waits");
+        Counts { registry, requests, seconds, appended, in_flight, waiting, live, telling, facts }
     }
 }
 
@@ -76,6 +82,7 @@ impl Counts {
         self.in_flight.set(app.limits.in_flight() as i64);
         self.waiting.set(app.decided.waiting() as i64);
         self.live.set(app.decided.live() as i64);
+        self.telling.set(app.decided.is_telling().into());
         let mut text = String::new();
         // Writing into a string can't fail.
         let _ = encode(&mut text, &self.registry);

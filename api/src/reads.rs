@@ -139,7 +139,7 @@ pub fn explanation(app: Arc<App>, call: Call) -> Answering {
 pub fn status(app: Arc<App>, call: Call) -> Answering {
     Box::pin(async move {
         let who = &call.principal;
-        let frontier = *app.decided.frontier().borrow();
+        let frontier = app.decided.standing();
         let body = json!({
             "frontier": frontier.epoch,
             "decided_now_ms": frontier.now_ms,

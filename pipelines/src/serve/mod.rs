@@ -6,11 +6,12 @@
 //! ```
 
 mod facts;
+mod follower;
 mod pulse;
 mod settings;
 mod tables;
 
-pub use facts::Beside;
+pub use follower::Beside;
 pub use pulse::Pulse;
 pub use settings::settings;
 
@@ -124,7 +125,7 @@ impl Backend for Behind {
     }
 
     fn follow(&self) -> Result<Box<dyn Follow>, Failed> {
-        Ok(Box::new(facts::Follower::open(&self.stores, &self.topics, self.beside.clone())?))
+        Ok(Box::new(follower::Follower::open(&self.stores, &self.topics, self.beside.clone())?))
     }
 
     fn history(&self) -> Result<Box<dyn History>, Failed> {
