@@ -2,7 +2,7 @@
 
 use crate::append::Appender;
 use crate::auth::{Auth, AuthError, AuthSettings, Principal};
-use crate::backend::{Backend, Failed, History, Tables};
+use crate::backend::{Backend, Failed, History, Images, Tables};
 use crate::counts::Counts;
 use crate::decided::Decided;
 use crate::fields::Fields;
@@ -85,6 +85,7 @@ pub struct App {
     pub counts: Counts,
     pub readers: Pool<dyn Tables>,
     pub histories: Pool<dyn History>,
+    pub images: Pool<dyn Images>,
     /// Says that the server is closing.
     pub closing: watch::Receiver<bool>,
 }

@@ -148,6 +148,37 @@ pub trait History: Send {
     fn read(&mut self, from: &Positions, to: &Positions, max: usize) -> Result<Vec<Told>, Failed>;
 }
 
+/// A draw, as images lie under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrawOf {
+    pub tenant: Text,
+    pub game: Text,
+    pub draw_id: Text,
+}
+
+/// An image of a draw, by what tells it from the draw's others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrawImage {
+    pub revision: i64,
+    pub template: String,
+    pub locale: String,
+}
+
+/// Finds images of draws.
+pub trait Images: Send {
+    /// Those that are there of each draw, in the order of the draws; the newest revision first.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn of(&mut self, draws: &[DrawOf]) -> Result<Vec<Vec<DrawImage>>, Failed>;
+
+    /// A PNG; none where there is no such image.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn bytes(&mut self, draw: &DrawOf, image: &DrawImage) -> Result<Option<Vec<u8>>, Failed>;
+}
+
 /// What became of a dead letter that was to be sent in again.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Retried {
@@ -188,6 +219,12 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// See [`Failed`].
     fn history(&self) -> Result<Box<dyn History>, Failed>;
+
+    /// Something that finds images. It may be used within the API's own runtime only.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn images(&self) -> Result<Box<dyn Images>, Failed>;
 
     /// The end (exclusive) of a partition up to which everything is decided, out of the bindings.
     ///

@@ -36,6 +36,7 @@ pub struct Counts {
     waiting: Gauge,
     live: Gauge,
     telling: Gauge,
+    resident: Gauge,
     /// Facts read for those who listen.
     pub facts: Counter,
 }
@@ -61,7 +62,9 @@ impl Default for Counts {
         let waiting = gauge("waiting", "Requests that wait for a decision");
         let live = gauge("live_clients", "Clients of Server-Sent Events");
         let telling = gauge("telling", "Whether facts are read: somebody listens or waits");
-        Counts { registry, requests, seconds, appended, in_flight, waiting, live, telling, facts }
+        let resident =
+            gauge("resident_bytes", "Memory that this process holds; the pipeline's where it runs beside");
+        Counts { registry, requests, seconds, appended, in_flight, waiting, live, telling, resident, facts }
     }
 }
 
@@ -83,9 +86,18 @@ impl Counts {
         self.waiting.set(app.decided.waiting() as i64);
         self.live.set(app.decided.live() as i64);
         self.telling.set(app.decided.is_telling().into());
+        self.resident.set(resident_bytes().unwrap_or_default());
         let mut text = String::new();
         // Writing into a string can't fail.
         let _ = encode(&mut text, &self.registry);
         text
     }
+}
+
+/// What the system says of this process; none where it doesn't.
+fn resident_bytes() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }

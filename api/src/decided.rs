@@ -18,7 +18,7 @@ use prometheus_client::metrics::counter::Counter;
 use schemas::facts::{Cause, DeadLetter};
 use schemas::{Fact, Text};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -74,6 +74,7 @@ pub struct Decided {
     open: watch::Sender<bool>,
     /// Clock of the last answer about the frontier.
     heard_at_ms: AtomicI64,
+    live: AtomicUsize,
     stop: AtomicBool,
     thread: OnceLock<Thread>,
     counted: Counter,
@@ -106,6 +107,15 @@ pub struct Waiting {
     told: oneshot::Receiver<Decision>,
 }
 
+/// A live client's place; given up when dropped.
+pub struct Seat(Arc<Decided>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.live.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -125,6 +135,7 @@ impl Decided {
             telling: watch::channel(false).0,
             open: watch::channel(false).0,
             heard_at_ms: AtomicI64::new(crate::commands::clock_ms()),
+            live: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             thread: OnceLock::new(),
             counted,
@@ -194,9 +205,15 @@ impl Decided {
         u64::try_from(silent_ms).unwrap_or(0)
     }
 
+    /// A place for one more live client, unless there are so many.
+    pub fn seat(self: &Arc<Self>, max: usize) -> Option<Seat> {
+        let seat = Seat(Arc::clone(self));
+        (self.live.fetch_add(1, Ordering::SeqCst) < max).then_some(seat)
+    }
+
     /// How many live clients there are.
     pub fn live(&self) -> usize {
-        self.events.receiver_count()
+        self.live.load(Ordering::SeqCst)
     }
 
     /// How many requests wait for a decision.

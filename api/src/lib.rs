@@ -16,6 +16,7 @@ pub mod backend;
 mod commands;
 mod counts;
 mod decided;
+mod draws;
 mod fields;
 mod health;
 mod letters;

@@ -14,7 +14,7 @@
 use crate::app::{Answering, App, Call};
 use crate::auth::Principal;
 use crate::backend::{Positions, Told};
-use crate::decided::News;
+use crate::decided::{News, Seat};
 use crate::problem::Problem;
 use futures_util::stream::{Stream, unfold};
 use schemas::{Fact, Text};
@@ -42,7 +42,7 @@ pub const TOPICS: &[(&str, &str, &str, char)] = &[
 /// The one topic a partner follows: stock and alerts are the tenant's, and tell of others' orders.
 const PARTNERS_OWN: &str = "facts.orders";
 /// Facts that are read back at once, and so the most that a connection holds.
-const READ_BACK: usize = 250;
+const READ_BACK: usize = 100;
 /// How long a client waits until anything can be followed.
 const OPEN_MAX: Duration = Duration::from_secs(10);
 /// How often the frontier is told.
@@ -72,6 +72,7 @@ struct Client {
     every: Interval,
     greeted: bool,
     ended: bool,
+    _seat: Seat,
 }
 
 /// What a client waits for.
@@ -84,16 +85,15 @@ enum Heard {
 /// `GET /v1/live`.
 pub fn live(app: Arc<App>, call: Call) -> Answering {
     Box::pin(async move {
-        if app.decided.live() >= app.settings.live_max {
-            return Err(Problem::new("overloaded", "too many live clients; come back later").retry_after(5));
-        }
+        let full = || Problem::new("overloaded", "too many live clients; come back later").retry_after(5);
+        let seat = app.decided.seat(app.settings.live_max).ok_or_else(full)?;
         let wanted = wanted(&call)?;
         let from = call.header("last-event-id").map(str::to_owned);
         let from = from.or_else(|| call.query.text("last_event_id").map(Into::into));
         let from = from.filter(|id| !id.is_empty()).map(|id| opened(&id)).transpose()?;
         let silent = || Problem::new("unavailable", "nothing can be followed yet: is the pipeline running?");
         let followed = followed(&app).await.ok_or_else(silent)?;
-        let client = Client::new(app, wanted, from, followed);
+        let client = Client::new(app, wanted, from, followed, seat);
         let mut answer = warp::sse::reply(warp::sse::keep_alive().stream(events(client))).into_response();
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -175,7 +175,13 @@ fn events(client: Client) -> impl Stream<Item = Result<Event, Infallible>> + Sen
 }
 
 impl Client {
-    fn new(app: Arc<App>, wanted: Wanted, from: Option<Positions>, (ring, head): Followed) -> Client {
+    fn new(
+        app: Arc<App>,
+        wanted: Wanted,
+        from: Option<Positions>,
+        (ring, head): Followed,
+        seat: Seat,
+    ) -> Client {
         let (at, until) = match from {
             None => (head, None),
             // Partitions that weren't there yet when the id was made are read from their beginning.
@@ -184,8 +190,20 @@ impl Client {
         let mut every = tokio::time::interval(FRONTIER_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let (frontier, closing) = (app.decided.frontier(), app.closing.clone());
-        let ready = VecDeque::new();
-        Client { app, wanted, at, ring, ready, until, frontier, closing, every, greeted: false, ended: false }
+        Client {
+            app,
+            wanted,
+            at,
+            ring,
+            ready: VecDeque::new(),
+            until,
+            frontier,
+            closing,
+            every,
+            greeted: false,
+            ended: false,
+            _seat: seat,
+        }
     }
 
     /// The next event; there is always one, if only the frontier.

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use warp::Filter;
 use warp::http::HeaderMap;
-use warp::http::header::HeaderValue;
+use warp::http::header::{ALLOW, HeaderValue};
 
 /// How long a client may take for a request's head, and the server for what it was told to send.
 const SLOW_MAX: Duration = Duration::from_secs(10);
@@ -39,6 +39,8 @@ const SEND_BYTES: usize = 256 * 1024;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Live clients that read back at once: the others wait for their turn.
 const HISTORIES: usize = 4;
+/// Images that are fetched at once.
+const IMAGES: usize = 8;
 /// How long requests in flight are waited for at the end.
 const CLOSING_MAX: Duration = Duration::from_secs(5);
 /// Threads that serve sockets.
@@ -79,6 +81,7 @@ impl Server {
             counts,
             readers: Pool::new(settings.readers, opens(&backend, |backend| backend.tables())),
             histories: Pool::new(HISTORIES, opens(&backend, |backend| backend.history())),
+            images: Pool::new(IMAGES, opens(&backend, |backend| backend.images())),
             backend,
             settings,
             closing,
@@ -221,8 +224,11 @@ async fn answer(
 ) -> (&'static str, Answer) {
     let (route, parameters) = match find(method, path) {
         Found::Route(route, parameters) => (route, parameters),
-        Found::OtherMethods => {
-            return ("none", Problem::new("method-not-allowed", "GET it, or POST to it").answer());
+        Found::OtherMethods(methods) => {
+            let problem = Problem::new("method-not-allowed", format!("it takes {methods}"));
+            let mut answer = problem.answer();
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+            return ("none", answer);
         }
         Found::Nothing => {
             return ("none", Problem::new("not-found", "/openapi.json lists what there is").answer());

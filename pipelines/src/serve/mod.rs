@@ -7,6 +7,7 @@
 
 mod facts;
 mod follower;
+mod images;
 mod pulse;
 mod settings;
 mod tables;
@@ -130,6 +131,10 @@ impl Backend for Behind {
 
     fn history(&self) -> Result<Box<dyn History>, Failed> {
         Ok(Box::new(facts::Facts::open(&self.stores, &self.topics)?))
+    }
+
+    fn images(&self) -> Result<Box<dyn backend::Images>, Failed> {
+        Ok(Box::new(images::Finding::open(&self.stores)?))
     }
 
     fn decided_end(&self, topic: &str, partition: u32) -> Result<u64, Failed> {
