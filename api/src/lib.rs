@@ -18,6 +18,7 @@ mod counts;
 mod decided;
 mod draws;
 mod fields;
+mod find;
 mod health;
 mod letters;
 mod limits;

@@ -199,7 +199,7 @@ fn accepted() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routes::{Found, find};
+    use crate::find::{Found, find};
 
     #[test]
     fn what_is_described_is_routed_and_what_is_routed_is_described() {
