@@ -173,7 +173,7 @@ fn nobody_listens_and_what_is_missed_is_found(at: SocketAddr) {
     let hello = live.next().id.expect("hello has an id");
     let heard = place_unheard(at, 3);
     let (seen, last) = orders_until(&mut live, &heard);
-    assert_eq!(seen, [heard.clone()], "after {before:?}");
+    assert_eq!(seen, std::slice::from_ref(&heard), "after {before:?}");
     drop(live);
     wait_for("nobody to listen again", || figure(at, "tombola_api_telling") == 0);
     let missed: Vec<String> = (4..9).map(|number| place_unheard(at, number)).collect();
