@@ -86,19 +86,45 @@ test("a dead letter is sent in again", async () => {
   await close();
 });
 
-test("the newest draw that is decided is shown, with its balls and what was posted of it", async () => {
+test("the newest draw that is decided is shown, with its balls and its picture", async () => {
   const row = (draw_id, status, drawn_at_ms, numbers) => ({ tenant: "corner-shop", draw_id, revision: 2, game: "6 of 49", numbers, bonus: "7", status, drawn_at_ms });
   const items = [
     row("friday", "settled", 1_000, "1,2,3,4,5,6"),
-    { ...row("saturday", "published", 2_000, "3,11,19,27,40,44"), image: "/icon.svg" },
+    row("saturday 1/2", "published", 2_000, "3,11,19,27,40,44"),
     row("sunday", "waiting", 3_000, ""),
   ];
+  const images = [2, 1].map((revision) => ({ template: "card", locale: "en", revision, url: revision === 2 ? "/icon.svg" : "/old.png" }));
   const { page, wrong, close } = await open(browser, demo, {
-    before: (page) => page.route("**/v1/draws?*", (route) => route.fulfill({ json: { items, next_cursor: null } })),
+    before: async (page) => {
+      await page.route("**/v1/draws?*", (route) => route.fulfill({ json: { items, next_cursor: null } }));
+      await page.route("**/v1/draws/saturday%201%2F2?tenant=corner-shop", (route) => route.fulfill({ json: { ...items[1], images } }));
+    },
   });
   await until("its balls", async () => (await page.locator("#draw-numbers li").allTextContents()).join() === "3,11,19,27,40,44,7 bonus");
-  assert.equal(await text(page, "draw-name"), "6 of 49 · saturday · published, corrected (revision 2)");
-  assert.equal(await page.locator("#draw-image").getAttribute("alt"), "The image that was posted: 6 of 49, 3, 11, 19, 27, 40, 44");
+  assert.equal(await text(page, "draw-name"), "6 of 49 · saturday 1/2 · published, corrected (revision 2)");
+  assert.equal(await page.locator("#draw-image").getAttribute("alt"), "Picture of the result of 6 of 49, saturday 1/2: 3, 11, 19, 27, 40, 44; bonus 7");
+  assert.match(await page.locator("#draw-image").getAttribute("src"), /^data:image\/svg/);
+  assert.deepEqual(wrong, []);
+  await close();
+});
+
+test("the demo's last draw shows the picture that was drawn of its result", async () => {
+  const { page, wrong, close } = await open(browser, demo);
+  const image = page.locator("#draw-image");
+  // Until the first lottery of the demo closes.
+  await image.waitFor({ state: "visible", timeout: 120_000 });
+  await until("its pixels", () => image.evaluate((shown) => shown.complete && shown.naturalWidth > 300));
+  const balls = await page.locator("#draw-numbers li").evaluateAll((all) => all.map((ball) => ball.dataset.n));
+  const alt = await image.getAttribute("alt");
+  assert.ok(balls.length >= 6 && alt.includes(balls.slice(0, 6).join(", ")), `${alt} for ${balls}`);
+  assert.match(await image.getAttribute("src"), /^data:image\/png/);
+  const { items } = await (await fetch(new URL("/v1/draws?limit=500", demo.url))).json();
+  const { url } = items.find((item) => item.images.length > 0).images[0];
+  const first = await fetch(new URL(url, demo.url));
+  assert.deepEqual([first.status, first.headers.get("content-type")], [200, "image/png"]);
+  assert.match(first.headers.get("cache-control"), /immutable/);
+  const again = await fetch(new URL(url, demo.url), { headers: { "If-None-Match": first.headers.get("etag") } });
+  assert.equal(again.status, 304);
   assert.deepEqual(wrong, []);
   await close();
 });

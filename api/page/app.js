@@ -16,6 +16,9 @@ const OFFERS_SHOWN = 12;
 const PARTNERS_SHOWN = 10;
 /** Pages of a list that are read at most: 500 rows each. */
 const PAGES_MAX = 4;
+/** How long after a result its picture is asked for again, and how often. */
+const PICTURE_MS = 2_000;
+const PICTURES_ASKED_MAX = 10;
 
 const page = {
   tenant: "",
@@ -24,6 +27,9 @@ const page = {
   heardAt: performance.now(),
   state: "waiting",
   alerts: [],
+  /** The last draw's: `{url, data}`, and how often one was asked for that wasn't there yet. */
+  picture: undefined,
+  picturesAsked: 0,
   /** Dead letters that were sent in again from here: their rows stay as they were. */
   retried: new Set(),
   stockAll: false,
@@ -197,9 +203,32 @@ async function readAlerts() {
 }
 
 async function readDraws() {
-  const { items } = await rows("/v1/draws");
+  const { items } = await rows("/v1/draws", { images: "no" });
   const told = items.filter((item) => ["published", "settled"].includes(item.status));
-  draw(told.sort((a, b) => b.drawn_at_ms - a.drawn_at_ms)[0]);
+  const last = told.sort((a, b) => b.drawn_at_ms - a.drawn_at_ms)[0];
+  draw(last && { ...last, image: await pictureOf(last).catch(() => undefined) });
+}
+
+/** The newest result's picture. It is asked for with our token, which an `img` can't send. */
+async function pictureOf({ tenant, draw_id, revision }) {
+  const id = encodeURIComponent(draw_id);
+  const { images } = await (await ask(`/v1/draws/${id}?${new URLSearchParams({ tenant })}`)).json();
+  const image = images?.find((image) => image.revision === revision);
+  if (!image) {
+    // It is drawn a moment after the result is told.
+    page.picturesAsked += 1;
+    if (page.picturesAsked < PICTURES_ASKED_MAX) setTimeout(() => readDraws().catch(() => {}), PICTURE_MS);
+    return undefined;
+  }
+  page.picturesAsked = 0;
+  if (page.picture?.url === image.url) return page.picture.data;
+  const bytes = await (await ask(image.url)).blob();
+  const data = await new Promise((done, failed) => {
+    const reader = Object.assign(new FileReader(), { onload: () => done(reader.result), onerror: () => failed(reader.error) });
+    reader.readAsDataURL(bytes);
+  });
+  page.picture = { url: image.url, data };
+  return data;
 }
 
 async function readLetters() {
@@ -252,7 +281,10 @@ const HEARERS = {
     untold += 1;
     showAlerts([fact]);
   },
-  draw: () => readDraws().catch(() => {}),
+  draw: () => {
+    page.picturesAsked = 0;
+    readDraws().catch(() => {});
+  },
   frontier: ({ epoch, age_ms }) => {
     say($("age"), duration(Math.max(0, age_ms) / 1000));
     say($("epoch"), `frontier at ${epoch}`);

@@ -208,10 +208,10 @@ export function draw(last) {
   }
   const image = $("draw-image");
   image.hidden = !last.image;
-  if (last.image && image.getAttribute("src") !== last.image) {
-    image.src = last.image;
-    image.alt = `The image that was posted: ${last.game}, ${numbers(last.numbers).join(", ")}`;
-  }
+  if (!last.image) return;
+  if (image.getAttribute("src") !== last.image) image.src = last.image;
+  const bonus = numbers(last.bonus).length > 0 ? `; bonus ${numbers(last.bonus).join(", ")}` : "";
+  image.alt = `Picture of the result of ${last.game}, ${last.draw_id}: ${numbers(last.numbers).join(", ")}${bonus}`;
 }
 
 const LETTERS_SHOWN = 6;

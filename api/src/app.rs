@@ -2,7 +2,7 @@
 
 use crate::append::Appender;
 use crate::auth::{Auth, AuthError, AuthSettings, Principal};
-use crate::backend::{Backend, Failed, Tables};
+use crate::backend::{Backend, Failed, History, Images, Tables};
 use crate::counts::Counts;
 use crate::decided::Decided;
 use crate::fields::Fields;
@@ -84,9 +84,11 @@ pub struct App {
     pub decided: Arc<Decided>,
     pub limits: Limits,
     pub counts: Counts,
-    pub readers: Readers,
     /// Takes spans; absent where nobody traces.
     pub tracer: Option<Arc<dyn Tracer>>,
+    pub readers: Pool<dyn Tables>,
+    pub histories: Pool<dyn History>,
+    pub images: Pool<dyn Images>,
     /// Says that the server is closing.
     pub closing: watch::Receiver<bool>,
 }
@@ -125,38 +127,41 @@ impl Call {
 /// A handler's answer, later.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send>>;
 
-/// Connections to the tables: a few, and one waits for a free one.
-pub struct Readers {
-    backend: Arc<dyn Backend>,
+/// How something of a backend is opened.
+type Opens<T> = dyn Fn() -> Result<Box<T>, Failed> + Send + Sync;
+
+/// Connections to a store: a few, and one waits for a free one.
+pub struct Pool<T: ?Sized> {
+    opens: Arc<Opens<T>>,
     free: Arc<Semaphore>,
-    open: Arc<Mutex<Vec<Box<dyn Tables>>>>,
+    open: Arc<Mutex<Vec<Box<T>>>>,
 }
 
-impl Readers {
+impl<T: ?Sized + Send + 'static> Pool<T> {
     /// At most `count` at once.
-    pub fn new(backend: Arc<dyn Backend>, count: usize) -> Readers {
-        Readers { backend, free: Arc::new(Semaphore::new(count)), open: Arc::default() }
+    pub fn new(count: usize, opens: impl Fn() -> Result<Box<T>, Failed> + Send + Sync + 'static) -> Pool<T> {
+        Pool { opens: Arc::new(opens), free: Arc::new(Semaphore::new(count)), open: Arc::default() }
     }
 
-    /// Asks the tables something, on a thread that may block.
+    /// Asks one of them something, on a thread that may block.
     ///
     /// # Errors
     /// See [`Failed`].
-    pub async fn ask<T: Send + 'static>(
+    pub async fn ask<A: Send + 'static>(
         &self,
-        ask: impl FnOnce(&mut dyn Tables) -> Result<T, Failed> + Send + 'static,
-    ) -> Result<T, Failed> {
+        ask: impl FnOnce(&mut T) -> Result<A, Failed> + Send + 'static,
+    ) -> Result<A, Failed> {
         let gone = |_| Failed::Away("the readers have ended".to_owned());
         let free = Arc::clone(&self.free).acquire_owned().await.map_err(gone)?;
-        let (backend, open) = (Arc::clone(&self.backend), Arc::clone(&self.open));
+        let (opens, open) = (Arc::clone(&self.opens), Arc::clone(&self.open));
         let asked = tokio::task::spawn_blocking(move || {
             let _free = free;
             let taken = open.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut tables = taken.map_or_else(|| backend.tables(), Ok)?;
-            let answer = ask(tables.as_mut());
+            let mut taken = taken.map_or_else(|| opens(), Ok)?;
+            let answer = ask(taken.as_mut());
             // A connection that failed is not used again.
             if !matches!(answer, Err(Failed::Away(_))) {
-                open.lock().unwrap_or_else(PoisonError::into_inner).push(tables);
+                open.lock().unwrap_or_else(PoisonError::into_inner).push(taken);
             }
             answer
         });

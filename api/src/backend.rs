@@ -122,7 +122,7 @@ pub type Positions = BTreeMap<(&'static str, u32), u64>;
 #[derive(Debug, Default)]
 pub struct Step {
     pub frontier: Frontier,
-    /// In the order of epochs.
+    /// In the order of epochs, and whole epochs; a bounded number of them.
     pub facts: Vec<Told>,
     /// Ends (exclusive) of inputs' partitions up to which everything is decided; those that moved.
     pub ends: Vec<(String, u32, u64)>,
@@ -130,23 +130,55 @@ pub struct Step {
 
 /// Follows what is decided, from when it was opened.
 pub trait Follow: Send {
-    /// Where it stands: the place after every fact it has told.
-    fn positions(&self) -> Positions;
+    /// Where it stands: the place after every fact it has told; none while facts are passed over.
+    fn positions(&self) -> Option<Positions>;
 
-    /// Waits up to `wait` for the frontier to move.
+    /// Waits up to `wait` for the frontier to move, and tells what is decided since the last step. Facts are told
+    /// where `listening` says so, which is asked once the frontier is known; else they are passed over, at no cost.
     ///
     /// # Errors
     /// See [`Failed`]. It may be asked again.
-    fn next(&mut self, wait: Duration) -> Result<Step, Failed>;
+    fn next(&mut self, wait: Duration, listening: &dyn Fn() -> bool) -> Result<Step, Failed>;
 }
 
 /// Reads facts that were told before.
 pub trait History: Send {
-    /// Facts from `from` up to `to`, about `max` of each partition.
+    /// Facts from `from` up to `to`, about `max` in all.
     ///
     /// # Errors
     /// See [`Failed`].
     fn read(&mut self, from: &Positions, to: &Positions, max: usize) -> Result<Vec<Told>, Failed>;
+}
+
+/// A draw, as images lie under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrawOf {
+    pub tenant: Text,
+    pub game: Text,
+    pub draw_id: Text,
+}
+
+/// An image of a draw, by what tells it from the draw's others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrawImage {
+    pub revision: i64,
+    pub template: String,
+    pub locale: String,
+}
+
+/// Finds images of draws.
+pub trait Images: Send {
+    /// Those that are there of each draw, in the order of the draws; the newest revision first.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn of(&mut self, draws: &[DrawOf]) -> Result<Vec<Vec<DrawImage>>, Failed>;
+
+    /// A PNG; none where there is no such image.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn bytes(&mut self, draw: &DrawOf, image: &DrawImage) -> Result<Option<Vec<u8>>, Failed>;
 }
 
 /// What became of a dead letter that was to be sent in again.
@@ -189,6 +221,12 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// See [`Failed`].
     fn history(&self) -> Result<Box<dyn History>, Failed>;
+
+    /// Something that finds images. It may be used within the API's own runtime only.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn images(&self) -> Result<Box<dyn Images>, Failed>;
 
     /// The end (exclusive) of a partition up to which everything is decided, out of the bindings.
     ///

@@ -37,6 +37,10 @@ pub struct Counts {
     live: Gauge,
     spans_sent: Counter,
     spans_dropped: Counter,
+    telling: Gauge,
+    resident: Gauge,
+    /// Facts read for those who listen.
+    pub facts: Counter,
 }
 
 impl Default for Counts {
@@ -54,6 +58,8 @@ impl Default for Counts {
         registry.register("spans_sent", help, spans_sent.clone());
         let help = "Spans of traces that were dropped: the collector is away or too slow";
         registry.register("spans_dropped", help, spans_dropped.clone());
+        let facts = Counter::default();
+        registry.register("facts", "Facts read for those who listen or wait", facts.clone());
         let mut gauge = |name: &str, about: &str| {
             let gauge = Gauge::default();
             registry.register(name, about, gauge.clone());
@@ -62,7 +68,23 @@ impl Default for Counts {
         let in_flight = gauge("in_flight", "Requests in flight");
         let waiting = gauge("waiting", "Requests that wait for a decision");
         let live = gauge("live_clients", "Clients of Server-Sent Events");
-        Counts { registry, requests, seconds, appended, in_flight, waiting, live, spans_sent, spans_dropped }
+        let telling = gauge("telling", "Whether facts are read: somebody listens or waits");
+        let resident =
+            gauge("resident_bytes", "Memory that this process holds; the pipeline's where it runs beside");
+        Counts {
+            registry,
+            requests,
+            seconds,
+            appended,
+            in_flight,
+            waiting,
+            live,
+            telling,
+            resident,
+            facts,
+            spans_sent,
+            spans_dropped,
+        }
     }
 }
 
@@ -86,9 +108,19 @@ impl Counts {
         let spans = app.tracer.as_ref().map(|tracer| tracer.figures()).unwrap_or_default();
         self.spans_sent.inc_by(spans.sent.saturating_sub(self.spans_sent.get()));
         self.spans_dropped.inc_by(spans.dropped.saturating_sub(self.spans_dropped.get()));
+        self.telling.set(app.decided.is_telling().into());
+        self.resident.set(resident_bytes().unwrap_or_default());
         let mut text = String::new();
         // Writing into a string can't fail.
         let _ = encode(&mut text, &self.registry);
         text
     }
+}
+
+/// What the system says of this process; none where it doesn't.
+fn resident_bytes() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }

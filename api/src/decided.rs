@@ -8,14 +8,20 @@
 //!
 //! A waiter is registered under its command before the command is appended, and told its place afterwards: so
 //! a decision that comes first is kept for it. Nothing here survives a crash; a client asks again.
+//!
+//! While nobody waits and nobody listens, facts are not read at all, and the thread looks at the frontier now and then.
+//! Whoever comes wakes it: a waiter is told of every epoch after its registration, and a live client learns where
+//! its ring begins once facts are read again.
 
 use crate::backend::{Backend, Follow, Frontier, Place, Positions, Step, Told};
+use prometheus_client::metrics::counter::Counter;
 use schemas::facts::{Cause, DeadLetter};
 use schemas::{Fact, Text};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, oneshot, watch};
 
 /// Facts a live client may be behind.
@@ -24,6 +30,10 @@ pub const BEHIND_MAX: usize = 16_384;
 const LETTERS_KEPT: usize = 1_024;
 /// How long one wait for the frontier lasts.
 const WAIT: Duration = Duration::from_millis(100);
+/// How long the frontier isn't looked at while nobody wants to know.
+const UNATTENDED: Duration = Duration::from_millis(50);
+/// How long facts are read on after the last one who wanted them: the next is likely to come soon.
+const LINGER: Duration = Duration::from_secs(1);
 /// How long a store that is away is left alone.
 const AWAY: Duration = Duration::from_millis(500);
 
@@ -55,13 +65,38 @@ pub struct Decided {
     waiters: Mutex<Waiters>,
     ends: Mutex<HashMap<(String, u32), u64>>,
     frontier: watch::Sender<Frontier>,
-    events: broadcast::Sender<Arc<Told>>,
-    head: Mutex<Positions>,
+    events: broadcast::Sender<Arc<News>>,
+    /// Behind what was told; none while facts are passed over.
+    head: Mutex<Option<Positions>>,
+    /// Whether there is a head.
+    telling: watch::Sender<bool>,
     /// Whether facts are followed: what is appended from then on is told of.
     open: watch::Sender<bool>,
     /// Clock of the last answer about the frontier.
     heard_at_ms: AtomicI64,
+    live: AtomicUsize,
     stop: AtomicBool,
+    thread: OnceLock<Thread>,
+    counted: Counter,
+}
+
+/// What live clients share of a fact: it is written once for all of them.
+#[derive(Debug)]
+pub struct News {
+    pub told: Told,
+    json: OnceLock<String>,
+}
+
+impl News {
+    /// Nobody has asked for its text yet.
+    pub fn new(told: Told) -> News {
+        News { told, json: OnceLock::new() }
+    }
+
+    /// Its text, made by the first who asks.
+    pub fn json(&self, make: impl FnOnce(&Told) -> String) -> &str {
+        self.json.get_or_init(|| make(&self.told))
+    }
 }
 
 /// A place in the queue for a command's decision; given up when dropped.
@@ -70,6 +105,15 @@ pub struct Waiting {
     command: (Text, Text),
     number: u64,
     told: oneshot::Receiver<Decision>,
+}
+
+/// A live client's place; given up when dropped.
+pub struct Seat(Arc<Decided>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.live.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -81,27 +125,38 @@ impl Decided {
     ///
     /// # Errors
     /// Where the system refuses a thread.
-    pub fn start(backend: Arc<dyn Backend>) -> std::io::Result<Arc<Decided>> {
+    pub fn start(backend: Arc<dyn Backend>, counted: Counter) -> std::io::Result<Arc<Decided>> {
         let decided = Arc::new(Decided {
             waiters: Mutex::default(),
             ends: Mutex::default(),
             frontier: watch::channel(Frontier::default()).0,
             events: broadcast::channel(BEHIND_MAX).0,
             head: Mutex::default(),
+            telling: watch::channel(false).0,
             open: watch::channel(false).0,
             heard_at_ms: AtomicI64::new(crate::commands::clock_ms()),
+            live: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            thread: OnceLock::new(),
+            counted,
         });
         let hub = Arc::clone(&decided);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("api-follow".to_owned())
             .spawn(move || hub.follow(backend.as_ref()))?;
+        decided.thread.get_or_init(|| thread.thread().clone());
         Ok(decided)
     }
 
     /// Ends the thread.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Somebody wants to know.
+    fn wake(&self) {
+        self.thread.get().iter().for_each(|thread| thread.unpark());
     }
 
     /// Waits until facts are followed, at most so long. Whoever appends before that may miss the decision.
@@ -110,15 +165,38 @@ impl Decided {
         matches!(tokio::time::timeout(limit, open.wait_for(|open| *open)).await, Ok(Ok(_)))
     }
 
-    /// The frontier as it moves.
-    pub fn frontier(&self) -> watch::Receiver<Frontier> {
-        self.frontier.subscribe()
+    /// Where the frontier is, or was a moment ago.
+    pub fn standing(&self) -> Frontier {
+        *self.frontier.borrow()
     }
 
-    /// Events from now on, and where they begin. In this order: what is told in between is in both.
-    pub fn subscribe(&self) -> (broadcast::Receiver<Arc<Told>>, Positions) {
-        let head = lock(&self.head);
-        (self.events.subscribe(), head.clone())
+    /// The frontier as it moves.
+    pub fn frontier(&self) -> watch::Receiver<Frontier> {
+        let frontier = self.frontier.subscribe();
+        self.wake();
+        frontier
+    }
+
+    /// Events from now on, and where they begin; none where they can't be told in time.
+    pub async fn subscribe(&self, limit: Duration) -> Option<(broadcast::Receiver<Arc<News>>, Positions)> {
+        // From here on somebody listens.
+        let _listening = self.events.subscribe();
+        let mut telling = self.telling.subscribe();
+        self.wake();
+        let told = async {
+            while telling.wait_for(|telling| *telling).await.is_ok() {
+                if let Some(head) = &*lock(&self.head) {
+                    return Some((self.events.subscribe(), head.clone()));
+                }
+            }
+            None
+        };
+        tokio::time::timeout(limit, told).await.ok()?
+    }
+
+    /// Whether facts are read.
+    pub fn is_telling(&self) -> bool {
+        *self.telling.borrow()
     }
 
     /// How long nothing was heard of the frontier.
@@ -127,9 +205,15 @@ impl Decided {
         u64::try_from(silent_ms).unwrap_or(0)
     }
 
+    /// A place for one more live client, unless there are so many.
+    pub fn seat(self: &Arc<Self>, max: usize) -> Option<Seat> {
+        let seat = Seat(Arc::clone(self));
+        (self.live.fetch_add(1, Ordering::SeqCst) < max).then_some(seat)
+    }
+
     /// How many live clients there are.
     pub fn live(&self) -> usize {
-        self.events.receiver_count()
+        self.live.load(Ordering::SeqCst)
     }
 
     /// How many requests wait for a decision.
@@ -151,11 +235,19 @@ impl Decided {
 
     fn follow(&self, backend: &dyn Backend) {
         let mut follower: Option<Box<dyn Follow>> = None;
+        let mut wanted_at = Instant::now();
         while !self.stop.load(Ordering::SeqCst) {
+            let (wanted, watched) = (self.is_wanted(), self.frontier.receiver_count() > 0);
+            if follower.is_some() && !wanted && !watched {
+                std::thread::park_timeout(UNATTENDED);
+            }
+            if wanted {
+                wanted_at = Instant::now();
+            }
+            let listening = || self.listening(wanted_at);
             let step = match follower.as_mut() {
-                Some(follower) => follower.next(WAIT),
+                Some(follower) => follower.next(WAIT, &listening),
                 None => backend.follow().map(|open| {
-                    *lock(&self.head) = open.positions();
                     follower = Some(open);
                     self.open.send_replace(true);
                     Step::default()
@@ -171,35 +263,49 @@ impl Decided {
         }
     }
 
+    fn is_wanted(&self) -> bool {
+        self.events.receiver_count() > 0 || !lock(&self.waiters).waiting.is_empty()
+    }
+
+    /// Whether facts are to be told. Decided under the lock of the head: whoever subscribes finds one only where
+    /// nothing behind it is passed over.
+    fn listening(&self, wanted_at: Instant) -> bool {
+        let mut head = lock(&self.head);
+        let listening = self.is_wanted() || head.is_some() && wanted_at.elapsed() < LINGER;
+        if !listening && head.take().is_some() {
+            self.telling.send_replace(false);
+        }
+        listening
+    }
+
     fn tell(&self, step: Step, follower: Option<&dyn Follow>) {
         self.heard_at_ms.store(crate::commands::clock_ms(), Ordering::SeqCst);
         for (topic, partition, end) in &step.ends {
             self.note_end(topic, *partition, *end);
         }
-        if step.frontier.epoch == 0 {
-            return;
-        }
-        let facts: Vec<Arc<Told>> = step.facts.into_iter().map(Arc::new).collect();
-        {
+        let events: Vec<Arc<News>> = step.facts.into_iter().map(News::new).map(Arc::new).collect();
+        self.counted.inc_by(events.len() as u64);
+        if let Some(positions) = follower.and_then(Follow::positions) {
             let mut head = lock(&self.head);
-            for told in &facts {
+            for event in &events {
                 // Nobody may be listening.
-                let _ = self.events.send(Arc::clone(told));
+                let _ = self.events.send(Arc::clone(event));
             }
-            if let Some(follower) = follower {
-                *head = follower.positions();
-            }
+            *head = Some(positions);
+            self.telling.send_if_modified(|telling| !std::mem::replace(telling, true));
         }
-        self.frontier.send_replace(step.frontier);
+        if step.frontier.epoch > 0 {
+            self.frontier.send_replace(step.frontier);
+        }
         // Last: whoever is told a decision finds everything else as far.
-        self.tell_waiters(&facts);
+        self.tell_waiters(&events);
     }
 
-    fn tell_waiters(&self, facts: &[Arc<Told>]) {
+    fn tell_waiters(&self, events: &[Arc<News>]) {
         let mut waiters = lock(&self.waiters);
         let mut ready: Vec<(oneshot::Sender<Decision>, Decision)> = Vec::new();
         // The last word of an epoch counts: an order may be held and confirmed in one.
-        for told in facts.iter().rev() {
+        for told in events.iter().rev().map(|event| &event.told) {
             if let Fact::DeadLetter(letter) = &told.fact {
                 let Some(place) = place_of_letter(letter) else { continue };
                 let decision =
@@ -230,6 +336,7 @@ impl Decided {
         let waiter = Waiter { place: None, early: Vec::new(), tell: Some(tell) };
         waiters.waiting.entry(command.clone()).or_default().push((number, waiter));
         drop(waiters);
+        self.wake();
         Waiting { decided: Arc::clone(self), command, number, told }
     }
 }

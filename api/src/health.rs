@@ -24,7 +24,7 @@ pub fn ready(app: Arc<App>, _call: Call) -> Answering {
 
 /// What keeps the API from being of use.
 pub fn problem(app: &App) -> Option<String> {
-    let frontier = *app.decided.frontier().borrow();
+    let frontier = app.decided.standing();
     let max = app.settings.frontier_age_ms_max;
     if app.decided.silent_ms() > max {
         return Some("nothing is heard of the decided frontier: is the pipeline running?".to_owned());

@@ -14,6 +14,7 @@
 use crate::app::{Answering, App, Call};
 use crate::auth::Principal;
 use crate::backend::{Positions, Told};
+use crate::decided::{News, Seat};
 use crate::problem::Problem;
 use futures_util::stream::{Stream, unfold};
 use schemas::{Fact, Text};
@@ -40,8 +41,8 @@ pub const TOPICS: &[(&str, &str, &str, char)] = &[
 
 /// The one topic a partner follows: stock and alerts are the tenant's, and tell of others' orders.
 const PARTNERS_OWN: &str = "facts.orders";
-/// Facts of a partition that are read back at once.
-const READ_BACK: usize = 1_000;
+/// Facts that are read back at once, and so the most that a connection holds.
+const READ_BACK: usize = 100;
 /// How long a client waits until anything can be followed.
 const OPEN_MAX: Duration = Duration::from_secs(10);
 /// How often the frontier is told.
@@ -61,9 +62,9 @@ struct Client {
     wanted: Wanted,
     /// The place after everything it was sent or that is not for it.
     at: Positions,
-    ring: broadcast::Receiver<Arc<Told>>,
+    ring: broadcast::Receiver<Arc<News>>,
     /// Read back and not sent yet.
-    ready: VecDeque<Arc<Told>>,
+    ready: VecDeque<Arc<News>>,
     /// Up to where it reads back, before it goes on with the ring.
     until: Option<Positions>,
     frontier: watch::Receiver<crate::backend::Frontier>,
@@ -71,11 +72,12 @@ struct Client {
     every: Interval,
     greeted: bool,
     ended: bool,
+    _seat: Seat,
 }
 
 /// What a client waits for.
 enum Heard {
-    Fact(Arc<Told>),
+    Fact(Arc<News>),
     Tick,
     End(&'static str),
 }
@@ -83,17 +85,15 @@ enum Heard {
 /// `GET /v1/live`.
 pub fn live(app: Arc<App>, call: Call) -> Answering {
     Box::pin(async move {
-        if app.decided.live() >= app.settings.live_max {
-            return Err(Problem::new("overloaded", "too many live clients; come back later").retry_after(5));
-        }
+        let full = || Problem::new("overloaded", "too many live clients; come back later").retry_after(5);
+        let seat = app.decided.seat(app.settings.live_max).ok_or_else(full)?;
         let wanted = wanted(&call)?;
         let from = call.header("last-event-id").map(str::to_owned);
         let from = from.or_else(|| call.query.text("last_event_id").map(Into::into));
         let from = from.filter(|id| !id.is_empty()).map(|id| opened(&id)).transpose()?;
-        if !app.decided.opened(OPEN_MAX).await {
-            return Err(Problem::new("unavailable", "nothing can be followed yet: is the pipeline running?"));
-        }
-        let client = Client::new(app, wanted, from);
+        let silent = || Problem::new("unavailable", "nothing can be followed yet: is the pipeline running?");
+        let followed = followed(&app).await.ok_or_else(silent)?;
+        let client = Client::new(app, wanted, from, followed, seat);
         let mut answer = warp::sse::reply(warp::sse::keep_alive().stream(events(client))).into_response();
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -175,8 +175,13 @@ fn events(client: Client) -> impl Stream<Item = Result<Event, Infallible>> + Sen
 }
 
 impl Client {
-    fn new(app: Arc<App>, wanted: Wanted, from: Option<Positions>) -> Client {
-        let (ring, head) = followed(&app);
+    fn new(
+        app: Arc<App>,
+        wanted: Wanted,
+        from: Option<Positions>,
+        (ring, head): Followed,
+        seat: Seat,
+    ) -> Client {
         let (at, until) = match from {
             None => (head, None),
             // Partitions that weren't there yet when the id was made are read from their beginning.
@@ -185,8 +190,20 @@ impl Client {
         let mut every = tokio::time::interval(FRONTIER_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let (frontier, closing) = (app.decided.frontier(), app.closing.clone());
-        let ready = VecDeque::new();
-        Client { app, wanted, at, ring, ready, until, frontier, closing, every, greeted: false, ended: false }
+        Client {
+            app,
+            wanted,
+            at,
+            ring,
+            ready: VecDeque::new(),
+            until,
+            frontier,
+            closing,
+            every,
+            greeted: false,
+            ended: false,
+            _seat: seat,
+        }
     }
 
     /// The next event; there is always one, if only the frontier.
@@ -233,26 +250,27 @@ impl Client {
             self.until = None;
             return Ok(());
         }
-        let (from, to, app) = (self.at.clone(), until, Arc::clone(&self.app));
-        let read = tokio::task::spawn_blocking(move || app.backend.history()?.read(&from, &to, READ_BACK));
-        let told = read.await.unwrap_or_else(|_| Err(crate::backend::Failed::Away("it ended".to_owned())))?;
+        let (from, to) = (self.at.clone(), until);
+        let told = self.app.histories.ask(move |history| history.read(&from, &to, READ_BACK)).await?;
         if told.is_empty() {
             // Offsets that hold nothing: transaction markers.
             if let Some(until) = self.until.take() {
                 merge(&mut self.at, &until);
             }
         }
-        self.ready.extend(told.into_iter().map(Arc::new));
+        self.ready.extend(told.into_iter().map(News::new).map(Arc::new));
         // A long way back may take longer than the ring lasts: then the rest is read back, too.
         if self.ring.len() > crate::decided::BEHIND_MAX / 2 {
-            let (ring, head) = followed(&self.app);
+            let silent = || Problem::new("unavailable", "nothing can be followed now");
+            let (ring, head) = followed(&self.app).await.ok_or_else(silent)?;
             (self.ring, self.until) = (ring, Some(head));
         }
         Ok(())
     }
 
     /// Moves past a fact; its event, if it is for this client and wasn't sent yet.
-    fn take(&mut self, told: &Told) -> Option<Event> {
+    fn take(&mut self, news: &News) -> Option<Event> {
+        let told = &news.told;
         let at = self.at.entry((told.place.topic, told.place.partition)).or_default();
         if told.place.offset < *at {
             return None;
@@ -262,7 +280,7 @@ impl Client {
             return None;
         }
         let (_, _, name, _) = TOPICS.iter().find(|(_, topic, ..)| *topic == told.place.topic)?;
-        Some(Event::default().event(*name).id(sealed(&self.at)).data(body(told).to_string()))
+        Some(Event::default().event(*name).id(sealed(&self.at)).data(news.json(body)))
     }
 
     fn hello(&self) -> Event {
@@ -293,10 +311,12 @@ impl Client {
 }
 
 /// The ring from now on, and the positions where it begins.
-fn followed(app: &App) -> (broadcast::Receiver<Arc<Told>>, Positions) {
-    let (ring, mut head) = app.decided.subscribe();
+type Followed = (broadcast::Receiver<Arc<News>>, Positions);
+
+async fn followed(app: &App) -> Option<Followed> {
+    let (ring, mut head) = app.decided.subscribe(OPEN_MAX).await?;
     head.retain(|(topic, _), _| TOPICS.iter().any(|(_, followed, ..)| followed == topic));
-    (ring, head)
+    Some((ring, head))
 }
 
 fn merge(at: &mut Positions, other: &Positions) {
@@ -306,7 +326,7 @@ fn merge(at: &mut Positions, other: &Positions) {
     }
 }
 
-fn body(told: &Told) -> Value {
+fn body(told: &Told) -> String {
     let mut body = match &told.fact {
         Fact::Order(fact) => serde_json::to_value(&**fact),
         Fact::Stock(fact) => serde_json::to_value(&**fact),
@@ -318,7 +338,7 @@ fn body(told: &Told) -> Value {
     if let Value::Object(fields) = &mut body {
         fields.insert("epoch".to_owned(), told.epoch.into());
     }
-    body
+    body.to_string()
 }
 
 /// Positions as an id: letter of the topic, partition, `.`, next offset, and `-` between them.

@@ -1,4 +1,6 @@
 //! `/openapi.json`: OpenAPI 3.1, made from the table of routes and from the kinds of problems.
+//!
+//! It names every status and type of answer there is; `scripts/api-fuzz` looks for others.
 
 use crate::app::{Answering, App, Call};
 use crate::problem::KINDS;
@@ -7,13 +9,15 @@ use serde_json::{Map, Value, json};
 use std::sync::{Arc, OnceLock};
 
 /// `GET /openapi.json`.
-pub fn document(_app: Arc<App>, _call: Call) -> Answering {
-    static DOCUMENT: OnceLock<Value> = OnceLock::new();
-    Box::pin(async { Ok(crate::reads::json_answer(DOCUMENT.get_or_init(described))) })
+pub fn document(app: Arc<App>, _call: Call) -> Answering {
+    static DOCUMENTS: [OnceLock<Value>; 2] = [OnceLock::new(), OnceLock::new()];
+    let open = app.auth.is_open();
+    let document = DOCUMENTS[usize::from(open)].get_or_init(|| described(open));
+    Box::pin(async { Ok(crate::reads::json_answer(document)) })
 }
 
-/// The whole document.
-pub fn described() -> Value {
+/// The whole document; `open` where nobody has to say who they are.
+pub fn described(open: bool) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for route in ROUTES {
         let methods = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));
@@ -21,7 +25,7 @@ pub fn described() -> Value {
             Method::Get => "get",
             Method::Post => "post",
         };
-        methods[method] = operation(route);
+        methods[method] = operation(route, open);
     }
     json!({
         "openapi": "3.1.0",
@@ -39,7 +43,7 @@ pub fn described() -> Value {
     })
 }
 
-fn operation(route: &Route) -> Value {
+fn operation(route: &Route, open: bool) -> Value {
     let mut operation = json!({
         "operationId": route.id,
         "summary": route.about,
@@ -54,7 +58,7 @@ fn operation(route: &Route) -> Value {
             .collect();
         let mut words = words;
         words.dedup();
-        operation["security"] = json!([{"bearer": []}]);
+        operation["security"] = if open { json!([{"bearer": []}, {}]) } else { json!([{"bearer": []}]) };
         operation["x-roles"] = json!(words);
     }
     if route.method == Method::Post {
@@ -63,6 +67,12 @@ fn operation(route: &Route) -> Value {
             .iter()
             .map(|field| {
                 let mut schema = field.kind.schema();
+                if !field.required {
+                    // Null is the same as absent.
+                    schema["type"] = json!([schema["type"], "null"]);
+                    let words = schema.get_mut("enum").and_then(Value::as_array_mut);
+                    words.into_iter().for_each(|words| words.push(Value::Null));
+                }
                 schema["description"] = field.about.into();
                 (field.name.to_owned(), schema)
             })
@@ -97,25 +107,31 @@ fn parameters(route: &Route) -> Vec<Value> {
             "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         })
     });
-    let tag = (route.gives == Gives::Page).then(
+    let tag = matches!(route.gives, Gives::Page | Gives::Image).then(
         || json!({"name": "If-None-Match", "in": "header", "required": false, "schema": {"type": "string"}}),
     );
     path.chain(query).chain(key).chain(tag).collect()
 }
 
 fn responses(route: &Route) -> Value {
-    let kind = match route.gives {
-        Gives::Json | Gives::Command | Gives::Page => "application/json",
-        Gives::Events => "text/event-stream",
-        Gives::Text => "text/plain",
+    let kinds: &[&str] = match route.gives {
+        Gives::Json | Gives::Command | Gives::Page => &["application/json"],
+        Gives::Events => &["text/event-stream"],
+        Gives::Image => &["image/png"],
+        Gives::Figures => &["application/openmetrics-text"],
+        Gives::Files => &crate::page::KINDS,
     };
-    let mut responses = json!({
-        "200": {"description": "Done", "content": {kind: {}}},
-        "default": {
-            "description": "What is wrong and what to do about it",
+    let content: Map<String, Value> = kinds.iter().map(|kind| ((*kind).to_owned(), json!({}))).collect();
+    let mut responses = json!({"200": {"description": "Done", "content": content}});
+    for (kind, status, title) in KINDS.iter().filter(|(kind, ..)| may_give(route, kind)) {
+        let known = responses[status.to_string()]["description"].as_str();
+        let about = known
+            .map_or_else(|| format!("{title} (`{kind}`)"), |known| format!("{known}; {title} (`{kind}`)"));
+        responses[status.to_string()] = json!({
+            "description": about,
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        },
-    });
+        });
+    }
     if route.gives == Gives::Command {
         let schema = json!({"$ref": "#/components/schemas/Accepted"});
         responses["202"] = json!({
@@ -124,10 +140,23 @@ fn responses(route: &Route) -> Value {
             "content": {"application/json": {"schema": schema}},
         });
     }
-    if route.gives == Gives::Page {
+    if matches!(route.gives, Gives::Page | Gives::Image) {
         responses["304"] = json!({"description": "You have it"});
     }
     responses
+}
+
+/// Whether a route may end in a problem of a kind; most of them are told before a route is asked.
+fn may_give(route: &Route, kind: &str) -> bool {
+    match kind {
+        "unauthenticated" => matches!(route.access, Access::Roles(_)),
+        "unsupported-media-type" => route.method == Method::Post,
+        "idempotency-conflict" | "dead-letter" => route.gives == Gives::Command,
+        "payment-not-confirmed" => route.id == "buyTicket",
+        "not-decided-yet" => route.query.iter().any(|field| field.name == "after"),
+        "not-ready" => route.id == "isReady",
+        _ => true,
+    }
 }
 
 fn problem() -> Value {
@@ -150,7 +179,8 @@ fn accepted() -> Value {
         "properties": {
             "command_id": {"type": "string"},
             "tenant": {"type": "string"},
-            "order_id": {"type": "string"},
+            "order_id": {"type": "string", "description": "Of a command about an order"},
+            "draw_id": {"type": "string", "description": "Of a command about a draw"},
             "status": {"type": "string", "enum": ["accepted", "decided"]},
             "record": {
                 "type": "object",
@@ -162,18 +192,18 @@ fn accepted() -> Value {
             },
             "status_url": {"type": "string"},
         },
-        "required": ["command_id", "tenant", "order_id", "status", "record"],
+        "required": ["command_id", "tenant", "status", "record"],
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routes::{Found, find};
+    use crate::find::{Found, find};
 
     #[test]
     fn what_is_described_is_routed_and_what_is_routed_is_described() {
-        let document = described();
+        let document = described(false);
         let mut described = 0;
         for (path, methods) in document["paths"].as_object().expect("paths") {
             for (method, operation) in methods.as_object().expect("methods") {
@@ -208,7 +238,7 @@ mod tests {
                 _ => {}
             }
         }
-        let document = described();
+        let document = described(true);
         check(&document, &document);
     }
 }

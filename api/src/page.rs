@@ -17,6 +17,9 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("style.css", "text/css; charset=utf-8", include_bytes!("../page/style.css")),
 ];
 
+/// The types of all of them, as the OpenAPI document names them.
+pub const KINDS: [&str; 4] = ["text/html", "text/javascript", "image/svg+xml", "text/css"];
+
 /// `GET /`.
 pub fn index(_app: Arc<App>, _call: Call) -> Answering {
     named("index.html")
@@ -36,4 +39,17 @@ fn named(name: &str) -> Answering {
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Box::pin(async move { Ok(answer) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_of_every_file_is_described() {
+        let plain = |kind: &str| kind.split(';').next().unwrap_or_default().to_owned();
+        for (name, kind, _) in FILES {
+            assert!(KINDS.contains(&plain(kind).as_str()), "{name}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ use crate::backend::{Select, Selected};
 use crate::problem::{Answer, Problem};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use schemas::Text;
 use schemas::rows::{TableSpec, Value as Cell};
 use schemas::tables;
@@ -53,11 +54,6 @@ pub fn statements(app: Arc<App>, call: Call) -> Answering {
     list(app, call, &tables::COMMISSION_STATEMENTS)
 }
 
-/// `GET /v1/draws`.
-pub fn draws(app: Arc<App>, call: Call) -> Answering {
-    list(app, call, &tables::DRAWS)
-}
-
 /// `GET /v1/winning-tickets`.
 pub fn winning_tickets(app: Arc<App>, call: Call) -> Answering {
     list(app, call, &tables::WINNING_TICKETS)
@@ -66,11 +62,6 @@ pub fn winning_tickets(app: Arc<App>, call: Call) -> Answering {
 /// `GET /v1/publications`.
 pub fn publications(app: Arc<App>, call: Call) -> Answering {
     list(app, call, &tables::PUBLICATIONS)
-}
-
-/// `GET /v1/draws/{draw_id}`.
-pub fn draw(app: Arc<App>, call: Call) -> Answering {
-    one(app, call, &tables::DRAWS, "draw_id", "no such draw is known")
 }
 
 /// `GET /v1/dead-letters`.
@@ -97,21 +88,36 @@ fn one(
     unknown: &'static str,
 ) -> Answering {
     Box::pin(async move {
-        let tenant = call.principal.tenant(call.query.text("tenant"))?;
-        let mut filters =
-            vec![("tenant", Cell::Text(plain("tenant", tenant)?)), (id, Cell::Text(plain(id, call.id(0)?)?))];
-        if let Some(own) = call.principal.only_partner() {
-            if !table.columns.iter().any(|column| column.name == "partner_id") {
-                return Err(Problem::new("forbidden", "these rows belong to no partner"));
-            }
-            filters.push(("partner_id", Cell::Text(own.clone())));
-        }
-        wait_after(&app, &call).await?;
-        let select = Select { table, filters, after: None, limit: 1 };
-        let page = app.readers.ask(move |tables| tables.select(&select)).await?;
-        let row = page.rows.first().ok_or_else(|| Problem::new("not-found", unknown))?;
-        Ok(tagged(&call, page.frontier, &object(table, row)))
+        let (frontier, row) = row(&app, &call, table, id, unknown).await?;
+        Ok(tagged(&call, frontier, &row))
     })
+}
+
+/// The row that a path names first by its `id`, as of a frontier.
+///
+/// # Errors
+/// Where it isn't there or isn't the caller's.
+pub async fn row(
+    app: &App,
+    call: &Call,
+    table: &'static TableSpec,
+    id: &'static str,
+    unknown: &'static str,
+) -> Result<(u64, Value), Problem> {
+    let tenant = call.principal.tenant(call.query.text("tenant"))?;
+    let mut filters =
+        vec![("tenant", Cell::Text(plain("tenant", tenant)?)), (id, Cell::Text(plain(id, call.id(0)?)?))];
+    if let Some(own) = call.principal.only_partner() {
+        if !table.columns.iter().any(|column| column.name == "partner_id") {
+            return Err(Problem::new("forbidden", "these rows belong to no partner"));
+        }
+        filters.push(("partner_id", Cell::Text(own.clone())));
+    }
+    wait_after(app, call).await?;
+    let select = Select { table, filters, after: None, limit: 1 };
+    let page = app.readers.ask(move |tables| tables.select(&select)).await?;
+    let row = page.rows.first().ok_or_else(|| Problem::new("not-found", unknown))?;
+    Ok((page.frontier, object(table, row)))
 }
 
 /// `GET /v1/statements/{partner_id}/{month}/explanation`.
@@ -139,7 +145,7 @@ pub fn explanation(app: Arc<App>, call: Call) -> Answering {
 pub fn status(app: Arc<App>, call: Call) -> Answering {
     Box::pin(async move {
         let who = &call.principal;
-        let frontier = *app.decided.frontier().borrow();
+        let frontier = app.decided.standing();
         let body = json!({
             "frontier": frontier.epoch,
             "decided_now_ms": frontier.now_ms,
@@ -161,11 +167,20 @@ pub fn status(app: Arc<App>, call: Call) -> Answering {
 
 fn list(app: Arc<App>, call: Call, table: &'static TableSpec) -> Answering {
     Box::pin(async move {
-        let select = select(&call, table)?;
-        wait_after(&app, &call).await?;
-        let page = app.readers.ask(move |tables| tables.select(&select)).await?;
-        Ok(tagged(&call, page.frontier, &page_of(table, &page)))
+        let (frontier, page) = page(&app, &call, table).await?;
+        Ok(tagged(&call, frontier, &page))
     })
+}
+
+/// The page of a list, as of a frontier.
+///
+/// # Errors
+/// Where it can't be read or isn't the caller's.
+pub async fn page(app: &App, call: &Call, table: &'static TableSpec) -> Result<(u64, Value), Problem> {
+    let select = select(call, table)?;
+    wait_after(app, call).await?;
+    let page = app.readers.ask(move |tables| tables.select(&select)).await?;
+    Ok((page.frontier, page_of(table, &page)))
 }
 
 /// The question a list asks: its filters, and whose rows it may see.
@@ -307,27 +322,30 @@ pub fn set_frontier(answer: &mut Answer, epoch: u64) {
 }
 
 /// An answer with its frontier and its tag; 304 without a body where the client has it.
-fn tagged(call: &Call, frontier: u64, body: &Value) -> Answer {
-    let text = body.to_string();
-    let tag = format!("\"{:032x}\"", xxhash_rust::xxh3::xxh3_128(text.as_bytes()));
+pub fn tagged(call: &Call, frontier: u64, body: &Value) -> Answer {
+    let (kind, caching) = ("application/json", "private, no-cache");
+    let mut answer = unless_known(call, body.to_string().into(), kind, caching);
+    set_frontier(&mut answer, frontier);
+    answer
+}
+
+/// Bytes with their tag; 304 without them where the client has them.
+pub fn unless_known(call: &Call, body: Bytes, kind: &'static str, caching: &'static str) -> Answer {
+    let tag = format!("\"{:032x}\"", xxhash_rust::xxh3::xxh3_128(&body));
     let known = call.header(IF_NONE_MATCH.as_str()).is_some_and(|tags| {
         tags.split(',')
             .map(|known| known.trim().trim_start_matches("W/"))
             .any(|known| known == tag || known == "*")
     });
-    let mut answer = if known {
-        let mut answer: Answer = Response::new(String::new().into());
-        *answer.status_mut() = StatusCode::NOT_MODIFIED;
-        answer
-    } else {
-        let mut answer: Answer = Response::new(text.into());
-        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        answer
-    };
+    let mut answer: Answer = Response::new(if known { Bytes::new() } else { body }.into());
     let headers = answer.headers_mut();
     headers.extend(HeaderValue::from_str(&tag).ok().map(|tag| (ETAG, tag)));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    set_frontier(&mut answer, frontier);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
+    if known {
+        *answer.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
     answer
 }
 

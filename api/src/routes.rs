@@ -4,7 +4,7 @@ use crate::app::{Answering, App, Call};
 use crate::auth::Role::{self, Analyst, Operator, Partner, Producer};
 use crate::fields::Kind::{Choice, Id, Ids, Int, Ints, Object, Objects};
 use crate::fields::{Field, Kind, may, must};
-use crate::{commands, health, letters, live, openapi, page, reads, reference, results, ticket};
+use crate::{commands, draws, health, letters, live, openapi, page, reads, reference, results, ticket};
 use std::sync::Arc;
 
 /// What is done.
@@ -30,7 +30,11 @@ pub enum Gives {
     Command,
     Page,
     Events,
-    Text,
+    Image,
+    /// For Prometheus.
+    Figures,
+    /// Of the live page.
+    Files,
 }
 
 /// One route.
@@ -191,15 +195,26 @@ pub static ROUTES: &[Route] = &[
     list("/v1/stock", "listStock", "The stock ledger's balances", READERS, STOCK, reads::stock),
     list("/v1/tickets", "listTickets", "Tickets issued", READERS, TICKETS, reads::tickets),
     list("/v1/alerts", "listAlerts", "Velocity rules that fired", READERS, ALERTS, reads::alerts),
-    list("/v1/draws", "listDraws", "Where draws stand", READERS, DRAWS, reads::draws),
+    list("/v1/draws", "listDraws", "Where draws stand", READERS, DRAWS, draws::draws),
     get(
         "/v1/draws/{draw_id}",
         "getDraw",
         "Where a draw stands",
         READERS,
         &[TENANT, AFTER, WAIT],
-        reads::draw,
+        draws::draw,
     ),
+    Route {
+        gives: Gives::Image,
+        ..get(
+            "/v1/draws/{draw_id}/images/{template}/{locale}/{revision}",
+            "getDrawImage",
+            "An image of a draw's result; the draw's `images` lists them",
+            READERS,
+            &[TENANT],
+            draws::image,
+        )
+    },
     list(
         "/v1/winning-tickets",
         "listWinningTickets",
@@ -254,10 +269,10 @@ pub static ROUTES: &[Route] = &[
     ),
     open("/healthz", "isAlive", "The process answers", Gives::Json, health::alive),
     open("/readyz", "isReady", "The decided frontier moves", Gives::Json, health::ready),
-    open("/metrics", "getMetrics", "Figures for Prometheus", Gives::Text, health::metrics),
+    open("/metrics", "getMetrics", "Figures for Prometheus", Gives::Figures, health::metrics),
     open("/openapi.json", "getOpenapi", "This description", Gives::Json, openapi::document),
-    open("/", "getPage", "The live page", Gives::Text, page::index),
-    open("/{file}", "getPageFile", "A file of the live page", Gives::Text, page::file),
+    open("/", "getPage", "The live page", Gives::Files, page::index),
+    open("/{file}", "getPageFile", "A file of the live page", Gives::Files, page::file),
 ];
 
 const PLACE: &[Field] = &[
@@ -309,6 +324,7 @@ const DRAWS: &[Field] = &[
     CURSOR,
     may("game", Id, "Only this game's"),
     may("status", Choice(&["waiting", "disagreement", "published", "settled"]), "Only these"),
+    may("images", Choice(&["yes", "no"]), "Whether each row lists its images; yes where absent"),
 ];
 
 const WINNERS: &[Field] = &[
@@ -392,73 +408,9 @@ const LIVE: &[Field] = &[
     may("last_event_id", Kind::Text, "Where to go on, for clients that can't send Last-Event-ID"),
 ];
 
-/// What a path leads to.
-pub enum Found {
-    Route(&'static Route, Vec<String>),
-    /// There is such a path, for other methods.
-    OtherMethods,
-    Nothing,
-}
-
-/// The route of a request. Path parameters come decoded.
-pub fn find(method: &warp::http::Method, path: &str) -> Found {
-    let mut others = false;
-    for route in ROUTES {
-        let Some(parameters) = parameters(route.path, path) else { continue };
-        let fits = match route.method {
-            Method::Get => method == warp::http::Method::GET || method == warp::http::Method::HEAD,
-            Method::Post => method == warp::http::Method::POST,
-        };
-        if fits {
-            return Found::Route(route, parameters);
-        }
-        others = true;
-    }
-    if others { Found::OtherMethods } else { Found::Nothing }
-}
-
-fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
-    let mut parameters = Vec::new();
-    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
-    loop {
-        match (wanted.next(), given.next()) {
-            (None, None) => return Some(parameters),
-            (Some(part), Some(text)) if part.starts_with('{') => {
-                let decoded = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
-                parameters.push(decoded.into_owned());
-            }
-            (Some(part), Some(text)) if part == text => {}
-            _ => return None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warp::http::Method as M;
-
-    #[test]
-    fn a_path_leads_to_its_route_with_decoded_parameters() {
-        for (method, path, wanted) in [
-            (M::GET, "/v1/orders", "listOrders "),
-            (M::POST, "/v1/orders", "placeOrder "),
-            (M::GET, "/v1/orders/a%2Fb+c", "getOrder a/b+c"),
-            (M::POST, "/v1/orders/o/cancel", "cancelOrder o"),
-            (M::GET, "/v1/statements/p/2017-11/explanation", "explainStatement p 2017-11"),
-            (M::HEAD, "/healthz", "isAlive "),
-            (M::DELETE, "/v1/orders", "other methods"),
-            (M::GET, "/v1/orders/", "getOrder "),
-            (M::GET, "/v2/orders", "nothing"),
-        ] {
-            let found = match find(&method, path) {
-                Found::Route(route, parameters) => format!("{} {}", route.id, parameters.join(" ")),
-                Found::OtherMethods => "other methods".to_owned(),
-                Found::Nothing => "nothing".to_owned(),
-            };
-            assert_eq!(found, wanted, "{method} {path}");
-        }
-    }
 
     #[test]
     fn no_two_routes_are_the_same_and_names_are_unique() {

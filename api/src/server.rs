@@ -7,16 +7,17 @@
 //! A client that sends its head slowly, sends too much, or takes nothing of what it is sent, is cut off; it
 //! costs a connection until then, of which there are only so many. TLS is the proxy's in front.
 
-use crate::app::{ApiError, ApiSettings, App, Call, Readers};
+use crate::app::{ApiError, ApiSettings, App, Call, Pool};
 use crate::append::Appender;
 use crate::auth::{Auth, Principal};
-use crate::backend::Backend;
+use crate::backend::{Backend, Failed};
 use crate::counts::Counts;
 use crate::decided::Decided;
 use crate::fields::Fields;
+use crate::find::{Found, find};
 use crate::limits::Limits;
 use crate::problem::{Answer, Problem};
-use crate::routes::{Access, Found, Gives, Method, Route, find};
+use crate::routes::{Access, Gives, Method, Route};
 use crate::trace;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
@@ -30,12 +31,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use warp::Filter;
 use warp::http::HeaderMap;
-use warp::http::header::HeaderValue;
+use warp::http::header::{ALLOW, HeaderValue};
 
 /// How long a client may take for a request's head, and the server for what it was told to send.
 const SLOW_MAX: Duration = Duration::from_secs(10);
 /// What the system keeps for a client that doesn't take it.
 const SEND_BYTES: usize = 256 * 1024;
+/// What is kept here for a client before that; the largest head of a request, too.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// Live clients that read back at once: the others wait for their turn.
+const HISTORIES: usize = 4;
+/// Images that are fetched at once.
+const IMAGES: usize = 8;
 /// How long requests in flight are waited for at the end.
 const CLOSING_MAX: Duration = Duration::from_secs(5);
 /// Threads that serve sockets.
@@ -66,15 +73,18 @@ impl Server {
         listener.set_nonblocking(true).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let (close, closing) = watch::channel(false);
+        let counts = Counts::default();
         let app = Arc::new(App {
             auth: Auth::new(&settings.auth)?,
             ids: backend.ids()?,
             appender: Appender::start(Arc::clone(&backend))?,
-            decided: Decided::start(Arc::clone(&backend))?,
+            decided: Decided::start(Arc::clone(&backend), counts.facts.clone())?,
             limits: Limits::new(settings.in_flight_max, settings.requests_per_s_max),
-            counts: Counts::default(),
+            counts,
             tracer: backend.tracer()?,
-            readers: Readers::new(Arc::clone(&backend), settings.readers),
+            readers: Pool::new(settings.readers, opens(&backend, |backend| backend.tables())),
+            histories: Pool::new(HISTORIES, opens(&backend, |backend| backend.history())),
+            images: Pool::new(IMAGES, opens(&backend, |backend| backend.images())),
             backend,
             settings,
             closing,
@@ -92,6 +102,15 @@ impl Server {
         let thread = std::thread::Builder::new().name("api-serve".to_owned()).spawn(work)?;
         Ok(Server { address, close, thread: Some(thread) })
     }
+}
+
+/// How a pool opens what it holds.
+fn opens<T: ?Sized + 'static>(
+    backend: &Arc<dyn Backend>,
+    open: fn(&dyn Backend) -> Result<Box<T>, Failed>,
+) -> impl Fn() -> Result<Box<T>, Failed> + Send + Sync + 'static {
+    let backend = Arc::clone(backend);
+    move || open(backend.as_ref())
 }
 
 impl Drop for Server {
@@ -133,7 +152,11 @@ async fn serve(listener: TcpListener, app: &Arc<App>) {
         };
         configure(&stream);
         let mut http = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new()).http1_only();
-        http.http1().timer(TokioTimer::new()).header_read_timeout(SLOW_MAX).pipeline_flush(true);
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(SLOW_MAX)
+            .pipeline_flush(true)
+            .max_buf_size(BUFFER_BYTES);
         let serving = http
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone()))
             .into_owned();
@@ -207,8 +230,11 @@ async fn answer(
 ) -> (&'static str, Answer) {
     let (route, parameters) = match find(method, path) {
         Found::Route(route, parameters) => (route, parameters),
-        Found::OtherMethods => {
-            return ("none", Problem::new("method-not-allowed", "GET it, or POST to it").answer());
+        Found::OtherMethods(methods) => {
+            let problem = Problem::new("method-not-allowed", format!("it takes {methods}"));
+            let mut answer = problem.answer();
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+            return ("none", answer);
         }
         Found::Nothing => {
             return ("none", Problem::new("not-found", "/openapi.json lists what there is").answer());

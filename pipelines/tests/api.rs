@@ -8,8 +8,12 @@ mod hostile;
 mod house;
 #[path = "api/http.rs"]
 mod http;
+#[path = "api/images.rs"]
+mod images;
 #[path = "api/killed.rs"]
 mod killed;
+#[path = "api/listeners.rs"]
+mod listeners;
 #[path = "api/live.rs"]
 mod live;
 #[path = "api/rights.rs"]

@@ -6,11 +6,13 @@
 //! ```
 
 mod facts;
+mod follower;
+mod images;
 mod pulse;
 mod settings;
 mod tables;
 
-pub use facts::Beside;
+pub use follower::Beside;
 pub use pulse::Pulse;
 pub use settings::settings;
 
@@ -126,11 +128,15 @@ impl Backend for Behind {
     }
 
     fn follow(&self) -> Result<Box<dyn Follow>, Failed> {
-        Ok(Box::new(facts::Follower::open(&self.stores, &self.topics, self.beside.clone())?))
+        Ok(Box::new(follower::Follower::open(&self.stores, &self.topics, self.beside.clone())?))
     }
 
     fn history(&self) -> Result<Box<dyn History>, Failed> {
         Ok(Box::new(facts::Facts::open(&self.stores, &self.topics)?))
+    }
+
+    fn images(&self) -> Result<Box<dyn backend::Images>, Failed> {
+        Ok(Box::new(images::Finding::open(&self.stores)?))
     }
 
     fn decided_end(&self, topic: &str, partition: u32) -> Result<u64, Failed> {

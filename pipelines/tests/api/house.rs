@@ -46,11 +46,17 @@ pub struct House {
 impl House {
     /// A house whose pipeline runs.
     pub fn new() -> House {
+        House::with(|_| {})
+    }
+
+    /// One with other settings.
+    pub fn with(change: impl FnOnce(&mut Config)) -> House {
         let folder = Folder::new();
         let mut config = Config::default();
         config.tickets.key = Some("a key for tests, not for tickets".to_owned());
         config.pipeline.data_dir = folder.path().to_owned();
         config.api.keys_file = Some(folder.path().join("keys.toml"));
+        change(&mut config);
         std::fs::write(folder.path().join("keys.toml"), keys_file()).expect("the folder can be written");
         std::fs::write(folder.path().join("tombola.toml"), config.describe()).expect("it can be written");
         let stores = Stores::of(&config, folder.path());
@@ -162,7 +168,7 @@ fn offer(tenant: &str) -> Offer {
     }
 }
 
-/// A row as its table's connector would send it.
+/// A reference row as the database tells it.
 pub fn row(row: Reference) -> NewRecord {
     let (key, now_ms) = (key_of(&row.key()), pipelines::clock_ms());
     let value = envelope(Op::Read, None, Some(&row), now_ms, 8);

@@ -56,6 +56,30 @@ pub fn ask(at: SocketAddr, what: &str, headers: &[(&str, &str)], body: &str) -> 
     try_ask(at, what, headers, body).unwrap_or_else(|e| panic!("{what}: {e}"))
 }
 
+/// What came back, where it is no text.
+pub struct Bytes {
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+/// One request for what may be no text.
+pub fn bytes(at: SocketAddr, what: &str, headers: &[(&str, &str)]) -> Bytes {
+    let mut stream = TcpStream::connect(at).expect("the server listens");
+    stream.set_read_timeout(Some(ANSWER_MAX)).expect("a timeout can be set");
+    let headers =
+        headers.iter().fold(String::new(), |all, (name, value)| format!("{all}{name}: {value}\r\n"));
+    write!(stream, "{what} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\n{headers}\r\n").expect("it reads");
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).expect("the server answers");
+    let end = all.windows(4).position(|end| end == b"\r\n\r\n").expect("a head ends");
+    let head = String::from_utf8_lossy(&all[..end]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    let headers = head.lines().filter_map(|line| line.split_once(": "));
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Bytes { status, headers, body: all[end + 4..].to_vec() }
+}
+
 /// An event of a live stream.
 #[derive(Clone, Debug, Default)]
 pub struct Event {

@@ -1,11 +1,12 @@
 //! Live events: whoever comes back with the id of the last one misses none and gets none twice.
 
-use super::house::{House, get, place, wait_for};
-use super::http::Live;
+use super::house::{House, get, order, place, wait_for};
+use super::http::{Live, ask};
 use connectors::embedded::NewRecord;
 use schemas::commands::PlaceOrder;
 use schemas::{Command, encode_command};
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 /// More orders than a ring of live events holds, and more bytes than sockets do.
 const MANY: usize = 24_000;
@@ -130,4 +131,83 @@ fn a_client_that_does_not_read_is_cut_off_and_finds_everything_when_it_comes_bac
         }
     }
     assert!(cuts > 0, "nobody was slow: the test shows nothing");
+}
+
+/// A figure of the API's own.
+fn figure(at: SocketAddr, name: &str) -> u64 {
+    let text = get(at, "", "/metrics").text;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name}: {text}")).parse().expect("a figure is a number")
+}
+
+/// Places an order without waiting for its decision, which would be listening; then looks until it is there.
+fn place_unheard(at: SocketAddr, number: usize) -> String {
+    let headers =
+        [("authorization", "Bearer acme-producer-key"), ("idempotency-key", &format!("unheard-{number}"))];
+    let placed = ask(at, "POST /v1/orders", &headers, &order("")).json();
+    let id = placed["order_id"].as_str().expect("it has an id").to_owned();
+    wait_for("the order", || get(at, "acme-analyst-key", &format!("/v1/orders/{id}")).status == 200);
+    id
+}
+
+fn orders_until(live: &mut Live, last: &str) -> (Vec<String>, Option<String>) {
+    let (mut seen, mut id) = (Vec::new(), None);
+    while seen.last().is_none_or(|seen| seen != last) {
+        let event = live.next_fact();
+        if event.name == "order" {
+            seen.push(event.data["order_id"].as_str().expect("it has an id").to_owned());
+            id = event.id;
+        }
+    }
+    (seen, id)
+}
+
+fn nobody_listens_and_what_is_missed_is_found(at: SocketAddr) {
+    wait_for("nobody to listen", || figure(at, "tombola_api_telling") == 0);
+    let read = figure(at, "tombola_api_facts_total");
+    let before: Vec<String> = (0..3).map(|number| place_unheard(at, number)).collect();
+    assert_eq!(figure(at, "tombola_api_facts_total"), read, "facts were read for nobody");
+    // Whoever comes now sees what comes from now on.
+    let key = ("authorization", "Bearer acme-analyst-key");
+    let mut live = Live::open(at, "?topics=orders", &[key]);
+    let hello = live.next().id.expect("hello has an id");
+    let heard = place_unheard(at, 3);
+    let (seen, last) = orders_until(&mut live, &heard);
+    assert_eq!(seen, std::slice::from_ref(&heard), "after {before:?}");
+    drop(live);
+    wait_for("nobody to listen again", || figure(at, "tombola_api_telling") == 0);
+    let missed: Vec<String> = (4..9).map(|number| place_unheard(at, number)).collect();
+    for (id, wanted) in [(last, missed.clone()), (Some(hello), [vec![heard], missed].concat())] {
+        let id = id.expect("events have ids");
+        let mut live = Live::open(at, "?topics=orders", &[key, ("last-event-id", &id)]);
+        assert_eq!(live.next().name, "hello");
+        let newest = place(at, "acme-producer-key", &format!("newest-{id}"), "").json();
+        let newest = newest["order_id"].as_str().expect("it has an id").to_owned();
+        let mut seen = orders_until(&mut live, &newest).0;
+        seen.retain(|id| *id != newest && wanted.contains(id));
+        // Orders lie in several partitions: each is in its own order.
+        let (distinct, all): (BTreeSet<_>, BTreeSet<_>) = (seen.iter().collect(), wanted.iter().collect());
+        assert!(distinct.is_subset(&all) && distinct.len() == seen.len(), "{seen:?} of {wanted:?}");
+        // The newest may overtake others in their partitions.
+        while seen.len() < wanted.len() {
+            let event = live.next_fact();
+            let id = event.data["order_id"].as_str().expect("it has an id").to_owned();
+            assert!(wanted.contains(&id) && !seen.contains(&id), "{id} beside {seen:?}");
+            seen.push(id);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_read_for_nobody_and_whoever_comes_back_after_that_gets_each_event_once() {
+    let house = House::new();
+    let server = house.beside();
+    nobody_listens_and_what_is_missed_is_found(server.address);
+}
+
+#[test]
+fn the_same_holds_for_an_instance_of_its_own() {
+    let house = House::new();
+    let server = house.apart();
+    nobody_listens_and_what_is_missed_is_found(server.address);
 }

@@ -3,6 +3,8 @@
 //! Everything here is a pure function of the announcement and of files that ship with the program, so that
 //! the same result looks and reads the same each time.
 
+use percent_encoding::percent_decode_str;
+
 mod locale;
 mod text;
 
@@ -50,16 +52,20 @@ impl Announcement {
 pub fn escaped(part: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(part.len());
-    // A part of dots alone would mean a folder.
-    let dots = part.bytes().all(|byte| byte == b'.');
     for byte in part.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(byte as char),
-            b'.' if !dots => out.push('.'),
+            // A part of dots alone would mean a folder, and one that begins with a dot is hidden.
+            b'.' if !out.is_empty() => out.push('.'),
             _ => write!(out, "%{byte:02X}").expect("writing into a string can't fail"),
         }
     }
     out
+}
+
+/// The part as it was; none where it isn't UTF-8.
+pub fn unescaped(part: &str) -> Option<String> {
+    Some(percent_decode_str(part).decode_utf8().ok()?.into_owned())
 }
 
 #[cfg(test)]
@@ -69,9 +75,10 @@ mod tests {
     #[test]
     fn a_part_of_a_path_stays_one_part() {
         for (part, expected) in
-            [("acme", "acme"), ("a/b", "a%2Fb"), ("..", "%2E%2E"), ("r1.5", "r1.5"), ("số", "s%E1%BB%91")]
+            [("acme", "acme"), ("a/b", "a%2Fb"), ("..", "%2E."), ("r1.5", "r1.5"), ("số", "s%E1%BB%91")]
         {
             assert_eq!(escaped(part), expected);
+            assert_eq!(unescaped(expected).as_deref(), Some(part));
         }
     }
 }

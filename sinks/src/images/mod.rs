@@ -19,7 +19,7 @@ pub use draw::{Drawing, draw};
 pub use store::{ImageStore, StoredImage};
 pub use templates::Templates;
 
-use crate::announcement::{Announcement, LocaleError, escaped};
+use crate::announcement::{Announcement, LocaleError, escaped, unescaped};
 use std::path::PathBuf;
 
 /// What is to be drawn.
@@ -34,9 +34,48 @@ pub struct ImageRequest {
 impl ImageRequest {
     /// Where the image lies in the store: one place for each revision, template and locale.
     pub fn path(&self) -> String {
-        let ImageRequest { result, template, locale } = self;
-        let parts = [&result.tenant, &result.game, &result.draw_id, template, locale].map(|p| escaped(p));
-        format!("{}/r{}.png", parts.join("/"), result.revision)
+        let Announcement { tenant, game, draw_id, revision, .. } = &self.result;
+        let draw = DrawFolder { tenant, game, draw_id };
+        draw.image(&self.template, &self.locale, *revision)
+    }
+}
+
+/// Where the images of a draw lie. Parts are escaped: none of them leads out of it.
+#[derive(Clone, Copy, Debug)]
+pub struct DrawFolder<'a> {
+    pub tenant: &'a str,
+    pub game: &'a str,
+    pub draw_id: &'a str,
+}
+
+impl DrawFolder<'_> {
+    /// `<tenant>/<game>/<draw>`.
+    pub fn path(&self) -> String {
+        [self.tenant, self.game, self.draw_id].map(escaped).join("/")
+    }
+
+    /// The place of one of them.
+    pub fn image(&self, template: &str, locale: &str, revision: i64) -> String {
+        format!("{}/{}/{}/r{revision}.png", self.path(), escaped(template), escaped(locale))
+    }
+}
+
+/// An image of a draw, by what tells it from the draw's others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DrawImage {
+    pub revision: i64,
+    pub template: String,
+    pub locale: String,
+}
+
+impl DrawImage {
+    /// Out of `<template>/<locale>/r<revision>.png`; none where a path is no image's.
+    fn parse(rest: &str) -> Option<DrawImage> {
+        let mut parts = rest.split('/');
+        let (template, locale, file) = (parts.next()?, parts.next()?, parts.next()?);
+        let revision = file.strip_prefix('r')?.strip_suffix(".png")?.parse().ok()?;
+        let image = DrawImage { revision, template: unescaped(template)?, locale: unescaped(locale)? };
+        parts.next().is_none().then_some(image)
     }
 }
 
@@ -58,6 +97,10 @@ pub enum ImageError {
     )]
     Store { path: String, source: Box<object_store::Error> },
     #[error(
+        "{path}: the image can't be fetched: {source}; look after the store that publishing.images_url names"
+    )]
+    Fetch { path: String, source: Box<object_store::Error> },
+    #[error(
         "{path}: the stored image has SHA-256 {found} and not {expected}; put the original back, or publish the draw again"
     )]
     Changed { path: String, expected: String, found: String },
@@ -70,6 +113,6 @@ pub enum ImageError {
 impl ImageError {
     /// Whether the same call may succeed later, with nothing changed by hand.
     pub fn may_pass(&self) -> bool {
-        matches!(self, ImageError::Store { .. })
+        matches!(self, ImageError::Store { .. } | ImageError::Fetch { .. })
     }
 }

@@ -3,8 +3,9 @@
 //! An image is put as a whole and looked at by its SHA-256 when it is fetched. Putting the same again changes
 //! nothing, so a call in doubt is simply made again.
 
-use super::{Drawing, ImageError};
+use super::{DrawFolder, DrawImage, Drawing, ImageError};
 use crate::digest::hex;
+use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -14,6 +15,9 @@ use runtime::killpoint;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Draws whose images are asked for at once.
+const ASKED_AT_ONCE: usize = 16;
 
 /// An image as it lies in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,9 +98,100 @@ impl ImageStore {
             _ => Ok(bytes),
         }
     }
+
+    /// The bytes of an image of a draw; none where there is no such image.
+    ///
+    /// # Errors
+    /// [`ImageError::Fetch`].
+    pub async fn find(&self, draw: DrawFolder<'_>, image: &DrawImage) -> Result<Option<Vec<u8>>, ImageError> {
+        let path = draw.image(&image.template, &image.locale, image.revision);
+        match self.get(&path, None).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(ImageError::Store { source, .. }) if is_missing(&source) => Ok(None),
+            Err(ImageError::Store { path, source }) => Err(ImageError::Fetch { path, source }),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// The images of a draw that are there, the newest revision first.
+    ///
+    /// # Errors
+    /// [`ImageError::Fetch`].
+    pub async fn of_draw(&self, draw: DrawFolder<'_>) -> Result<Vec<DrawImage>, ImageError> {
+        let folder = draw.path();
+        let listed: Result<Vec<_>, _> = self.store.list(Some(&place(&folder)?)).try_collect().await;
+        let found = match listed {
+            Ok(found) => found,
+            Err(source) if is_missing(&source) => Vec::new(),
+            Err(source) => return Err(ImageError::Fetch { path: folder, source: Box::new(source) }),
+        };
+        let rest = |path: &str| DrawImage::parse(path.strip_prefix(&folder)?.strip_prefix('/')?);
+        let mut images: Vec<DrawImage> = found.iter().filter_map(|it| rest(it.location.as_ref())).collect();
+        images.sort_by(|a, b| b.revision.cmp(&a.revision).then_with(|| a.cmp(b)));
+        Ok(images)
+    }
+
+    /// The same of several draws, a few at once, in their order.
+    ///
+    /// # Errors
+    /// [`ImageError::Fetch`].
+    pub async fn of_draws(&self, draws: &[DrawFolder<'_>]) -> Result<Vec<Vec<DrawImage>>, ImageError> {
+        let asked = futures::stream::iter(draws).map(|draw| self.of_draw(*draw));
+        asked.buffered(ASKED_AT_ONCE).try_collect().await
+    }
+}
+
+fn is_missing(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotFound { .. })
 }
 
 /// Paths are escaped already, where they were made.
 fn place(path: &str) -> Result<Path, ImageError> {
     Path::parse(path).map_err(|e| ImageError::Settings { problem: format!("{path}: {e}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_found_by_their_draw_and_nothing_else_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = ImageStore::local(&folder.path().join("images")).expect("it can be made");
+        std::fs::write(folder.path().join("r1.png"), "not an image").expect("it can be written");
+        let drawing = |text: &str| Drawing {
+            png: text.as_bytes().to_vec(),
+            sha256: hex(&Sha256::digest(text)),
+            width: 1,
+            height: 1,
+        };
+        let odd = DrawFolder { tenant: ".a/b", game: "6 of 49", draw_id: "số %2F" };
+        let other = DrawFolder { draw_id: "số", ..odd };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            for (draw, revision, locale) in [(odd, 1, "en"), (odd, 2, "en"), (odd, 2, "vi"), (other, 3, "en")]
+            {
+                let path = draw.image("card", locale, revision);
+                store.put(&path, &drawing(&path)).await.expect("it can be put");
+            }
+            let nothing = DrawFolder { draw_id: "x", ..odd };
+            let found = store.of_draws(&[odd, nothing, other]).await.expect("they can be listed");
+            let named = |images: &[DrawImage]| {
+                images
+                    .iter()
+                    .map(|i| format!("{} {} {}", i.revision, i.template, i.locale))
+                    .collect::<Vec<_>>()
+            };
+            let wanted = [vec!["2 card en", "2 card vi", "1 card en"], vec![], vec!["3 card en"]];
+            assert_eq!(found.iter().map(|images| named(images)).collect::<Vec<_>>(), wanted);
+            let bytes = store.find(odd, &found[0][1]).await.expect("it can be fetched").expect("it is there");
+            assert_eq!(bytes, odd.image("card", "vi", 2).into_bytes());
+            let image =
+                |template: &str| DrawImage { template: template.into(), locale: "..".into(), revision: 1 };
+            for template in ["..", "../..", "card", "", "."] {
+                let found = store.find(odd, &image(template)).await;
+                assert!(!matches!(found, Ok(Some(_))), "{template}: {found:?}");
+            }
+        });
+    }
 }
