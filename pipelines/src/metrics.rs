@@ -122,6 +122,7 @@ pub struct Metrics {
     pub snapshot_epoch: Gauge,
     pub snapshot_size: Gauge,
     pub snapshot_duration: Seconds,
+    pub snapshot_retries: Counter,
     pub feeds: FeedMetrics,
     pub records_clamped: Counter,
     pub spans_sent: Counter,
@@ -199,6 +200,8 @@ impl Metrics {
         r.register("snapshot_epoch", help, self.snapshot_epoch.clone());
         let help = "Size of the last snapshot";
         r.register_with_unit("snapshot_size", help, Unit::Bytes, self.snapshot_size.clone());
+        let help = "Writes of snapshots that their store refused, full or away; sales go on";
+        r.register("snapshot_retries", help, self.snapshot_retries.clone());
         let help = "Time from the start of the last snapshot to its manifest";
         r.register_with_unit("snapshot_duration", help, Unit::Seconds, self.snapshot_duration.clone());
     }

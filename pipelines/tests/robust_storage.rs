@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use support::disk::SmallDisk;
 use support::process::{self, Ended};
 use support::trial::Scenario;
 use support::{Folder, Pace, RULES, books, configure, workload};
@@ -201,31 +202,6 @@ fn a_write_that_fails_for_want_of_space_stops_the_run_and_with_space_it_goes_on(
     assert!(failed >= 2, "the limits are reached: {failed} of 5");
 }
 
-/// A file system of a few megabytes; absent where mounting isn't allowed.
-struct SmallDisk(Folder);
-
-impl SmallDisk {
-    fn mount(kib: u64) -> Option<Self> {
-        let folder = Folder::new();
-        let size = format!("size={kib}k");
-        let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
-        mount.is_ok_and(|output| output.status.success()).then_some(SmallDisk(folder))
-    }
-
-    fn grow(&self, kib: u64) {
-        let size = format!("remount,size={kib}k");
-        let status = Command::new("mount").args(["-o", &size]).arg(self.0.path()).status();
-        assert!(status.expect("mount can be called").success(), "it can be remounted");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_full_disk_stops_the_run_and_freed_it_goes_on() {
     let mut scenario = Scenario::new(111, 600);
@@ -235,7 +211,7 @@ fn a_full_disk_stops_the_run_and_freed_it_goes_on() {
             eprintln!("skipped: mounting a small file system needs rights this user doesn't have");
             return;
         };
-        let dir = disk.0.path();
+        let dir = disk.path();
         scenario.copy_into(dir);
         let ended = drain(&mut scenario, dir);
         if ended.code() != 0 {
@@ -285,7 +261,7 @@ fn a_producer_on_a_full_disk_says_what_is_in_and_the_rest_can_be_sent_later() {
         eprintln!("skipped: mounting a small file system needs rights this user doesn't have");
         return;
     };
-    let dir = disk.0.path();
+    let dir = disk.path();
     configure(dir, Pace { epoch_records_max: 500, epochs_in_flight_max: 4 }, RULES);
     let file = Folder::new();
     let file = file.path().join("orders.ndjson");

@@ -22,6 +22,8 @@ pub struct Shared {
     pub snapshot: AtomicU64,
     pub snapshot_bytes: AtomicU64,
     pub snapshot_ms: AtomicU64,
+    /// Writes of snapshots that their store refused, and that were tried again.
+    pub snapshot_retries: AtomicU64,
     pub records_in: AtomicU64,
     pub items_out: AtomicU64,
     pub clamped: AtomicU64,

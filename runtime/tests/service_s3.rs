@@ -45,16 +45,13 @@ fn service_s3_keeps_snapshots_and_collects_old_ones() {
     let store = store(&prefix).for_generation(Generation(1));
     let mut files = Vec::new();
     for epoch in 1..=4_u64 {
-        let mut file = store.create(&format!("delta-{epoch:020}-0-0.snap")).expect("begun");
+        let mut file = store.create(&format!("delta-{epoch:020}-0-0.snap"));
         for key in 0..3_u8 {
-            // Two such blocks are more than one part of a multipart upload.
             let entry = StateEntry { slot: 0, key: vec![key], value: Some(vec![key; 4 << 20]) };
             let entries = [entry].into_iter().collect();
-            store
-                .write(&mut file, &Block { operator: "o".into(), state: "s".into(), entries })
-                .expect("written");
+            file.write(&Block { operator: "o".into(), state: "s".into(), entries });
         }
-        let file = store.finish(file).expect("durable");
+        let file = store.finish(&file).expect("durable");
         store.publish(&manifest(epoch, vec![file.clone()])).expect("published");
         files.push(file);
     }

@@ -10,8 +10,13 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:$kafka_controller_port
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$kafka_port,CONTROLLER://127.0.0.1:$kafka_controller_port
-advertised.listeners=PLAINTEXT://127.0.0.1:$kafka_port
+listeners=PLAINTEXT://127.0.0.1:$kafka_port,SASL_SSL://127.0.0.1:$kafka_tls_port,CONTROLLER://127.0.0.1:$kafka_controller_port
+advertised.listeners=PLAINTEXT://127.0.0.1:$kafka_port,SASL_SSL://localhost:$kafka_tls_port
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
+listener.name.sasl_ssl.ssl.keystore.type=PEM
+listener.name.sasl_ssl.ssl.keystore.location=$state/tls/kafka.pem
+listener.name.sasl_ssl.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 log.dirs=$state/data/kafka
 auto.create.topics.enable=false
 default.replication.factor=1
@@ -42,9 +47,11 @@ kafka_java() {
 
 # Idempotent: storage that is formatted stays as it is.
 kafka_start() {
+  tls_make
   kafka_settings > "$state/run/kafka.properties"
   if [ ! -e "$state/data/kafka/meta.properties" ]; then
     kafka_java 64m -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format --standalone -t "$(kafka_cluster_id)" -c "$state/run/kafka.properties" \
+      --add-scram "SCRAM-SHA-512=[name=$service_user,password=$service_password]" \
       >> "$state/log/kafka" 2>&1 || { tail -n 5 "$state/log/kafka" >&2; die "formatting Kafka's storage failed"; }
   fi
   launch kafka java -Xms256m -Xmx512m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError -cp "$downloads/kafka/*" \

@@ -121,6 +121,7 @@ endpoints_file() {
     for service in $all_services; do
       [ ! -e "$state/run/$service" ] || "${service}_endpoints"
     done
+    tls_endpoints
   } > "$state/endpoints.env.new"
   mv "$state/endpoints.env.new" "$state/endpoints.env"
 }

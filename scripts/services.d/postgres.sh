@@ -47,6 +47,7 @@ max_wal_size = 512MB
 checkpoint_timeout = 5min
 max_worker_processes = 4
 max_parallel_workers = 0
+ssl = on
 fsync = on
 synchronous_commit = on
 wal_sender_timeout = 60s
@@ -78,7 +79,7 @@ drop_dead_lock() {
 }
 
 postgres_start() {
-  local data="$state/data/postgres" password time
+  local data="$state/data/postgres" password time file
   time="$(postgres_time)" || exit 1
   drop_dead_lock "$data"
   if [ ! -e "$data/PG_VERSION" ]; then
@@ -92,8 +93,13 @@ postgres_start() {
     as_postgres "$(postgres_bin)/initdb" -D "$data" -U "$postgres_user" --auth=scram-sha-256 --pwfile="$password" -E UTF8 --locale=C.UTF-8 \
       >> "$state/log/postgres" 2>&1 || { rm -f "$password"; tail -n 5 "$state/log/postgres" >&2; die "initdb failed"; }
     rm -f "$password"
+    # Before what initdb wrote, as the first line that fits decides.
+    as_postgres sh -c 'printf "hostnossl %s all all reject\n" "$1" | cat - "$0/pg_hba.conf" > "$0/pg_hba.new" && mv "$0/pg_hba.new" "$0/pg_hba.conf"' "$data" "$service_tls_database"
     as_postgres sh -c 'echo "include = '\''tombola.conf'\''" >> "$0/postgresql.conf"' "$data"
   fi
+  tls_make
+  # It wants its key for itself.
+  for file in server.pem server.key; do as_postgres sh -c 'umask 077; cat > "$0"' "$data/${file/pem/crt}" < "$state/tls/$file"; done
   postgres_settings | as_postgres tee "$data/tombola.conf" >/dev/null
   if [ "$(id -u)" = 0 ]; then
     # shellcheck disable=SC2086 # assignments, one a word
@@ -108,10 +114,13 @@ postgres_query() { # DATABASE SQL
   PGPASSWORD="$service_password" PGCONNECT_TIMEOUT=3 psql -h 127.0.0.1 -p "$postgres_port" -U "$postgres_user" -d "$1" -XAtq -v ON_ERROR_STOP=1 -c "$2"
 }
 
-# Answers a query in the database, which is made the first time.
+# Answers a query in the database, which is made the first time, as is the other.
 postgres_ready() {
-  [ "$(postgres_query postgres "SELECT count(*) FROM pg_database WHERE datname = '$service_database'")" != 0 ] \
-    || postgres_query postgres "CREATE DATABASE $service_database" || return 1
+  local name
+  for name in "$service_tls_database" "$service_database"; do
+    [ "$(postgres_query postgres "SELECT count(*) FROM pg_database WHERE datname = '$name'")" != 0 ] \
+      || postgres_query postgres "CREATE DATABASE $name" || return 1
+  done
   [ "$(postgres_query "$service_database" 'SELECT 1')" = 1 ]
 }
 

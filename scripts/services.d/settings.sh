@@ -5,6 +5,7 @@ port_base="${TOMBOLA_SERVICES_PORT_BASE:-21000}"
 case "$port_base" in *[!0-9]* | "") echo "services: TOMBOLA_SERVICES_PORT_BASE must be a number, not '$port_base'" >&2; exit 2 ;; esac
 kafka_port="${TOMBOLA_KAFKA_PORT:-$((port_base + 92))}"
 kafka_controller_port="${TOMBOLA_KAFKA_CONTROLLER_PORT:-$((port_base + 93))}"
+kafka_tls_port="${TOMBOLA_KAFKA_TLS_PORT:-$((port_base + 94))}"
 registry_port="${TOMBOLA_REGISTRY_PORT:-$((port_base + 81))}"
 connect_port="${TOMBOLA_CONNECT_PORT:-$((port_base + 83))}"
 postgres_port="${TOMBOLA_POSTGRES_PORT:-$((port_base + 432))}"
@@ -20,6 +21,8 @@ state="${TOMBOLA_SERVICES_STATE:-/var/tmp/tombola-services-$(id -u)-$port_base}"
 service_user=tombola
 service_password=tombola-local
 service_database=tombola
+# Lets nobody in without encryption.
+service_tls_database=tombola_tls
 
 s3_bucket=tombola
 

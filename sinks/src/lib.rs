@@ -15,3 +15,6 @@ pub mod postgres;
 pub mod publishing;
 mod rows;
 pub mod social;
+mod tls;
+
+pub use tls::TlsError;

@@ -4,26 +4,63 @@
 //! reader's own connection, an end would wait with it.
 
 use super::error::{KafkaError, Result, classify, classify_code};
-use super::settings::{Consumer, Isolation, KafkaSettings};
+use super::settings::{Isolation, KafkaSettings, Logging};
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::Consumer as _;
-use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError as Client, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::Offset;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 const METADATA_MAX: Duration = Duration::from_secs(5);
+/// What librdkafka's log calls the end of a connection.
+const FAILED: &str = "FAIL";
+/// How long a connection that failed is asked why.
+const HEARD_WITHIN: Duration = Duration::from_millis(100);
+
+/// Why the last connection failed. The call that meets it says only that no broker answered.
+#[derive(Default)]
+struct Heard {
+    reason: Mutex<Option<String>>,
+}
+
+impl Heard {
+    fn reason(&self) -> MutexGuard<'_, Option<String>> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Heard {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == FAILED {
+            *self.reason() = Some(message.to_owned());
+        }
+        Logging.log(level, facility, message);
+    }
+
+    fn error(&self, error: Client, reason: &str) {
+        Logging.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Heard {}
 
 /// A client that asks.
 pub(crate) struct Asker {
-    consumer: Consumer,
+    consumer: BaseConsumer<Heard>,
     place: String,
 }
 
 impl Asker {
     /// One that sees ends by this isolation: [`Isolation::Committed`] the last stable offset, else the high watermark.
     pub fn open(settings: &KafkaSettings, isolation: Isolation) -> Result<Self> {
-        let consumer = settings.consumer(isolation).create_with_context(super::settings::Logging);
+        let mut config = settings.consumer(isolation);
+        // Why a connection failed is told by the log alone.
+        config.set_log_level(RDKafkaLogLevel::Info);
+        let consumer = config.create_with_context(Heard::default());
         let consumer = consumer.map_err(|e| settings.unusable(&e))?;
         Ok(Asker { consumer, place: settings.place() })
     }
@@ -41,7 +78,7 @@ impl Asker {
             added.map_err(|e| classify(&self.place, "ask for ends", e))?;
         }
         let answer = self.consumer.offsets_for_times(question, ANSWER_MAX);
-        let answer = answer.map_err(|e| classify(&self.place, "ask for ends", e))?;
+        let answer = self.heard(|| "ask for ends".to_owned(), answer)?;
         partitions.iter().map(|(topic, partition)| self.end_of(&answer, topic, *partition)).collect()
     }
 
@@ -60,7 +97,7 @@ impl Asker {
     pub fn bounds(&self, topic: &str, partition: i32) -> Result<(u64, u64)> {
         let bounds = self.consumer.fetch_watermarks(topic, partition, METADATA_MAX);
         let doing = || format!("ask for the bounds of topic {topic}, partition {partition}");
-        let (low, high) = bounds.map_err(|e| classify(&self.place, doing(), e))?;
+        let (low, high) = self.heard(doing, bounds)?;
         Ok((low.max(0) as u64, high.max(0) as u64))
     }
 
@@ -68,7 +105,7 @@ impl Asker {
     pub fn partitions(&self, topic: &str) -> Result<Option<u32>> {
         let doing = || format!("ask for the partitions of topic {topic}");
         let metadata = self.consumer.fetch_metadata(Some(topic), METADATA_MAX);
-        let metadata = metadata.map_err(|e| classify(&self.place, doing(), e))?;
+        let metadata = self.heard(doing, metadata)?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
             return Ok(None);
         };
@@ -78,6 +115,25 @@ impl Asker {
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(None),
             Some(code) => Err(classify_code(&self.place, doing(), code)),
         }
+    }
+
+    /// An answer, or the failure with what the connection was told.
+    fn heard<T>(&self, doing: impl FnOnce() -> String, answer: std::result::Result<T, Client>) -> Result<T> {
+        let context = self.consumer.context();
+        let error = match answer {
+            Ok(answer) => {
+                *context.reason() = None;
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        // Events of all kinds are served one by one, and some end the call.
+        let start = Instant::now();
+        while start.elapsed() < HEARD_WITHIN {
+            drop(self.consumer.poll(Duration::from_millis(10)));
+        }
+        let reason = context.reason().clone();
+        Err(classify(&self.place, doing(), error).because(reason))
     }
 
     /// The same for a topic that must be there.

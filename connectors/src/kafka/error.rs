@@ -7,6 +7,11 @@ use rdkafka::error::{KafkaError as Client, RDKafkaErrorCode as Code};
 use runtime::sink::SinkError;
 use runtime::source::LogError;
 
+/// In the reason of a connection that ended before the broker had said anything.
+const FIRST_WORD: &str = "in state APIVERSION_QUERY";
+const OTHER_PROTOCOL: &str =
+    " (it hung up on the first word: check that security.protocol is the one its listener speaks)";
+
 /// What lies behind a failure.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -44,7 +49,8 @@ pub(crate) fn classify_code(place: impl Into<String>, doing: impl Into<String>, 
     classify(place, doing, Client::Global(code))
 }
 
-/// What an operator can do; `None` for what may pass.
+/// What an operator can do; `None` for what may pass. `SSL` and `Authentication` may: they are said, too, of a
+/// handshake that a broker broke off because it was going down.
 fn remedy(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::TopicAuthorizationFailed => "grant this user Read, Write and Describe on the topic",
@@ -53,10 +59,9 @@ fn remedy(code: Code) -> Option<&'static str> {
         Code::TransactionalIdAuthorizationFailed => {
             "grant this user Write and Describe on transactional ids that begin with `tombola-`"
         }
-        Code::SaslAuthenticationFailed | Code::Authentication | Code::UnsupportedSASLMechanism => {
+        Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
             "check the user, the password and sasl.mechanism"
         }
-        Code::SSL => "check the certificates (ssl.ca.location) and that the listener speaks TLS",
         Code::UnsupportedVersion | Code::UnsupportedFeature => {
             "the broker is too old: Tombola needs Kafka 2.5 or newer"
         }
@@ -84,6 +89,17 @@ impl KafkaError {
     /// Whether the same call may succeed later.
     pub fn may_pass(&self) -> bool {
         matches!(self, KafkaError::Away { .. })
+    }
+
+    /// The same with why no broker could be asked, where that is known.
+    pub(crate) fn because(self, reason: Option<String>) -> Self {
+        match (self, reason) {
+            (KafkaError::Away { place, doing, source }, Some(reason)) => {
+                let advice = if reason.contains(FIRST_WORD) { OTHER_PROTOCOL } else { "" };
+                KafkaError::Away { place, doing, source: format!("{source}: {reason}{advice}").into() }
+            }
+            (other, _) => other,
+        }
     }
 
     /// Place, problem and remedy of one that stops the run.

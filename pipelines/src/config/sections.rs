@@ -4,6 +4,7 @@
 //! generation (see [`super::Config::settings`]), so that a replay uses what held at the time.
 
 use super::component::component;
+use sinks::postgres::SslMode;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -64,8 +65,8 @@ component! {
     pub struct Kafka {
         /// Brokers to ask first: host:port, separated by commas.
         bootstrap: String = "127.0.0.1:9092".to_owned();
-        /// Further properties of librdkafka, passed through: { "security.protocol" = "SASL_SSL", … }. TLS and
-        /// SASL/SCRAM need a build with `--features kafka-tls`. Secrets: "${file:/path}" stands for a file's content.
+        /// Further properties of librdkafka, passed through: { "security.protocol" = "SASL_SSL", "ssl.ca.location" =
+        /// "/etc/tombola/kafka-ca.pem", … }. TLS and SASL/SCRAM need a build with `--features kafka-tls`. Secrets: "${file:/path}" stands for a file's content.
         properties: BTreeMap<String, String> = BTreeMap::new();
         /// URL of a Confluent-compatible schema registry.
         registry_url: String = "http://127.0.0.1:8081".to_owned();
@@ -97,6 +98,12 @@ component! {
         url: String = "postgres://tombola_pipeline@127.0.0.1:5432/tombola".to_owned();
         /// File that holds the password; without it the variable TOMBOLA_POSTGRES_PASSWORD, if set.
         password_file: Option<PathBuf> = None, example "\"/etc/tombola/postgres.password\"";
+        /// "disable": plaintext. "require": encrypted, to whoever answers. "verify-full": encrypted, and the server's
+        /// certificate must be for the host in url, by a trusted authority. Without it "disable" to this machine,
+        /// "verify-full" to any other. Nothing falls back to plaintext.
+        sslmode: Option<SslMode> = None, example "\"verify-full\"";
+        /// File of the authorities (PEM) that may sign the server's certificate; without it those the system trusts.
+        ca_file: Option<PathBuf> = None, example "\"/etc/tombola/postgres-ca.pem\"";
         /// Schema of the tables of the pipeline with sales; one without it has `<schema>_<its jobs>`.
         schema: String = "tombola".to_owned();
     }
@@ -113,7 +120,7 @@ component! {
 component! {
     /// ClickHouse, where analytics.kind is "clickhouse". `tombola migrate` makes tables and views.
     pub struct Clickhouse {
-        /// URL of its HTTP interface.
+        /// URL of its HTTP interface; https:// for TLS. The server's certificate must be for the host in it.
         url: String = "http://127.0.0.1:8123".to_owned();
         /// Database of the tables.
         database: String = "tombola".to_owned();
@@ -121,6 +128,8 @@ component! {
         user: String = "default".to_owned();
         /// File that holds the password; without it the variable TOMBOLA_CLICKHOUSE_PASSWORD, if set.
         password_file: Option<PathBuf> = None, example "\"/etc/tombola/clickhouse.password\"";
+        /// File of the authorities (PEM) that may sign the server's certificate; without it those the system trusts.
+        ca_file: Option<PathBuf> = None, example "\"/etc/tombola/clickhouse-ca.pem\"";
         /// Time between two batches, in milliseconds: how far analysts are behind. 10 to 60000.
         batch_ms: u64 = 500;
         /// Name of the cluster, where tables are to be replicated; without it a single server's.

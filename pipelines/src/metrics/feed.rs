@@ -165,6 +165,8 @@ impl Metrics {
         self.snapshot_epoch.set(load(&shared.snapshot) as i64);
         self.snapshot_size.set(load(&shared.snapshot_bytes) as i64);
         self.snapshot_duration.set(load(&shared.snapshot_ms) as f64 / 1_000.0);
+        let refused = load(&shared.snapshot_retries);
+        self.snapshot_retries.inc_by(refused.saturating_sub(self.snapshot_retries.get()));
     }
 }
 

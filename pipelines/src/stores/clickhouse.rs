@@ -21,6 +21,7 @@ pub fn settings(clickhouse: &Clickhouse) -> ClickHouseSettings {
         database: clickhouse.database.clone(),
         user: clickhouse.user.clone(),
         password_file: clickhouse.password_file.clone(),
+        ca_file: clickhouse.ca_file.clone(),
         cluster: clickhouse.cluster.clone(),
         batch_interval_ms: clickhouse.batch_ms,
         ..ClickHouseSettings::default()

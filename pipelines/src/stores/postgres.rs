@@ -32,6 +32,8 @@ pub fn settings(config: &Config, pipeline: &str) -> PostgresSettings {
         url: config.postgres.url.clone(),
         schema,
         password_file: config.postgres.password_file.clone(),
+        sslmode: config.postgres.sslmode,
+        ca_file: config.postgres.ca_file.clone(),
     }
 }
 

@@ -31,7 +31,7 @@ fn settings_of(file: &str) -> serde_json::Map<String, Value> {
         let name = format!("CONNECT_{name}");
         text = text.replace(&format!("${{{name}}}"), &std::env::var(&name).unwrap_or_default());
     }
-    text = text.replace("${TOPIC_REPLICATION_FACTOR}", "1");
+    text = text.replace("${TOPIC_REPLICATION_FACTOR}", "1").replace("${CONNECT_PG_SSLMODE}", "disable");
     serde_json::from_str(&text).expect("settings are JSON")
 }
 
@@ -48,6 +48,7 @@ impl Connector {
         ] {
             settings.insert(key.to_owned(), value.into());
         }
+        settings.remove("database.sslrootcert");
         settings.remove("heartbeat.action.query");
         settings.remove("heartbeat.interval.ms");
         drop(Connector { name });

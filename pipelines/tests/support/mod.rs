@@ -10,6 +10,7 @@
 pub mod books;
 pub mod captured;
 pub mod connector;
+pub mod disk;
 pub mod load;
 pub mod past;
 pub mod process;

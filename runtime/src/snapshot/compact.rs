@@ -76,14 +76,13 @@ mod tests {
     }
 
     fn delta(store: &SnapshotStore, name: &str, entries: Vec<StateEntry>) -> FileRef {
-        let mut file = store.create(name).unwrap();
-        store
-            .write(
-                &mut file,
-                &Block { operator: "o".into(), state: "s".into(), entries: entries.into_iter().collect() },
-            )
-            .unwrap();
-        store.finish(file).unwrap()
+        let mut file = store.create(name);
+        file.write(&Block {
+            operator: "o".into(),
+            state: "s".into(),
+            entries: entries.into_iter().collect(),
+        });
+        store.finish(&file).unwrap()
     }
 
     #[test]

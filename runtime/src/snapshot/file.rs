@@ -26,6 +26,7 @@ struct Head<'a> {
 }
 
 /// Counts and hashes what goes into a file.
+#[derive(Clone)]
 pub struct FileHash {
     hash: Sha256,
     bytes: u64,

@@ -23,23 +23,34 @@ impl Rolling {
         Rolling { name, open: None, done: Vec::new() }
     }
 
-    /// Adds a block.
+    /// Adds a block; a file that is full by it is made durable.
     ///
     /// # Errors
     /// See [`SnapshotError`].
     pub fn write(&mut self, store: &SnapshotStore, block: &Block) -> Result<(), SnapshotError> {
-        let file = match &mut self.open {
-            Some(file) => file,
-            None => {
-                let name = format!("{}-{}.snap", self.name, self.done.len());
-                self.open.insert(store.create(&name)?)
-            }
-        };
-        store.write(file, block)?;
-        if file.bytes() >= FILE_BYTES_MAX
-            && let Some(full) = self.open.take()
-        {
-            self.done.push(store.finish(full)?);
+        self.add(store, block);
+        if self.is_full() { self.flush(store) } else { Ok(()) }
+    }
+
+    /// Adds a block and leaves it at that.
+    pub fn add(&mut self, store: &SnapshotStore, block: &Block) {
+        let next = || store.create(&format!("{}-{}.snap", self.name, self.done.len()));
+        self.open.get_or_insert_with(next).write(block);
+    }
+
+    /// Whether the file has grown enough to be flushed.
+    pub fn is_full(&self) -> bool {
+        self.open.as_ref().is_some_and(|file| file.bytes() >= FILE_BYTES_MAX)
+    }
+
+    /// Makes what has been added durable. Nothing of it is lost by a failure: the same call may be made again.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn flush(&mut self, store: &SnapshotStore) -> Result<(), SnapshotError> {
+        if let Some(file) = &self.open {
+            self.done.push(store.finish(file)?);
+            self.open = None;
         }
         Ok(())
     }
@@ -49,10 +60,14 @@ impl Rolling {
     /// # Errors
     /// See [`SnapshotError`].
     pub fn finish(mut self, store: &SnapshotStore) -> Result<Vec<FileRef>, SnapshotError> {
-        if let Some(last) = self.open.take() {
-            self.done.push(store.finish(last)?);
-        }
-        Ok(self.done)
+        self.flush(store)?;
+        Ok(self.files())
+    }
+
+    /// The files, once all is flushed.
+    pub fn files(self) -> Vec<FileRef> {
+        assert!(self.open.is_none(), "a file that isn't durable is in no manifest");
+        self.done
     }
 }
 

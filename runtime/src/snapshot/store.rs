@@ -10,13 +10,17 @@ use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// Manifests kept: the newest, and one to fall back on.
 const MANIFESTS_KEPT: usize = 2;
+/// How often and how long the client itself tries a request again: not for long, as who waits tells about it.
+const TRIES_MAX: usize = 3;
+const TRIES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Snapshot files and manifests.
 #[derive(Clone)]
@@ -26,19 +30,27 @@ pub struct SnapshotStore {
     /// Files are written to a folder of the generation's own, and never deleted from a newer one's: a
     /// process that was replaced and comes back can't harm its successor.
     generation: Generation,
+    /// Whether it has room of its own: a folder shares its disk with the tables, which can't do without.
+    apart: bool,
 }
 
-/// A file being written: parts go out as they come.
+/// A file being put together. It stays in memory until the store has it: a store that refuses it is asked again.
 pub struct OpenFile {
     path: String,
-    upload: WriteMultipart,
+    bytes: Vec<u8>,
     hash: FileHash,
 }
 
 impl OpenFile {
-    /// Bytes written so far.
+    /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.hash.bytes()
+    }
+
+    /// Adds a block.
+    pub fn write(&mut self, block: &Block) {
+        let bytes = self.hash.block(block);
+        self.bytes.extend_from_slice(&bytes);
     }
 }
 
@@ -50,7 +62,7 @@ impl SnapshotStore {
     pub fn local(folder: &std::path::Path) -> Result<Self, SnapshotError> {
         std::fs::create_dir_all(folder)?;
         let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
-        Self::new(Arc::new(store))
+        Ok(SnapshotStore { apart: false, ..Self::new(Arc::new(store))? })
     }
 
     /// Snapshots in an S3-compatible bucket, `s3://BUCKET/PREFIX`. What `options` don't say (keys as `object_store`
@@ -59,7 +71,9 @@ impl SnapshotStore {
     /// # Errors
     /// When an option isn't known, or the bucket can't be named.
     pub fn s3(url: &str, options: &BTreeMap<String, String>) -> Result<Self, SnapshotError> {
-        let mut builder = AmazonS3Builder::from_env().with_url(url);
+        let retry =
+            RetryConfig { max_retries: TRIES_MAX, retry_timeout: TRIES_WITHIN, ..RetryConfig::default() };
+        let mut builder = AmazonS3Builder::from_env().with_url(url).with_retry(retry);
         for (key, value) in options {
             builder = builder.with_config(key.parse()?, value);
         }
@@ -77,7 +91,12 @@ impl SnapshotStore {
             .on_thread_start(background::stand_back)
             .enable_all()
             .build()?;
-        Ok(SnapshotStore { store, runtime: Arc::new(runtime), generation: Generation(0) })
+        Ok(SnapshotStore { store, runtime: Arc::new(runtime), generation: Generation(0), apart: true })
+    }
+
+    /// Whether the run can go on while this store is full or away.
+    pub fn is_apart(&self) -> bool {
+        self.apart
     }
 
     /// The same store, to be written by `generation`.
@@ -86,41 +105,23 @@ impl SnapshotStore {
     }
 
     /// Begins a file.
-    ///
-    /// # Errors
-    /// See [`SnapshotError`].
-    pub fn create(&self, name: &str) -> Result<OpenFile, SnapshotError> {
+    pub fn create(&self, name: &str) -> OpenFile {
         let path = format!("{}/{name}", folder(self.generation));
-        let upload = self.runtime.block_on(self.store.put_multipart(&Path::from(path.as_str())))?;
-        let _guard = self.runtime.enter();
-        let mut file = OpenFile { path, upload: WriteMultipart::new(upload), hash: FileHash::default() };
-        let header = file.hash.header();
-        file.upload.write(&header);
-        Ok(file)
+        let mut hash = FileHash::default();
+        let bytes = hash.header();
+        OpenFile { path, bytes, hash }
     }
 
-    /// Adds a block, waiting while too many parts are under way.
+    /// Makes a file durable, whole or not at all. After a failure the same call may be made again.
     ///
     /// # Errors
     /// See [`SnapshotError`].
-    pub fn write(&self, file: &mut OpenFile, block: &Block) -> Result<(), SnapshotError> {
-        let bytes = file.hash.block(block);
-        self.runtime.block_on(async {
-            file.upload.wait_for_capacity(8).await?;
-            file.upload.write(&bytes);
-            Ok(())
-        })
-    }
-
-    /// Makes a file durable.
-    ///
-    /// # Errors
-    /// See [`SnapshotError`].
-    pub fn finish(&self, file: OpenFile) -> Result<FileRef, SnapshotError> {
+    pub fn finish(&self, file: &OpenFile) -> Result<FileRef, SnapshotError> {
         killpoint::reach("snapshot.before_file");
-        self.runtime.block_on(file.upload.finish())?;
+        let bytes = PutPayload::from(file.bytes.clone());
+        self.runtime.block_on(self.store.put(&Path::from(file.path.as_str()), bytes))?;
         killpoint::reach("snapshot.after_file");
-        Ok(file.hash.finish(file.path))
+        Ok(file.hash.clone().finish(file.path.clone()))
     }
 
     /// Reads and checks a file.

@@ -1,7 +1,9 @@
 //! The snapshot thread: takes chunks from the workers, writes files and manifests, compacts, collects garbage.
 //!
-//! It never gives a snapshot up: the changed keys of a lost one would be missing from all later ones. What
-//! can't be written after a few tries stops the run; recovery then starts from the last manifest.
+//! It never gives a snapshot up: the changed keys of a lost one would be missing from all later ones. A store that
+//! is apart (S3) and refuses, being full or away, is asked again until it takes it: meanwhile the run goes on, no
+//! further snapshot begins, so what waits in memory is one snapshot's, and recovery would start from the last
+//! manifest. A folder that is full stops the run, as the tables lie on the same disk.
 
 use super::background::stand_back;
 use super::file::Block;
@@ -17,6 +19,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use timely::scheduling::activate::SyncActivator;
+
+/// Pauses between two tries to write to a store that refuses: the first, and the longest.
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// What the snapshot thread is asked to do.
 pub enum Job {
@@ -159,15 +165,22 @@ impl Writer {
     fn chunk(&mut self, worker: usize, chunk: Chunk) -> Result<(), SnapshotError> {
         self.began.get_or_insert_with(Instant::now);
         let name = || Rolling::new(format!("delta-{:020}-{worker}", chunk.epoch.0));
-        let files = self.open.entry(worker).or_insert_with(name);
         let block = Block { operator: chunk.operator, state: chunk.state, entries: chunk.entries };
-        files.write(&self.store, &block)
+        let files = self.open.entry(worker).or_insert_with(name);
+        files.add(&self.store, &block);
+        if files.is_full() {
+            until_taken(&self.store, &self.shared, |store| files.flush(store))?;
+        }
+        Ok(())
     }
 
     fn finish(&mut self, worker: usize, epoch: Epoch) -> Result<(), SnapshotError> {
         // A worker on which nothing changed has opened none.
-        let open = self.open.remove(&worker);
-        let files = open.map(|files| files.finish(&self.store)).transpose()?.unwrap_or_default();
+        let mut files = Vec::new();
+        if let Some(mut open) = self.open.remove(&worker) {
+            until_taken(&self.store, &self.shared, |store| open.flush(store))?;
+            files = open.files();
+        }
         let mut done = self.done.files.lock().unwrap_or_else(PoisonError::into_inner);
         done.push(FileDone { worker, epoch, files });
         drop(done);
@@ -180,7 +193,7 @@ impl Writer {
         self.deltas.extend(files);
         manifest.base = self.base.clone();
         manifest.deltas = self.deltas.clone();
-        self.store.publish(&manifest)?;
+        until_taken(&self.store, &self.shared, |store| store.publish(&manifest))?;
         let ms = self.began.take().map_or(0, |began| began.elapsed().as_millis() as u64);
         self.shared.snapshot.store(manifest.epoch.0, Ordering::Relaxed);
         self.shared.snapshot_bytes.store(bytes, Ordering::Relaxed);
@@ -218,5 +231,75 @@ impl Writer {
                 let _ = jobs.send(done);
             });
         }
+    }
+}
+
+/// Writes until the store takes it, if the run can go on meanwhile and isn't about to end.
+fn until_taken<T>(
+    store: &SnapshotStore,
+    shared: &Shared,
+    mut write: impl FnMut(&SnapshotStore) -> Result<T, SnapshotError>,
+) -> Result<T, SnapshotError> {
+    let ending = || shared.stopping() || shared.failed() || shared.closed();
+    let mut pause = PAUSE_FIRST;
+    loop {
+        // Asked before: whoever is told to stop in the meantime still has one more try.
+        let last = !store.is_apart() || ending();
+        match write(store) {
+            Err(error) if !last => {
+                shared.snapshot_retries.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(
+                    %error,
+                    "a snapshot waits for its store, and is tried again; the run goes on: free space there, or mend access to it"
+                );
+                let until = Instant::now() + pause;
+                while Instant::now() < until && !ending() {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Generation;
+    use object_store::memory::InMemory;
+
+    /// Writes that are refused so many times; how many were counted, and what came of it.
+    fn check(apart: bool, refused: u64, stopped_at: Option<u64>, expected: (u64, bool)) {
+        let shared = Shared::default();
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let store = if apart {
+            SnapshotStore::new(Arc::new(InMemory::new())).expect("a store")
+        } else {
+            SnapshotStore::local(dir.path()).expect("a store")
+        };
+        let mut calls = 0;
+        let written = until_taken(&store.for_generation(Generation(1)), &shared, |_| {
+            calls += 1;
+            if stopped_at == Some(calls) {
+                shared.stop();
+            }
+            if calls > refused { Ok(()) } else { Err(std::io::Error::other("full").into()) }
+        });
+        let counted = shared.snapshot_retries.load(Ordering::Relaxed);
+        assert_eq!((counted, written.is_ok()), expected, "{apart} {refused} {stopped_at:?}");
+    }
+
+    #[test]
+    fn a_store_apart_is_asked_again_and_a_folder_is_not() {
+        check(true, 0, None, (0, true));
+        check(true, 3, None, (3, true));
+        check(false, 1, None, (0, false));
+    }
+
+    #[test]
+    fn a_run_that_ends_tries_once_more_and_waits_no_longer() {
+        check(true, 1, Some(1), (1, true));
+        check(true, u64::MAX, Some(2), (2, false));
     }
 }

@@ -1,6 +1,7 @@
 //! Requests to ClickHouse from a thread of our own: each is waited for, for a bounded time.
 
 use super::error::{ClickHouseError, Result};
+use super::https;
 use super::settings::ClickHouseSettings;
 use clickhouse::error::Error;
 use std::pin::pin;
@@ -29,7 +30,7 @@ impl Client {
             problem: format!("no connection can be driven: {source}"),
             remedy: "raise the limit of open files".to_owned(),
         })?;
-        let http = clickhouse::Client::default()
+        let http = https::client(settings)?
             .with_url(&settings.url)
             .with_user(&settings.user)
             .with_password(settings.password()?)
@@ -62,7 +63,7 @@ impl Client {
         });
         let timeout_ms = self.timeout.as_millis() as u64;
         let done = done.ok_or_else(|| ClickHouseError::TimedOut { place: place(), doing, timeout_ms })?;
-        done.map_err(|source: Error| ClickHouseError::Request { place: place(), doing, source })
+        done.map_err(|source: Error| ClickHouseError::of_request(place(), doing, source))
     }
 
     /// Runs a statement for its effect.

@@ -167,6 +167,10 @@ impl Work {
             return Duration::ZERO;
         }
         self.state = None;
+        // With an authority that has been renewed meanwhile, if that is what's wrong.
+        if let Ok(client) = Client::new(&self.settings) {
+            self.client = client;
+        }
         tracing::warn!(pipeline = self.pipeline, problem, "facts wait to be loaded into ClickHouse");
         self.status.change(|figures| {
             figures.retries += 1;
@@ -306,12 +310,7 @@ fn stopped(status: &LoaderStatus, problem: &impl ToString) {
 
 impl From<ClickHouseError> for Failure {
     fn from(error: ClickHouseError) -> Failure {
-        match error {
-            ClickHouseError::Request { .. } | ClickHouseError::TimedOut { .. } => {
-                Failure::Retry(chain(&error))
-            }
-            _ => Failure::Stop(error.to_string()),
-        }
+        if error.is_passing() { Failure::Retry(chain(&error)) } else { Failure::Stop(error.to_string()) }
     }
 }
 

@@ -38,6 +38,7 @@ mod deliver;
 mod error;
 mod gather;
 mod guard;
+mod https;
 mod insert;
 mod loader;
 mod migrate;

@@ -13,12 +13,14 @@ const PASSWORD_VARIABLE: &str = "TOMBOLA_CLICKHOUSE_PASSWORD";
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClickHouseSettings {
-    /// Its HTTP interface. Behind TLS, put a proxy on this side.
+    /// Its HTTP interface; `https://` for TLS, whose certificate must be for the host in it.
     pub url: String,
     pub database: String,
     pub user: String,
     /// Holds the password; else it is in `TOMBOLA_CLICKHOUSE_PASSWORD`, or there is none.
     pub password_file: Option<PathBuf>,
+    /// The authorities that may sign the server's certificate (PEM). Without it those the system trusts.
+    pub ca_file: Option<PathBuf>,
     /// The cluster's name: tables are replicated and made on all of it. Absent for a single server.
     pub cluster: Option<String>,
     /// How long facts are gathered for a batch, milliseconds. More: fewer parts to merge. Less: fresher.
@@ -40,6 +42,7 @@ impl Default for ClickHouseSettings {
             database: "tombola".to_owned(),
             user: "tombola".to_owned(),
             password_file: None,
+            ca_file: None,
             cluster: None,
             batch_interval_ms: 500,
             batch_rows_max: 100_000,
@@ -59,13 +62,23 @@ impl ClickHouseSettings {
         check(is_name(&self.database), "database", "must be a name of letters, digits and _")?;
         let cluster = self.cluster.as_deref().unwrap_or("c");
         check(is_name(cluster), "cluster", "must be a name of letters, digits and _")?;
-        check(self.url.starts_with("http://"), "url", "must begin with http:// (put TLS into a proxy)")?;
+        let plain = self.url.starts_with("http://");
+        check(plain || self.is_https(), "url", "must begin with http:// or https://")?;
+        check(
+            !plain || self.ca_file.is_none(),
+            "ca_file",
+            "is set, but clickhouse.url is not https://: nothing would be verified",
+        )?;
         check((10..=60_000).contains(&self.batch_interval_ms), "batch_interval_ms", "must be 10 to 60000")?;
         let (rows, bytes) = (1..=BLOCK_ROWS_MAX, 1..=BLOCK_BYTES_MAX);
         check(rows.contains(&self.batch_rows_max), "batch_rows_max", "must be 1 to 1000000")?;
         check(bytes.contains(&self.batch_bytes_max), "batch_bytes_max", "must be 1 to 209715200")?;
         check(self.timeout_ms >= 100, "timeout_ms", "must be 100 or more")?;
         check(self.retry_ms_max >= 100, "retry_ms_max", "must be 100 or more")
+    }
+
+    pub(super) fn is_https(&self) -> bool {
+        self.url.starts_with("https://")
     }
 
     /// For messages: which ClickHouse.
@@ -111,7 +124,8 @@ mod tests {
         assert!(refused(|s| s.batch_bytes_max = 0).contains("batch_bytes_max"));
         assert!(refused(|s| s.database = "a; DROP".to_owned()).contains("database"));
         assert!(refused(|s| s.cluster = Some("'".to_owned())).contains("cluster"));
-        assert!(refused(|s| s.url = "https://x".to_owned()).contains("url"));
+        assert!(refused(|s| s.url = "ftp://x".to_owned()).contains("url"));
+        assert!(refused(|s| s.ca_file = Some("/ca.pem".into())).contains("clickhouse.ca_file"));
         assert!(refused(|s| s.batch_interval_ms = 0).contains("batch_interval_ms"));
     }
 }

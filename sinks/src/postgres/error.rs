@@ -6,6 +6,7 @@
 //!
 //! A commit whose answer was lost is not an error of this kind: whoever sent it finds out first.
 
+use crate::tls::{Refusal, TlsError, refusal};
 use runtime::bindings::BindingError;
 use runtime::sink::SinkError;
 use tokio_postgres::error::SqlState;
@@ -15,6 +16,11 @@ use tokio_postgres::error::SqlState;
 pub enum PostgresError {
     #[error("{problem}; {remedy}")]
     Settings { problem: String, remedy: String },
+    #[error("postgres: {source}")]
+    Tls { source: TlsError },
+    /// Whoever answers isn't who was asked for, or can't be told.
+    #[error("{place}: {doing}: {problem}; {remedy}")]
+    Refusal { place: String, doing: &'static str, problem: String, remedy: String },
     /// The same call may succeed later.
     #[error("{place}: {doing}: {problem}; it will be tried again")]
     Passing { place: String, doing: &'static str, problem: String, source: Option<tokio_postgres::Error> },
@@ -50,6 +56,15 @@ pub(crate) type Result<T> = std::result::Result<T, PostgresError>;
 
 /// Turns what the client says into what the caller must do.
 pub(crate) fn classify(place: &str, doing: &'static str, source: tokio_postgres::Error) -> PostgresError {
+    if let Some(Refusal { problem, cure }) = refusal(&source) {
+        let problem = format!("TLS with the server failed: {problem}");
+        return PostgresError::Refusal {
+            place: place.to_owned(),
+            doing,
+            problem,
+            remedy: cure.remedy("postgres"),
+        };
+    }
     let (place, problem) = (place.to_owned(), message(&source));
     match what_to_do(source.code()) {
         Todo::TryAgain => PostgresError::Passing { place, doing, problem, source: Some(source) },
@@ -58,15 +73,20 @@ pub(crate) fn classify(place: &str, doing: &'static str, source: tokio_postgres:
     }
 }
 
+/// The client's words for a server's "no". It may mean that the server is out of processes, so it is tried again.
+const NO_TLS: &str = "server does not support TLS";
+
 /// What the server said, or how the connection ended.
 pub(crate) fn message(error: &tokio_postgres::Error) -> String {
     if let Some(said) = error.as_db_error() {
         return format!("{} ({})", said.message(), said.code().code());
     }
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
+    let Some(cause) = std::error::Error::source(error) else { return error.to_string() };
+    let cause = cause.to_string();
+    if cause == NO_TLS {
+        return "the server speaks no TLS, which postgres.sslmode asks for".to_owned();
     }
+    format!("{error}: {cause}")
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -88,7 +108,11 @@ fn what_to_do(code: Option<&SqlState>) -> Todo {
         "53100" => {
             Todo::Stop("the server's disk is full: free space there, then start again; nothing is lost")
         }
-        "28000" | "28P01" => Todo::Stop(
+        // Also where it lets nobody in without encryption.
+        "28000" => Todo::Stop(
+            "check the user in `url`; where the server says \"no encryption\", set postgres.sslmode = \"verify-full\"",
+        ),
+        "28P01" => Todo::Stop(
             "check the user in `url`, and the password in `password_file` or TOMBOLA_POSTGRES_PASSWORD",
         ),
         "3D000" => Todo::Stop("create the database, or name another in `url`"),

@@ -27,6 +27,7 @@ mod reader;
 mod serving;
 mod session;
 mod settings;
+mod sslmode;
 #[cfg(test)]
 mod tests;
 
@@ -42,3 +43,4 @@ pub use published::PostgresPublished;
 pub use reader::PostgresReader;
 pub use serving::PostgresServing;
 pub use settings::{PASSWORD_VARIABLE, PostgresSettings};
+pub use sslmode::SslMode;

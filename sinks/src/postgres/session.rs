@@ -17,8 +17,9 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, NoTls, Row, Statement};
+use tokio_postgres::{Client, Config, Error, NoTls, Row, Socket, Statement};
 
 /// An answer that never comes is no answer: the connection is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -91,13 +92,15 @@ impl Session {
     /// Connects, with the settings' schema as the only one that is searched.
     pub fn open(settings: &PostgresSettings, purpose: &str) -> Result<Session> {
         let (config, place) = (settings.config(purpose)?, settings.place());
+        let tls = settings.connector(&config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| PostgresError::Thread { place: place.clone(), source })?;
         let begin = format!("SET search_path = \"{}\"; {BEGIN_SESSION}", settings.schema);
         let connecting = async {
-            let (client, connection) = config.connect(NoTls).await?;
-            // How a connection ended is told to whoever waits for an answer on it.
-            drop(tokio::spawn(connection));
+            let client = match tls {
+                Some(tls) => connect(&config, tls).await?,
+                None => connect(&config, NoTls).await?,
+            };
             client.batch_execute(&begin).await?;
             Ok(client)
         };
@@ -169,6 +172,18 @@ impl Session {
     pub fn ask<'a>(&'a self, statement: &'a Statement, params: Params<'a>) -> Sending<'a> {
         boxed(async move { self.client.query(statement, &params).await.map(Answer::Rows) })
     }
+}
+
+/// Opens a connection and has it driven.
+async fn connect<T>(config: &Config, tls: T) -> std::result::Result<Client, Error>
+where
+    T: MakeTlsConnect<Socket>,
+    T::Stream: Send + 'static,
+{
+    let (client, connection) = config.connect(tls).await?;
+    // How a connection ended is told to whoever waits for an answer on it.
+    drop(tokio::spawn(connection));
+    Ok(client)
 }
 
 fn wait<T>(

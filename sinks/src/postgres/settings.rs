@@ -3,10 +3,12 @@
 //! Several pipelines share a database, each in a schema of its own.
 
 use super::error::{PostgresError, Result};
+use super::sslmode::{self, SslMode};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::Host;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The environment variable that may hold the password.
 pub const PASSWORD_VARIABLE: &str = "TOMBOLA_POSTGRES_PASSWORD";
@@ -21,6 +23,11 @@ pub struct PostgresSettings {
     pub schema: String,
     /// A file that holds the password and nothing else. Without it TOMBOLA_POSTGRES_PASSWORD is asked, then `url`.
     pub password_file: Option<PathBuf>,
+    /// Whether connections are encrypted and whom they trust. Without it: to this machine as `disable`, to any
+    /// other as `verify-full`.
+    pub sslmode: Option<SslMode>,
+    /// The authorities that may sign the server's certificate (PEM). Without it those the system trusts.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for PostgresSettings {
@@ -29,6 +36,8 @@ impl Default for PostgresSettings {
             url: "postgresql://tombola_pipeline@127.0.0.1:5432/tombola".to_owned(),
             schema: "tombola".to_owned(),
             password_file: None,
+            sslmode: None,
+            ca_file: None,
         }
     }
 }
@@ -58,16 +67,12 @@ impl PostgresSettings {
     /// What a connection is opened with; `purpose` is how the server lists it.
     pub(crate) fn config(&self, purpose: &str) -> Result<Config> {
         check_schema(&self.schema)?;
+        sslmode::refuse_in_url(&self.url)?;
         let mut config: Config = self.url.parse().map_err(|_| PostgresError::Settings {
             problem: "postgres: `url` is no connection string".to_owned(),
             remedy: "write it as postgresql://user@host:port/database".to_owned(),
         })?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(PostgresError::Settings {
-                problem: format!("{}: `sslmode=require`, but this program speaks no TLS", self.place()),
-                remedy: "connect through a local TLS proxy or tunnel and set sslmode=disable".to_owned(),
-            });
-        }
+        self.mode(&config).enforce(&mut config);
         if let Some(password) = self.password()? {
             config.password(password);
         }
@@ -83,6 +88,15 @@ impl PostgresSettings {
             std::process::id()
         ));
         Ok(config)
+    }
+
+    fn mode(&self, config: &Config) -> SslMode {
+        self.sslmode.unwrap_or_else(|| SslMode::usual(config))
+    }
+
+    /// The TLS side of a connection that is opened with `config`; none for plaintext.
+    pub(crate) fn connector(&self, config: &Config) -> Result<Option<MakeRustlsConnect>> {
+        self.mode(config).connector(self.ca_file.as_deref())
     }
 
     fn password(&self) -> Result<Option<String>> {
@@ -125,7 +139,7 @@ mod tests {
     use super::*;
 
     fn settings(url: &str, schema: &str) -> PostgresSettings {
-        PostgresSettings { url: url.to_owned(), schema: schema.to_owned(), password_file: None }
+        PostgresSettings { url: url.to_owned(), schema: schema.to_owned(), ..PostgresSettings::default() }
     }
 
     #[test]
@@ -141,7 +155,11 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_is_refused_with_a_remedy() {
         for (url, schema, expected) in [
-            ("postgresql://u@h/d?sslmode=require", "sales", "speaks no TLS; connect through"),
+            (
+                "postgresql://u@h/d?sslmode=prefer",
+                "sales",
+                "holds sslmode or sslrootcert; take it out and set",
+            ),
             ("postgresql://u@h/d", "Sales", "`schema` is \"Sales\"; use up to 63"),
             ("postgresql://u@h/d", "", "`schema` is \"\""),
             ("postgresql://u@h/d", "pg_sales", "`schema` is \"pg_sales\""),

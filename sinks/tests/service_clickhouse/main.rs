@@ -11,5 +11,6 @@ mod loading;
 mod measure;
 mod queries;
 mod support;
+mod tls;
 mod traps;
 mod world;

@@ -112,6 +112,10 @@ impl Work {
             return Duration::ZERO;
         }
         self.open = None;
+        // With an authority that has been renewed meanwhile, if that is what's wrong.
+        if let Ok(client) = Client::new(&self.settings.clickhouse) {
+            self.client = client;
+        }
         tracing::warn!(problem, "changes wait to be mirrored into ClickHouse");
         self.status.change(|figures| {
             figures.retries += 1;
@@ -422,11 +426,6 @@ impl From<LogError> for Failure {
 
 impl From<ClickHouseError> for Failure {
     fn from(error: ClickHouseError) -> Self {
-        match error {
-            ClickHouseError::Request { .. } | ClickHouseError::TimedOut { .. } => {
-                Failure::Retry(error.to_string())
-            }
-            _ => Failure::Stop(error.to_string()),
-        }
+        if error.is_passing() { Failure::Retry(error.to_string()) } else { Failure::Stop(error.to_string()) }
     }
 }

@@ -8,9 +8,12 @@ mod load;
 mod reading;
 mod rights;
 mod store;
+mod tls;
 
 use super::session::Session;
-use super::{MigrationSet, PostgresBindings, PostgresReader, PostgresServing, PostgresSettings, migrate};
+use super::{
+    MigrationSet, PostgresBindings, PostgresError, PostgresReader, PostgresServing, PostgresSettings, migrate,
+};
 use runtime::bindings::{Binding, BindingStore, PartitionEnd};
 use runtime::sink::{EpochItems, Item};
 use runtime::{At, Class, Epoch, Generation, Offset, PartitionId, Position, TopicId};
@@ -31,7 +34,7 @@ impl Place {
             std::env::var("PG_URL").expect("PG_URL names a Postgres whose user may make schemas and roles");
         let number = SCHEMAS.fetch_add(1, Ordering::Relaxed);
         let schema = format!("test_{}_{number}", std::process::id());
-        Place { settings: PostgresSettings { url, schema, password_file: None } }
+        Place { settings: PostgresSettings { url, schema, ..PostgresSettings::default() } }
     }
 
     fn migrated() -> Place {
