@@ -219,7 +219,7 @@ impl<'a, 'c> Handling<'a, 'c> {
         at: At,
         ctx: &'a mut Ctx<'c, DrawsOut>,
     ) -> Self {
-        let now = at.time().max(at.origin.time).max(known.quorum.heard_ms().unwrap_or(Millis::MIN));
+        let now = at.time().max(at.origin.time()).max(known.quorum.heard_ms().unwrap_or(Millis::MIN));
         Handling { known, channels, settings, at, now, ctx }
     }
 

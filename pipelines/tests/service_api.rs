@@ -7,6 +7,7 @@ mod collector;
 #[allow(dead_code)] // a part of it is the embedded API's tests'
 mod house;
 #[path = "api/http.rs"]
+#[allow(dead_code)] // answers are text here
 mod http;
 mod support;
 
