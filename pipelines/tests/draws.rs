@@ -323,3 +323,35 @@ fn an_operator_sees_retries_and_corrects() {
     let (code, _, problem) = ended(dir, &["draws", "correct", "d", "--prize", "8", "--reason", "r"]);
     assert!(code == Some(2) && problem.contains("TIER=NUMBER"), "{code:?} {problem}");
 }
+
+#[test]
+fn a_row_that_asks_for_fewer_sources_publishes_and_settles_and_a_replay_agrees() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    std::fs::write(dir.join("tombola.toml"), CONFIG).unwrap();
+    let asking = |sources_required: i32| match draw() {
+        Reference::Draw(draw) => Reference::Draw(Box::new(Draw { sources_required, ..*draw })),
+        other => other,
+    };
+    let put = |topic: &str, text: &str| {
+        std::fs::write(dir.join("lines.ndjson"), text).unwrap();
+        tombola(dir, &["produce", topic, "lines.ndjson", "--event-time"]);
+    };
+    put("oltp.public.offers", &envelope(Op::Read, None, Some(&offer()), START_MS, 1));
+    put("oltp.public.draws", &envelope(Op::Read, None, Some(&asking(3)), START_MS, 1));
+    let orders: Vec<String> =
+        (0..60).map(|n| to_line(&Command::PlaceOrder(Box::new(order(n, START_MS + 20 * n))))).collect();
+    put("commands.orders", &orders.join("\n"));
+    let said = ["a", "b"].map(|source| to_line(&report(source, [1, 2, 3], START_MS + 11_000)));
+    put("commands.draws", &said.join("\n"));
+    tombola(dir, &["run", "--until-drained"]);
+    let stands = || rows(dir, "SELECT status, revision, sources FROM draws").remove(0);
+    assert_eq!(stands(), json!({"status": "waiting", "revision": 0, "sources": "a,b"}));
+    assert!(tombola(dir, &["status"]).contains("wait for more sources: 1 (since"));
+    let change = envelope(Op::Update, Some(&asking(3)), Some(&asking(2)), START_MS + 20_000, 2);
+    put("oltp.public.draws", &change);
+    tombola(dir, &["run", "--until-drained", "--workers", "3"]);
+    assert_eq!(stands(), json!({"status": "settled", "revision": 1, "sources": "a,b"}));
+    assert_ne!(rows(dir, "SELECT count(*) AS n FROM winning_tickets WHERE status = 'won'")[0]["n"], 0);
+    tombola(dir, &["verify", "--workers", "2"]);
+}

@@ -45,7 +45,7 @@ pub struct Summary {
     pub draws: u64,
     /// Results that took another one's place.
     pub draws_corrected: u64,
-    /// Drawn, one for each result and each corrected one.
+    /// Ready, one for each result; none of a result that was corrected before its image was there.
     pub images: u64,
     pub winning_tickets: u64,
     /// What they get, by currency, in its minor unit.
@@ -263,7 +263,7 @@ impl Summary {
             .iter()
             .map(|(currency, minor)| format!("{}.{:02} {currency}", thousands(minor / 100), minor % 100));
         format!(
-            "draws published: {}   corrected: {}   images drawn: {}   winning tickets: {}   prizes: {}\n",
+            "draws published: {}   corrected: {}   images ready: {}   winning tickets: {}   prizes: {}\n",
             thousands(self.draws),
             thousands(self.draws_corrected),
             thousands(self.images),

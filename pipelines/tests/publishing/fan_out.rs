@@ -37,9 +37,12 @@ fn images() -> Vec<PublicationFact> {
 
 impl Fan {
     /// Does what the dataflow does: asks for the images, and for the posts whose images are there.
-    fn publish(&mut self) -> BTreeMap<String, PublicationFact> {
+    fn publish(&mut self, publisher: &Publisher) -> BTreeMap<String, PublicationFact> {
         let images = images();
         self.world.tell(&images);
+        // Reading the log again and again would take the processor from those who draw.
+        let drawn = images.len() as u64;
+        assert!(publisher.status().wait(PATIENCE, |figures| figures.images_rendered == drawn));
         let sha256: BTreeMap<String, String> = self
             .world
             .wait_told(images.len())
@@ -82,7 +85,7 @@ fn a_dead_channel_blocks_no_other_and_is_parked_and_resumed() {
     fan.servers[DEAD].die(true);
     assert_eq!(fan.servers[DEAD].kind, Kind::Telegram);
     let publisher = fan.world.publisher();
-    let posts = fan.publish();
+    let posts = fan.publish(&publisher);
     fan.wait_others(&publisher);
     assert_eq!(fan.shown(), all_but_the_dead());
     let told = fan.world.wait_told(12 + CHANNELS);
@@ -104,7 +107,7 @@ fn measure_one_draw_to_twenty_channels() {
     fan.servers[DEAD].die(true);
     let publisher = fan.world.publisher();
     let since = Instant::now();
-    fan.publish();
+    fan.publish(&publisher);
     let images = since.elapsed();
     fan.wait_others(&publisher);
     let whole = since.elapsed();

@@ -79,7 +79,8 @@ fn encode(pixmap: Pixmap) -> Result<Vec<u8>, png::EncodingError> {
     encoder.set_color(if opaque { png::ColorType::Rgb } else { png::ColorType::Rgba });
     let mut writer = encoder.write_header()?;
     if opaque {
-        let rgb: Vec<u8> = rgba.chunks_exact(4).flat_map(|pixel| &pixel[..3]).copied().collect();
+        let mut rgb = Vec::with_capacity(rgba.len() / 4 * 3);
+        rgba.chunks_exact(4).for_each(|pixel| rgb.extend_from_slice(&pixel[..3]));
         writer.write_image_data(&rgb)?;
     } else {
         writer.write_image_data(&rgba)?;
