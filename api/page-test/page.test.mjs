@@ -114,6 +114,9 @@ test("the demo's last draw shows the picture that was drawn of its result", asyn
   // Until the first lottery of the demo closes.
   await image.waitFor({ state: "visible", timeout: 120_000 });
   await until("its pixels", () => image.evaluate((shown) => shown.complete && shown.naturalWidth > 300));
+  const right = await image.evaluate((shown) => shown.getBoundingClientRect().right);
+  assert.ok(right <= 1280, `it ends at ${right}`);
+  await picture(page, "draw");
   const balls = await page.locator("#draw-numbers li").evaluateAll((all) => all.map((ball) => ball.dataset.n));
   const alt = await image.getAttribute("alt");
   assert.ok(balls.length >= 6 && alt.includes(balls.slice(0, 6).join(", ")), `${alt} for ${balls}`);

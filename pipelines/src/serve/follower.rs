@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// Facts of a partition read for one step, unless one epoch has more.
 const PART: usize = 500;
+/// Epochs read for one step at most.
+const STRIDE_MAX: u64 = 10_000;
 /// How often another process's frontier is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often a log is asked for its topics where that costs something.
@@ -58,6 +60,8 @@ pub struct Follower {
     /// The last epoch whose facts were told or passed over.
     told: Epoch,
     decided: Epoch,
+    /// Epochs to read for one step: about as many as have so many facts.
+    stride: u64,
     /// Up to where bindings were looked at.
     bound: Epoch,
     /// Not told yet.
@@ -87,6 +91,7 @@ impl Follower {
             passing: true,
             told: decided,
             decided,
+            stride: 1,
             bound: decided,
             ends: Ends::new(),
             moved: Instant::now(),
@@ -170,20 +175,27 @@ impl Follower {
     }
 
     /// Facts of whole epochs after what was told, where they end, and the last epoch of them.
-    fn read(&mut self, decided: Epoch) -> Result<(Vec<Told>, Positions, Epoch), Failed> {
-        let mut max = PART;
+    fn read(&mut self) -> Result<(Vec<Told>, Positions, Epoch), Failed> {
+        let (mut max, wanted) = (PART, self.decided.0.min(self.told.0 + self.stride));
         loop {
-            let (mut facts, mut positions, mut whole) = (Vec::new(), self.positions.clone(), decided.0);
+            let (mut facts, mut positions, mut whole) = (Vec::new(), self.positions.clone(), wanted);
             for (partition, end) in self.partitions() {
                 // Ends that were asked for a while ago are none.
                 let end = if self.cheap { end } else { u64::MAX };
-                let bounds = Bounds { end, max, through: decided.0 };
+                let bounds = Bounds { end, max, through: whole };
                 let at = positions.entry(partition).or_default();
                 if let Some(cut) = self.facts.read(partition, at, bounds, &mut facts)? {
                     whole = whole.min(cut.saturating_sub(1));
                 }
             }
             if whole > self.told.0 {
+                // What is left for the next time was read in vain: so few epochs that it seldom happens.
+                let few = facts.len() < PART;
+                self.stride = if few {
+                    self.stride.saturating_mul(2).min(STRIDE_MAX)
+                } else {
+                    (whole - self.told.0).max(1)
+                };
                 return Ok((cut(facts, &mut positions, whole), positions, Epoch(whole)));
             }
             // One epoch has more.
@@ -220,7 +232,7 @@ impl Follow for Follower {
                 self.catch_up()?;
             }
             if self.told < self.decided {
-                (facts, self.positions, self.told) = self.read(self.decided)?;
+                (facts, self.positions, self.told) = self.read()?;
             }
             frontier.epoch = self.told.0;
         } else {
