@@ -7,10 +7,17 @@ use rdkafka::error::{KafkaError as Client, RDKafkaErrorCode as Code};
 use runtime::sink::SinkError;
 use runtime::source::LogError;
 
-/// In the reason of a connection that ended before the broker had said anything.
-const FIRST_WORD: &str = "in state APIVERSION_QUERY";
-const OTHER_PROTOCOL: &str =
-    " (it hung up on the first word: check that security.protocol is the one its listener speaks)";
+/// What to look at, by words of the reason why a connection ended.
+const ADVICE: &[(&str, &str)] = &[
+    (
+        "in state APIVERSION_QUERY",
+        " (it hung up on the first word: check that security.protocol is the one its listener speaks)",
+    ),
+    (
+        "certificate verify failed",
+        " (check ssl.ca.location, and that bootstrap names the host as the broker's certificate does)",
+    ),
+];
 
 /// What lies behind a failure.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -95,7 +102,8 @@ impl KafkaError {
     pub(crate) fn because(self, reason: Option<String>) -> Self {
         match (self, reason) {
             (KafkaError::Away { place, doing, source }, Some(reason)) => {
-                let advice = if reason.contains(FIRST_WORD) { OTHER_PROTOCOL } else { "" };
+                let known = ADVICE.iter().find(|(words, _)| reason.contains(words));
+                let advice = known.map_or("", |(_, advice)| advice);
                 KafkaError::Away { place, doing, source: format!("{source}: {reason}{advice}").into() }
             }
             (other, _) => other,
