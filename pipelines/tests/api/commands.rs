@@ -55,7 +55,10 @@ fn who_does_not_wait_is_told_where_to_look_and_sees_it_there() {
         assert_eq!(accepted.status, 202, "{accepted:?}");
         let location = &accepted.headers["location"];
         assert_eq!(accepted.json()["status_url"].as_str(), Some(location.as_str()));
-        let found = get(server.address, PRODUCER, &format!("{location}&wait_ms=30000"));
+        let look = || get(server.address, PRODUCER, &format!("{location}&wait_ms=30000"));
+        // Beside many other pipelines on few cores the first decision takes its time: "ask again", it says then.
+        let found =
+            (0..4).map(|_| look()).find(|found| found.status != 503).expect("it is decided in two minutes");
         assert_eq!((found.status, found.json()["status"].as_str()), (200, Some("held")), "{found:?}");
         let frontier: u64 = found.headers["tombola-frontier"].parse().unwrap();
         assert!(frontier >= found.json()["epoch"].as_u64().unwrap());
