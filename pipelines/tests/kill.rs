@@ -15,6 +15,8 @@ use support::trial::{self, Scenario};
 use support::{Folder, Pace, RULES, Rules, books, configure, workload};
 
 const PACE: Pace = Pace { epoch_records_max: 100, epochs_in_flight_max: 4 };
+/// Longest wait for the last decisions, on a busy machine.
+const DECIDED_MAX: Duration = Duration::from_secs(180);
 
 /// Kill points that `tombola run` passes. Those of the log's appenders are `tombola produce`'s.
 fn points_of_run() -> impl Iterator<Item = &'static str> {
@@ -138,10 +140,12 @@ fn kill_live(seed: u64, orders: u64) -> usize {
     });
     let mut running = run_live(dir.path(), 1 + dice.below(4));
     let began = Instant::now();
-    // Until the last graces are over, and as long again as it takes to see that.
-    while began.elapsed() < Duration::from_millis(2 * GRACE_MS as u64 + 4_000) {
+    // Until the last graces are over, and as long again as it takes to see that; longer where the machine is busy.
+    let graces = Duration::from_millis(2 * GRACE_MS as u64 + 4_000);
+    while began.elapsed() < graces || !books::assert_each_order_decided_once(dir.path()).is_empty() {
         assert!(running.runs(), "seed {seed}: it ended by itself: {:?}", running.wait());
-        std::thread::sleep(Duration::from_millis(50));
+        assert!(began.elapsed() < DECIDED_MAX, "seed {seed}: orders still without a decision");
+        std::thread::sleep(Duration::from_millis(500));
     }
     running.signal("TERM");
     running.wait().assert(0, &[]);
