@@ -67,6 +67,9 @@ fn a_lost_answer_of_telegram_is_unknown_and_never_repeated() {
     check(Kind::Telegram, &[Trick::DoAndCut], "main failed after 1: unknown: it may have been posted", 1);
     check(Kind::Telegram, &[Trick::Cut], "main failed after 1: unknown: it may have been posted", 0);
     check(Kind::Telegram, &[answer(502)], "main failed after 1: unknown: it may have been posted", 0);
+    let gateway = r#"{"ok": false, "error_code": 502, "description": "Bad Gateway"}"#.to_owned();
+    let gateway = Trick::Answer(502, Vec::new(), gateway);
+    check(Kind::Telegram, &[gateway], "main failed after 1: unknown: it may have been posted", 0);
 }
 
 #[test]
