@@ -45,6 +45,20 @@ fn an_image_is_drawn_and_a_post_is_out() {
 }
 
 #[test]
+fn what_is_recorded_by_a_commit_without_an_answer_is_done_once() {
+    let (_dir, mut world, server) = one(Kind::Webhook);
+    let post = world.post("D-1", "main", &server);
+    let requests = [image("D-2", "card", "vi"), post.clone(), post];
+    world.tell(&requests);
+    let _publisher = world.publisher_without_answers(8);
+    let mut told: Vec<String> = world.wait_told(2).iter().map(said).collect();
+    told.sort();
+    assert_eq!(told[0], "card/vi rendered");
+    assert!(told[1].starts_with("main posted as msg_") && told[1].ends_with("after 1"), "{told:?}");
+    assert_eq!(server.posts().len(), 1);
+}
+
+#[test]
 fn failures_that_pass_are_tried_again_and_the_post_is_there_once() {
     use Kind::{Mastodon, Telegram, Webhook};
     let busy = || answer(503);
