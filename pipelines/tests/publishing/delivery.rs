@@ -106,6 +106,26 @@ fn the_last_try_is_a_dead_letter_that_can_be_resumed() {
 }
 
 #[test]
+fn a_second_round_finds_what_the_first_has_posted_though_the_key_is_forgotten() {
+    let (_dir, mut world, server) = one(Kind::Mastodon);
+    let _publisher = world.publisher();
+    let request = world.post("D-1", "main", &server);
+    world.tell(std::slice::from_ref(&request));
+    let first = said(&world.wait_told(1)[0]);
+    assert!(first.starts_with("main posted as s"), "{first}");
+    server.forget_keys();
+    let at_ms = pipelines::clock_ms() + 60_000;
+    world.tell(&[PublicationFact { round: 2, at_ms, ..request.clone() }]);
+    assert_eq!(world.wait_told(2).iter().map(said).collect::<Vec<_>>(), [first.clone(), first]);
+    assert_eq!(server.shown().len(), 1);
+    // Not there: it is posted.
+    let other = world.post("D-2", "main", &server);
+    world.tell(&[PublicationFact { round: 2, ..other }]);
+    world.wait_told(3);
+    assert_eq!(server.shown().len(), 2);
+}
+
+#[test]
 fn what_nobody_can_mend_is_not_tried_again() {
     check(Kind::Webhook, &[answer(410)], "main failed after 1: the receiver is gone", 0);
     let (_dir, mut world, server) = one(Kind::Mastodon);
