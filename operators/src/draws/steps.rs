@@ -73,10 +73,11 @@ impl Steps {
         channels: &[Channel],
         settings: &Settings,
         teller: &Teller,
-        published: &Published,
+        (last, published): (Option<&Published>, &Published),
     ) -> Vec<Output> {
-        let last = Published { revision: published.revision - 1, ..published.clone() };
-        let mut told = std::mem::take(self).supersede(&Ground { teller, published: &last, now: 0 });
+        let ended = std::mem::take(self);
+        let mut told =
+            last.map(|last| ended.supersede(&Ground { teller, published: last, now: 0 })).unwrap_or_default();
         let ground = Ground { teller, published, now: 0 };
         for template in &settings.publish_templates {
             for locale in &settings.publish_locales {

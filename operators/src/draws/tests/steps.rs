@@ -1,6 +1,6 @@
 //! Images and posts of a result, from request to outcome.
 
-use super::story;
+use super::{Course, DrawsOut, Fact, Output, PublicationEvent, event, operator, story};
 
 #[test]
 fn an_image_then_a_post_and_outcomes_of_ended_steps_change_nothing() {
@@ -103,5 +103,27 @@ fn a_new_revision_supersedes_what_is_open() {
          = image ready r2 #1 p2
          = post x requested r2 #1 p2
          = row x r2 requested",
+    );
+}
+
+#[test]
+fn what_is_superseded_is_told_as_it_was_published() {
+    let log: Vec<_> = ["1 draw", "1 channel x", "150 correct 1,2", "152 correct 1,3"].map(event).into();
+    let mut facts = Vec::new();
+    for out in Course::straight(10_000).run(operator, &log) {
+        if let DrawsOut::Out(Output::Fact(Fact::Publication(fact))) = out.body {
+            facts.push((fact.event, fact.revision, fact.numbers));
+        }
+    }
+    use PublicationEvent::{Requested, Superseded};
+    let (old, new) = (vec![1, 2], vec![1, 3]);
+    assert_eq!(
+        facts,
+        [
+            (Requested, 1, old.clone()),
+            (Superseded, 1, old.clone()),
+            (Superseded, 1, old),
+            (Requested, 2, new)
+        ]
     );
 }
