@@ -127,3 +127,49 @@ fn what_is_superseded_is_told_as_it_was_published() {
         ]
     );
 }
+
+#[test]
+fn what_may_be_there_is_posted_again_only_where_its_channel_is_named() {
+    story(
+        "1 draw
+         1 telegram t
+         1 channel x
+         150 correct 1,2
+         = published r1 [1, 2]
+         = row published
+         = settle r1
+         = image requested r1 #1 acme/lotto/d/result/en/r1.png
+         = row t r1 waiting
+         = row x r1 waiting
+         152 rendered 1 - 1
+         = image ready r1 #1 p1
+         = post t requested r1 #1 p1
+         = row t r1 requested
+         = post x requested r1 #1 p1
+         = row x r1 requested
+         154 lost 1 t 1
+         = post t failed r1 #1 p1
+         = row t r1 failed
+         = letter post_failed
+         155 lost 1 x 1
+         = post x failed r1 #1 p1
+         = row x r1 failed
+         = letter post_failed
+         156 republish
+         = post x requested r1 #2 p1
+         = row x r1 requested
+         157 republish
+         = refused r1 []
+         = letter nothing_to_republish
+         158 republish t
+         = post t requested r1 #2 p1
+         = row t r1 requested
+         159 unposted 1 t 2
+         = post t failed r1 #2 p1
+         = row t r1 failed
+         = letter post_failed
+         160 republish
+         = post t requested r1 #3 p1
+         = row t r1 requested",
+    );
+}
