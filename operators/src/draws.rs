@@ -381,7 +381,8 @@ impl<'a, 'c> Handling<'a, 'c> {
         self.ctx.emit(self.at, DrawsOut::Settle(Box::new(settle)));
         let channels = self.channels.iter().filter(|channel| channel.takes(&self.row().game));
         let channels: Vec<Channel> = channels.cloned().collect();
-        let told = self.known.steps.begin(&channels, self.settings, teller, &published);
+        let last = self.known.published.as_ref();
+        let told = self.known.steps.begin(&channels, self.settings, teller, (last, &published));
         told.into_iter().for_each(|output| self.tell(output));
         self.known.published = Some(published);
     }

@@ -16,7 +16,9 @@ pub use facts::{
     DrawEvent, DrawFact, PublicationEvent, PublicationFact, PublicationKind, SourceSaid, TierSettled,
     WinningFact, WinningStatus,
 };
-pub use game::{Channel, ChannelStatus, Draw, MAIN_MAX, Network, Prize, PrizeTier, TierRule, prize_tiers};
+pub use game::{
+    Channel, ChannelStatus, Draw, FIXED_MINOR_MAX, MAIN_MAX, Network, Prize, PrizeTier, TierRule, prize_tiers,
+};
 pub use rows::{
     DRAWS, DrawRow, DrawStatus, PUBLICATIONS, PublicationRow, PublicationStatus, WINNING_TICKETS,
     WinningTicketRow,

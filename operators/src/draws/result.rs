@@ -39,6 +39,7 @@ pub fn drawn(draw: &Draw, numbers: &[i32], bonus: &[i32], prizes: &[DigitPrize])
     let ordered = tiers.iter().any(|tier| matches!(tier.rule, TierRule::Digits { .. }));
     let numbers =
         drum("numbers", numbers, draw.main_count, (draw.main_min, draw.main_max), draw.repeats, ordered)?;
+    tiers.iter().try_for_each(|tier| of_one_number(tier, &numbers))?;
     let range = if draw.bonus_in_main { (draw.main_min, draw.main_max) } else { (1, draw.bonus_max) };
     let bonus = drum("bonus", bonus, draw.bonus_count, range, draw.repeats, false)?;
     let both = bonus.iter().find(|number| numbers.contains(number));
@@ -68,6 +69,19 @@ fn drum(
         return Err(format!("{name} has {} twice", pair[0]));
     }
     Ok(if ordered { numbers.to_vec() } else { sorted })
+}
+
+/// Whether a tier can be looked for at the end of the one number that is drawn for all.
+fn of_one_number(tier: &PrizeTier, drawn: &[i32]) -> Result<(), String> {
+    match tier.rule {
+        TierRule::Digits { numbers: 2.., .. } => {
+            Err(format!("prize {} has numbers of its own; send `prizes`, one for each tier", tier.tier))
+        }
+        TierRule::Digits { digits, .. } if usize::from(digits) > drawn.len() => {
+            Err(format!("prize {} has {digits} digits, and the number {}", tier.tier, drawn.len()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// One entry for each tier, in the order of the tiers, its numbers sorted.
@@ -133,7 +147,16 @@ mod tests {
         (digits.main_count, digits.main_min, digits.repeats) = (3, 0, true);
         digits.prize_tiers =
             r#"[{"tier":"a","digits":3,"fixed_minor":1},{"tier":"b","digits":2,"numbers":2,"fixed_minor":1}]"#.into();
-        assert_eq!(drawn(&digits, &[2, 1, 2], &[], &[]).unwrap().numbers, [2, 1, 2]);
+        let why = drawn(&digits, &[2, 1, 2], &[], &[]).unwrap_err();
+        assert!(why.contains("prize b has numbers of its own"), "{why}");
+        let one_for_all =
+            r#"[{"tier":"a","digits":3,"fixed_minor":1},{"tier":"b","digits":2,"fixed_minor":1}]"#;
+        let shared = Draw { prize_tiers: one_for_all.into(), ..digits.clone() };
+        assert_eq!(drawn(&shared, &[2, 1, 2], &[], &[]).unwrap().numbers, [2, 1, 2]);
+        let why = drawn(&Draw { main_count: 2, ..shared.clone() }, &[1, 2], &[], &[]).unwrap_err();
+        assert!(why.contains("prize a has 3 digits, and the number 2"), "{why}");
+        let why = drawn(&Draw { main_count: 0, ..shared }, &[], &[], &[]).unwrap_err();
+        assert!(why.contains("prize a has 3 digits, and the number 0"), "{why}");
         let prize = |tier: &str, numbers: &[&str]| DigitPrize {
             tier: tier.into(),
             numbers: numbers.iter().map(|&text| text.into()).collect(),

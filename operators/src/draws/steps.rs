@@ -18,7 +18,7 @@ use super::tell::Teller;
 use crate::messages::{CommandMsg, Output};
 use crate::settings::Settings;
 use runtime::Millis;
-use schemas::draws::{Channel, PublicationEvent, PublicationStatus};
+use schemas::draws::{Channel, Network, PublicationEvent, PublicationStatus};
 use schemas::{Command, Text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -73,10 +73,11 @@ impl Steps {
         channels: &[Channel],
         settings: &Settings,
         teller: &Teller,
-        published: &Published,
+        (last, published): (Option<&Published>, &Published),
     ) -> Vec<Output> {
-        let last = Published { revision: published.revision - 1, ..published.clone() };
-        let mut told = std::mem::take(self).supersede(&Ground { teller, published: &last, now: 0 });
+        let ended = std::mem::take(self);
+        let mut told =
+            last.map(|last| ended.supersede(&Ground { teller, published: last, now: 0 })).unwrap_or_default();
         let ground = Ground { teller, published, now: 0 };
         for template in &settings.publish_templates {
             for locale in &settings.publish_locales {
@@ -301,7 +302,8 @@ impl Steps {
         self.tell_post(number, event, ground)
     }
 
-    /// Everything that failed or was skipped, and channels that were added since.
+    /// Everything that failed or was skipped, and channels that were added since. What may be there is posted
+    /// again only where somebody names the channel, having looked.
     fn republish(
         &mut self,
         only: Option<&Text>,
@@ -325,12 +327,14 @@ impl Steps {
             }
         }
         for number in 0..self.posts.len() {
-            if wanted(&self.posts[number].channel) {
+            let post = &self.posts[number];
+            if wanted(&post.channel) && (only.is_some() || !post.is_unknown()) {
                 told.extend(self.request_again(number, ground));
             }
         }
         if told.is_empty() {
-            let why = "nothing_to_republish: no step failed or was skipped; look at `tombola draws show`";
+            let why = "nothing_to_republish: no step failed or was skipped, but for posts that may be there \
+                       (`unknown:`): name their channel; look at `tombola draws show`";
             return Err(Trouble::Refused(why.to_owned()));
         }
         Ok(told)
@@ -358,6 +362,13 @@ impl Image {
 impl Post {
     fn of(&self, image: &Image) -> bool {
         image.is(&self.channel.template, &self.channel.locale)
+    }
+
+    /// Whether it may be there, on a network that neither recognises it nor can be asked.
+    fn is_unknown(&self) -> bool {
+        self.channel.network == Network::Telegram
+            && self.status == PublicationStatus::Failed
+            && self.reason.as_ref().is_some_and(|reason| reason.starts_with("unknown:"))
     }
 
     fn request(&mut self) -> PublicationEvent {

@@ -26,11 +26,11 @@ fn message(time: i64, command: Command, retried: bool) -> DrawsIn {
     DrawsIn::Command(CommandMsg { command, payload_hash, raw, retry_of })
 }
 
-fn channel(id: &str, status: ChannelStatus) -> DrawsIn {
+fn channel(id: &str, network: Network, status: ChannelStatus) -> DrawsIn {
     DrawsIn::Channel(upsert(Reference::Channel(Box::new(Channel {
         tenant: TENANT.into(),
         channel_id: id.into(),
-        network: Network::Webhook,
+        network,
         endpoint: "http://127.0.0.1/".into(),
         target: "all".into(),
         template: "result".into(),
@@ -87,7 +87,8 @@ fn result(time: i64, words: &[&str]) -> Option<Command> {
 fn outcome(time: i64, what: &str, revision: i32, channel: &str, round: i32) -> Command {
     let (command_id, tenant, draw_id) = base(time);
     let (template, locale) = ("result".into(), "en".into());
-    let (channel, reason, attempts, at_ms) = (channel.into(), Text::from("broken"), 3, time);
+    let reason = Text::from(if what == "lost" { "unknown: it may have been posted" } else { "broken" });
+    let (channel, attempts, at_ms) = (channel.into(), 3, time);
     match what {
         "rendered" => Command::ImageRendered(Box::new(ImageRendered {
             command_id,
@@ -125,7 +126,7 @@ fn outcome(time: i64, what: &str, revision: i32, channel: &str, round: i32) -> C
             attempts,
             at_ms,
         })),
-        "unposted" => Command::PostFailed(Box::new(PostFailed {
+        "unposted" | "lost" => Command::PostFailed(Box::new(PostFailed {
             command_id,
             tenant,
             draw_id,
@@ -157,8 +158,9 @@ fn event(line: &str) -> Envelope<DrawsIn> {
             closes_at_ms: closes_at_ms.parse().unwrap(),
             ..draw("d")
         }),
-        ["channel", id] => channel(id, ChannelStatus::Active),
-        ["pause", id] => channel(id, ChannelStatus::Paused),
+        ["channel", id] => channel(id, Network::Webhook, ChannelStatus::Active),
+        ["telegram", id] => channel(id, Network::Telegram, ChannelStatus::Active),
+        ["pause", id] => channel(id, Network::Webhook, ChannelStatus::Paused),
         ["retry", what, revision, channel, round] => message(
             time,
             outcome(time, what, revision.parse().unwrap(), channel, round.parse().unwrap()),

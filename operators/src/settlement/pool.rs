@@ -161,7 +161,7 @@ impl Operator for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use schemas::draws::TierRule;
+    use schemas::draws::{FIXED_MINOR_MAX, TierRule};
 
     #[test]
     fn a_share_is_divided_equally_and_the_rest_stays_in_the_pool() {
@@ -169,6 +169,14 @@ mod tests {
         for (prize, winners, pool, each, paid, share) in [
             (Prize::Fixed { minor: 500 }, 3, 0, 500, 1_500, None),
             (Prize::Fixed { minor: 500 }, 0, 0, 500, 0, None),
+            (
+                Prize::Fixed { minor: FIXED_MINOR_MAX },
+                1 << 32,
+                0,
+                FIXED_MINOR_MAX,
+                FIXED_MINOR_MAX << 32,
+                None,
+            ),
             (Prize::Pool { bps: 5_000 }, 3, 100, 16, 48, Some(50)),
             (Prize::Pool { bps: 3_333 }, 1, 100, 33, 33, Some(33)),
             (Prize::Pool { bps: 10_000 }, 0, 100, 0, 0, Some(100)),

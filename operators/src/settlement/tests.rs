@@ -299,6 +299,26 @@ proptest! {
 }
 
 #[test]
+fn a_ticket_that_is_paid_after_its_offer_is_deleted_takes_part() {
+    let row = Reference::Offer(Box::new(schemas::reference::Offer {
+        draw_id: Some("d".into()),
+        ..offer(TENANT, "of-d")
+    }));
+    let change = |time, change| record(time, Class::Reference, 0, In::Tickets(TicketsIn::Offer(change)));
+    let mut log = vec![change(0, upsert(row.clone()))];
+    log.extend(input(1, "d", &Event::Row(Some(RULES))));
+    log.push(change(2, delete(row.key())));
+    let mut chain = Chain::new(2);
+    assert!(chain.epoch(&log, 2).is_empty());
+    chain.crash(3);
+    let mut log = input(3, "d", &Event::Order { order: 1, numbers: 0, tickets: 1 });
+    log.extend(input(150, "d", &Event::Correct(0)));
+    let out = chain.epoch(&log, 150);
+    let won = out.iter().filter(|output| matches!(output, Output::Row(Row::WinningTicket(_)))).count();
+    assert_eq!(won, 1);
+}
+
+#[test]
 fn many_tickets_of_one_draw_are_found_in_their_chunks_and_leave_by_refund() {
     let order = |order: u64| {
         let ticket = TicketsIn::Ticket {

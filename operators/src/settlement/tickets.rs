@@ -201,7 +201,9 @@ impl Tickets {
             Some(Reference::Offer(offer)) if offer.draw_id.is_some() => {
                 self.offers.insert(key, offer.draw_id.expect("seen above"));
             }
-            _ => drop(self.offers.remove(&key)),
+            Some(_) => drop(self.offers.remove(&key)),
+            // Nobody buys it any more, but what was bought may still be paid.
+            None => {}
         }
     }
 }

@@ -182,9 +182,9 @@ mod tests {
         assert_eq!(won(&digits, &result, &[0, 0, 2, 1]), [0, 1]);
         assert_eq!(won(&digits, &result, &[5, 7, 7, 7]), [1]);
         assert!(won(&digits, &result, &[2, 1, 0, 0]).is_empty());
-        let one = drawn(&digits, &[5, 0, 7, 7], &[], &[]).unwrap();
         digits.prize_tiers =
             r#"[{"tier":"a","digits":4,"fixed_minor":9},{"tier":"b","digits":1,"fixed_minor":1}]"#.into();
+        let one = drawn(&digits, &[5, 0, 7, 7], &[], &[]).unwrap();
         assert_eq!(won(&digits, &one, &[5, 0, 7, 7]), [0, 1]);
         assert_eq!(won(&digits, &one, &[1, 1, 1, 7]), [1]);
     }

@@ -23,6 +23,8 @@ use sinks::social::{Image, Network, Post, PostError, Posted, Repeat, Target, net
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
+const DAY_MS: i64 = 86_400_000;
+
 /// Tries of one post, as recorded.
 #[derive(Clone, Copy, Debug)]
 struct Tries {
@@ -146,9 +148,11 @@ impl Channel {
         }
         killpoint::reach("publish.after_intent");
         let was_in_doubt = tries.in_doubt;
-        let since_ms = if tries.first_ms == 0 { crate::clock_ms() } else { tries.first_ms };
-        *tries = Tries { count, first_ms: since_ms, in_doubt: true };
-        let result = call(self.network(), &post, was_in_doubt, since_ms).await;
+        let first_ms = if tries.first_ms == 0 { crate::clock_ms() } else { tries.first_ms };
+        *tries = Tries { count, first_ms, in_doubt: true };
+        // An earlier round may have posted, whatever became of its answer.
+        let since_ms = if fact.round > 1 { published_ms(fact).min(first_ms) } else { first_ms };
+        let result = call(self.network(), &post, was_in_doubt || fact.round > 1, since_ms).await;
         killpoint::reach("publish.after_call");
         self.look(&result);
         Ok(Tried::Judged(judge(result, count, tries_max, repeat, was_in_doubt)))
@@ -259,6 +263,11 @@ impl Channel {
         self.context.status.change(|figures| figures.retries += 1);
         tokio::time::sleep(wait).await;
     }
+}
+
+/// Before any round of a post: a draw is published after it was drawn, by a clock that is no more than a day off.
+fn published_ms(fact: &PublicationFact) -> i64 {
+    fact.drawn_at_ms.unwrap_or(0).min(fact.at_ms).saturating_sub(DAY_MS)
 }
 
 /// Calls the network. What is in doubt is looked for first, where it can be.

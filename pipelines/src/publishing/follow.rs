@@ -13,8 +13,8 @@ use runtime::source::LogError;
 use runtime::{Offset, PartitionId, killpoint};
 use schemas::Fact;
 use schemas::draws::{PublicationFact, PublicationKind};
-use sinks::publishing::{Change, Recorded, Step, StepState};
-use std::collections::{BTreeMap, HashMap};
+use sinks::publishing::{Change, Recorded, Step, StepKey, StepState};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,12 +26,37 @@ pub const TOPIC: &str = "facts.publications";
 
 const FETCH_RECORDS: usize = 500;
 const WAIT_MS: u64 = 20;
+/// More than a round of all partitions: a commit is made again at once, and the same facts aren't read later.
+const HANDED_MAX: usize = 100_000;
 const RETRY: Duration = Duration::from_millis(500);
 
 /// A step with the fact that asks for it.
 pub struct Request {
     pub step: Step,
     pub fact: PublicationFact,
+}
+
+/// The newest steps that were handed out in this process.
+#[derive(Default)]
+struct Handed {
+    known: HashSet<StepKey>,
+    order: VecDeque<StepKey>,
+}
+
+impl Handed {
+    /// Notes a step; whether it wasn't there.
+    fn is_new(&mut self, key: &StepKey) -> bool {
+        if !self.known.insert(key.clone()) {
+            return false;
+        }
+        self.order.push_back(key.clone());
+        if self.order.len() > HANDED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
 }
 
 /// The thread's own.
@@ -43,6 +68,7 @@ pub struct Follower {
     next: BTreeMap<PartitionId, u64>,
     /// By tenant and channel.
     channels: HashMap<String, mpsc::UnboundedSender<Request>>,
+    handed: Handed,
     /// Images are drawn so many at a time: it's work for the processor.
     drawing: Arc<Semaphore>,
 }
@@ -69,7 +95,8 @@ impl Follower {
     pub fn new(reader: FactsReader, decided: Arc<Shared>, context: Context, runtime: Handle) -> Self {
         let drawing = Arc::new(Semaphore::new(2));
         let (next, channels) = (BTreeMap::new(), HashMap::new());
-        Follower { reader, decided, context, runtime, next, channels, drawing }
+        let handed = Handed::default();
+        Follower { reader, decided, context, runtime, next, channels, handed, drawing }
     }
 
     /// Until the publisher stops.
@@ -108,7 +135,10 @@ impl Follower {
         }
         for step in steps {
             match serde_json::from_str(&step.request) {
-                Ok(fact) => self.hand_out(Request { step, fact }),
+                Ok(fact) => {
+                    self.handed.is_new(&step.key);
+                    self.hand_out(Request { step, fact });
+                }
                 Err(error) => {
                     tracing::error!(%error, step = step.key.step, "what a step asks for can't be read");
                 }
@@ -152,7 +182,10 @@ impl Follower {
         killpoint::reach("publish.after_take");
         self.next.extend(ends);
         for (at, fact) in requested {
-            if let (true, Change::Add { key, request }) = (effective[at], &changes[at]) {
+            // One that wasn't effective may have been recorded by a commit whose answer was lost.
+            if let Change::Add { key, request } = &changes[at]
+                && (self.handed.is_new(key) || effective[at])
+            {
                 self.hand_out(Request { step: new_step(key.clone(), request.clone()), fact });
             }
         }
@@ -206,6 +239,6 @@ impl Follower {
     }
 }
 
-fn new_step(key: sinks::publishing::StepKey, request: String) -> Step {
+fn new_step(key: StepKey, request: String) -> Step {
     Step { key, request, state: StepState::Open, attempts: 0, first_call_ms: 0, outcome: None }
 }

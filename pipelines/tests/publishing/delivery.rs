@@ -45,6 +45,20 @@ fn an_image_is_drawn_and_a_post_is_out() {
 }
 
 #[test]
+fn what_is_recorded_by_a_commit_without_an_answer_is_done_once() {
+    let (_dir, mut world, server) = one(Kind::Webhook);
+    let post = world.post("D-1", "main", &server);
+    let requests = [image("D-2", "card", "vi"), post.clone(), post];
+    world.tell(&requests);
+    let _publisher = world.publisher_without_answers(8);
+    let mut told: Vec<String> = world.wait_told(2).iter().map(said).collect();
+    told.sort();
+    assert_eq!(told[0], "card/vi rendered");
+    assert!(told[1].starts_with("main posted as msg_") && told[1].ends_with("after 1"), "{told:?}");
+    assert_eq!(server.posts().len(), 1);
+}
+
+#[test]
 fn failures_that_pass_are_tried_again_and_the_post_is_there_once() {
     use Kind::{Mastodon, Telegram, Webhook};
     let busy = || answer(503);
@@ -67,6 +81,9 @@ fn a_lost_answer_of_telegram_is_unknown_and_never_repeated() {
     check(Kind::Telegram, &[Trick::DoAndCut], "main failed after 1: unknown: it may have been posted", 1);
     check(Kind::Telegram, &[Trick::Cut], "main failed after 1: unknown: it may have been posted", 0);
     check(Kind::Telegram, &[answer(502)], "main failed after 1: unknown: it may have been posted", 0);
+    let gateway = r#"{"ok": false, "error_code": 502, "description": "Bad Gateway"}"#.to_owned();
+    let gateway = Trick::Answer(502, Vec::new(), gateway);
+    check(Kind::Telegram, &[gateway], "main failed after 1: unknown: it may have been posted", 0);
 }
 
 #[test]
@@ -86,6 +103,26 @@ fn the_last_try_is_a_dead_letter_that_can_be_resumed() {
     let keys: std::collections::BTreeSet<_> =
         server.posts().iter().map(|call| call.headers["webhook-id"].clone()).collect();
     assert_eq!(keys.len(), 1, "every round has the same key");
+}
+
+#[test]
+fn a_second_round_finds_what_the_first_has_posted_though_the_key_is_forgotten() {
+    let (_dir, mut world, server) = one(Kind::Mastodon);
+    let _publisher = world.publisher();
+    let request = world.post("D-1", "main", &server);
+    world.tell(std::slice::from_ref(&request));
+    let first = said(&world.wait_told(1)[0]);
+    assert!(first.starts_with("main posted as s"), "{first}");
+    server.forget_keys();
+    let at_ms = pipelines::clock_ms() + 60_000;
+    world.tell(&[PublicationFact { round: 2, at_ms, ..request.clone() }]);
+    assert_eq!(world.wait_told(2).iter().map(said).collect::<Vec<_>>(), [first.clone(), first]);
+    assert_eq!(server.shown().len(), 1);
+    // Not there: it is posted.
+    let other = world.post("D-2", "main", &server);
+    world.tell(&[PublicationFact { round: 2, ..other }]);
+    world.wait_told(3);
+    assert_eq!(server.shown().len(), 2);
 }
 
 #[test]

@@ -151,7 +151,14 @@ fn what_telegram_answers_means_what_it_should() {
         "again Some(5s): send the photo: 429 Too Many Requests: retry after 5",
     );
     let broken = r#"{"ok": false, "error_code": 500, "description": "Internal Server Error"}"#;
-    check(Telegram, answer(500, broken), "again None: send the photo: 500 Internal Server Error");
+    check(Telegram, answer(500, broken), "in doubt: send the photo: 500 Internal Server Error");
+    let gateway = r#"{"ok": false, "error_code": 502, "description": "Bad Gateway"}"#;
+    check(Telegram, answer(502, gateway), "in doubt: send the photo: 502 Bad Gateway");
+    // The code of the body counts, whatever the status.
+    check(Telegram, answer(200, gateway), "in doubt: send the photo: 502 Bad Gateway");
+    let later =
+        r#"{"ok": false, "error_code": 503, "description": "Busy", "parameters": {"retry_after": 7}}"#;
+    check(Telegram, answer(503, later), "again Some(7s): send the photo: 503 Busy");
     check(
         Telegram,
         answer(502, "<html>Bad Gateway</html>"),

@@ -112,6 +112,11 @@ impl Server {
         self.state.lock().unwrap().processing = looks;
     }
 
+    /// As a network does after its hour: what is shown is shown, and no repeated call is recognised by it.
+    pub fn forget_keys(&self) {
+        self.state.lock().unwrap().shown.iter_mut().for_each(|shown| shown.key.clear());
+    }
+
     pub fn die(&self, dead: bool) {
         self.dead.store(dead, Ordering::SeqCst);
     }

@@ -8,12 +8,14 @@ use pipelines::stores::Append;
 use runtime::bindings::BindingStore as _;
 use runtime::log::{EpochLog as _, OutRecord};
 use runtime::shared::Shared;
+use runtime::sink::SinkError;
 use runtime::{Epoch, Generation};
 use schemas::draws::{Network, PublicationEvent, PublicationFact, PublicationKind};
 use schemas::facts::Cause;
 use schemas::{Command, Decoder, Fact, SchemaIds};
 use sinks::embedded::{BindingsDb, EmbeddedLedger};
 use sinks::images::{ImageStore, Templates, draw};
+use sinks::publishing::{Change, Ledger, Recorded};
 use sinks::social::HttpSettings;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -86,12 +88,22 @@ impl World {
     }
 
     pub fn publisher_of(&self, generation: Generation) -> Publisher {
+        self.publisher_with(Box::new(EmbeddedLedger::open(&self.dir, generation).unwrap()))
+    }
+
+    /// A publisher of the next generation that never hears of its first `commits` commits.
+    pub fn publisher_without_answers(&self, commits: usize) -> Publisher {
+        let ledger = EmbeddedLedger::open(&self.dir, self.generation()).unwrap();
+        self.publisher_with(Box::new(Unanswered { ledger, commits }))
+    }
+
+    fn publisher_with(&self, ledger: Box<dyn Ledger>) -> Publisher {
         let decoder = FactRecordDecoder::new(Registry::open(&self.dir).unwrap());
         let reader =
             EmbeddedReader::open_some(&self.dir, &["facts.publications"], |_| true, decoder).unwrap();
         let append: Box<dyn Append> = Box::new(Log::appender(&self.dir).unwrap());
         Publisher::start(PublisherParts {
-            ledger: Box::new(EmbeddedLedger::open(&self.dir, generation).unwrap()),
+            ledger,
             reader: Box::new(reader),
             append,
             ids: self.ids,
@@ -177,6 +189,27 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(self.images().put(&image.image, &drawing)).unwrap();
         post_of(&image, channel, server, &drawing.sha256)
+    }
+}
+
+/// A ledger whose commits go in while their answers are lost, so many times.
+struct Unanswered {
+    ledger: EmbeddedLedger,
+    commits: usize,
+}
+
+impl Ledger for Unanswered {
+    fn recorded(&mut self) -> Result<Recorded, SinkError> {
+        self.ledger.recorded()
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Result<Vec<bool>, SinkError> {
+        let effective = self.ledger.apply(changes)?;
+        if self.commits == 0 {
+            return Ok(effective);
+        }
+        self.commits -= 1;
+        Err(SinkError::Retry { sink: "publisher", source: "the connection was lost".into() })
     }
 }
 

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The highest number that can be drawn.
 pub const MAIN_MAX: i32 = 255;
 
+/// The highest fixed prize: what 2^32 tickets win is still money.
+pub const FIXED_MINOR_MAX: i64 = i64::MAX >> 32;
+
 /// One draw of a game: what can be drawn and what it pays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draw {
@@ -111,7 +114,12 @@ fn read(written: Written) -> Result<PrizeTier, String> {
         _ => return Err(format!("tier {tier:?}: say `main` and `bonus`, or `digits` and `numbers`")),
     };
     let prize = match (written.fixed_minor, written.pool_bps) {
-        (Some(minor @ 0..), None) => Prize::Fixed { minor },
+        (Some(minor @ 0..=FIXED_MINOR_MAX), None) => Prize::Fixed { minor },
+        (Some(minor @ 0..), None) => {
+            return Err(format!(
+                "tier {tier:?}: `fixed_minor` is {minor}; it must be at most {FIXED_MINOR_MAX}: a higher prize is a share of the pool"
+            ));
+        }
         (None, Some(bps @ 0..=10_000)) => Prize::Pool { bps },
         _ => {
             return Err(format!(
@@ -185,6 +193,8 @@ mod tests {
         assert_eq!(hits[0].prize, Prize::Pool { bps: 4000 });
         let digits = prize_tiers(r#"[{"tier":"db","digits":6,"fixed_minor":9}]"#).unwrap();
         assert_eq!(digits[0].rule, TierRule::Digits { digits: 6, numbers: 1 });
+        let highest = prize_tiers(r#"[{"tier":"1","main":5,"fixed_minor":2147483647}]"#).unwrap();
+        assert_eq!(highest[0].prize, Prize::Fixed { minor: FIXED_MINOR_MAX });
         for (json, expected) in [
             ("{}", "invalid type"),
             (r#"[{"tier":"1","main":5}]"#, "say one of `fixed_minor`"),
@@ -193,6 +203,8 @@ mod tests {
             (r#"[{"tier":"1","main":5,"pool_bps":10001}]"#, "say one of `fixed_minor`"),
             (r#"[{"tier":"1","main":5,"digits":2,"fixed_minor":1}]"#, "say `main` and `bonus`"),
             (r#"[{"tier":"1","fixed_minor":1}]"#, "say `main` and `bonus`"),
+            (r#"[{"tier":"1","main":5,"fixed_minor":2147483648}]"#, "it must be at most 2147483647"),
+            (r#"[{"tier":"1","main":5,"fixed_minor":9223372036854775807}]"#, "it must be at most 2147483647"),
             (r#"[{"tier":"1","main":5,"fixed_minor":1},{"tier":"1","main":4,"fixed_minor":1}]"#, "twice"),
             (r#"[{"tier":"1","mian":5,"fixed_minor":1}]"#, "mian"),
         ] {

@@ -1,8 +1,9 @@
 //! Telegram: `sendPhoto` of the Bot API.
 //!
 //! The interface has no key for repeated calls, and a bot can't list what it has sent. So a call whose answer is
-//! lost is in doubt for good: it is never made again by itself ([`Repeat::Never`]). An answer of the Bot API that
-//! says `"ok": false` is an answer: nothing was posted.
+//! lost is in doubt for good: it is never made again by itself ([`Repeat::Never`]). `"ok": false` is an answer,
+//! nothing was posted; but not with a 5xx, which the gateway before the Bot API says in the same words while the call
+//! may have gone through. Only one that says when to come back is certain.
 
 use super::http::{self, Answer, below, failed, quoted, refused, retry_after, send};
 use super::{Network, Post, PostError, Posted, Repeat, Target};
@@ -145,9 +146,9 @@ fn denied<T>(doing: &str, answer: &Answer, said: &Said<T>) -> PostError {
     }
     let after = parameters.and_then(|parameters| parameters.retry_after).map(Duration::from_secs);
     match code {
-        429 | 500..=599 => {
-            PostError::Again { problem, after: after.or_else(|| retry_after(&answer.headers)) }
-        }
+        429 => PostError::Again { problem, after: after.or_else(|| retry_after(&answer.headers)) },
+        500..=599 if after.is_some() => PostError::Again { problem, after },
+        500..=599 => PostError::InDoubt { problem, after: retry_after(&answer.headers) },
         _ => refused(problem),
     }
 }

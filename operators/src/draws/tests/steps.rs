@@ -1,6 +1,6 @@
 //! Images and posts of a result, from request to outcome.
 
-use super::story;
+use super::{Course, DrawsOut, Fact, Output, PublicationEvent, event, operator, story};
 
 #[test]
 fn an_image_then_a_post_and_outcomes_of_ended_steps_change_nothing() {
@@ -103,5 +103,73 @@ fn a_new_revision_supersedes_what_is_open() {
          = image ready r2 #1 p2
          = post x requested r2 #1 p2
          = row x r2 requested",
+    );
+}
+
+#[test]
+fn what_is_superseded_is_told_as_it_was_published() {
+    let log: Vec<_> = ["1 draw", "1 channel x", "150 correct 1,2", "152 correct 1,3"].map(event).into();
+    let mut facts = Vec::new();
+    for out in Course::straight(10_000).run(operator, &log) {
+        if let DrawsOut::Out(Output::Fact(Fact::Publication(fact))) = out.body {
+            facts.push((fact.event, fact.revision, fact.numbers));
+        }
+    }
+    use PublicationEvent::{Requested, Superseded};
+    let (old, new) = (vec![1, 2], vec![1, 3]);
+    assert_eq!(
+        facts,
+        [
+            (Requested, 1, old.clone()),
+            (Superseded, 1, old.clone()),
+            (Superseded, 1, old),
+            (Requested, 2, new)
+        ]
+    );
+}
+
+#[test]
+fn what_may_be_there_is_posted_again_only_where_its_channel_is_named() {
+    story(
+        "1 draw
+         1 telegram t
+         1 channel x
+         150 correct 1,2
+         = published r1 [1, 2]
+         = row published
+         = settle r1
+         = image requested r1 #1 acme/lotto/d/result/en/r1.png
+         = row t r1 waiting
+         = row x r1 waiting
+         152 rendered 1 - 1
+         = image ready r1 #1 p1
+         = post t requested r1 #1 p1
+         = row t r1 requested
+         = post x requested r1 #1 p1
+         = row x r1 requested
+         154 lost 1 t 1
+         = post t failed r1 #1 p1
+         = row t r1 failed
+         = letter post_failed
+         155 lost 1 x 1
+         = post x failed r1 #1 p1
+         = row x r1 failed
+         = letter post_failed
+         156 republish
+         = post x requested r1 #2 p1
+         = row x r1 requested
+         157 republish
+         = refused r1 []
+         = letter nothing_to_republish
+         158 republish t
+         = post t requested r1 #2 p1
+         = row t r1 requested
+         159 unposted 1 t 2
+         = post t failed r1 #2 p1
+         = row t r1 failed
+         = letter post_failed
+         160 republish
+         = post t requested r1 #3 p1
+         = row t r1 requested",
     );
 }
