@@ -78,10 +78,12 @@ pub fn place_order(app: Arc<App>, call: Call) -> Answering {
 pub fn cancel_order(app: Arc<App>, call: Call) -> Answering {
     Box::pin(async move {
         let (tenant, ids) = whose(&call)?;
+        let order_id = call.id(0)?;
+        own_order(&app, &call, &tenant, &order_id).await?;
         let cancel = CancelOrder {
             command_id: ids.command,
             tenant,
-            order_id: call.id(0)?,
+            order_id,
             reason: call.body.text("reason"),
             requested_at_ms: call.body.int("requested_at_ms").unwrap_or_default(),
         };
@@ -94,10 +96,12 @@ pub fn cancel_order(app: Arc<App>, call: Call) -> Answering {
 pub fn refund_order(app: Arc<App>, call: Call) -> Answering {
     Box::pin(async move {
         let (tenant, ids) = whose(&call)?;
+        let order_id = call.id(0)?;
+        own_order(&app, &call, &tenant, &order_id).await?;
         let refund = RefundOrder {
             command_id: ids.command,
             tenant,
-            order_id: call.id(0)?,
+            order_id,
             reason: call.body.text("reason"),
             requested_at_ms: call.body.int("requested_at_ms").unwrap_or_default(),
         };
@@ -113,6 +117,7 @@ pub fn report_payment(app: Arc<App>, call: Call) -> Answering {
         let b = &call.body;
         let (order_id, payment_id) =
             (b.text("order_id").unwrap_or_default(), b.text("payment_id").unwrap_or_default());
+        own_order(&app, &call, &tenant, &order_id).await?;
         let at_ms = b.int("at_ms").unwrap_or_default();
         let given = if b.text("outcome").as_deref() == Some("captured") {
             let captured = PaymentCaptured {
@@ -191,6 +196,25 @@ fn partner_of(principal: &Principal, named: Option<Text>) -> Result<Option<Text>
         (Some(own), _) => Ok(Some(own.clone())),
         (None, named) => Ok(named),
     }
+}
+
+/// A partner speaks of its own orders alone: what it says of another's is not even appended. An order's partner
+/// never changes, so what is found here holds when the command is decided.
+async fn own_order(app: &App, call: &Call, tenant: &Text, order_id: &Text) -> Result<(), Problem> {
+    let Some(own) = call.principal.only_partner() else { return Ok(()) };
+    let text = |field: &str, text: &Text| crate::reads::plain(field, text.clone()).map(Cell::Text);
+    let filters = vec![
+        ("tenant", text("tenant", tenant)?),
+        ("order_id", text("order_id", order_id)?),
+        ("partner_id", Cell::Text(own.clone())),
+    ];
+    let select = Select { table: &tables::ORDERS, filters, after: None, limit: 1 };
+    let page = app.readers.ask(move |tables| tables.select(&select)).await?;
+    if page.rows.is_empty() {
+        let unknown = "no such order of yours is decided; where it was placed a moment ago, send the same again";
+        return Err(Problem::new("not-found", unknown));
+    }
+    Ok(())
 }
 
 /// The command with its moment filled in where the client sent none.

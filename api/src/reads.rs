@@ -214,7 +214,10 @@ fn select(call: &Call, table: &'static TableSpec) -> Result<Select, Problem> {
 }
 
 /// What a store's question may hold: a text without the character NUL.
-fn plain(field: &str, text: Text) -> Result<Text, Problem> {
+///
+/// # Errors
+/// 422 where it holds one.
+pub fn plain(field: &str, text: Text) -> Result<Text, Problem> {
     if text.contains(['\0', '\u{1}']) {
         return Err(crate::fields::invalid(
             field,

@@ -21,11 +21,12 @@ use std::time::{Duration, Instant};
 /// Tenants of every house. Each sells `box` at 100 EUR cents, through the partners `p1` and `p2`.
 pub const TENANTS: [&str; 2] = ["acme", "other"];
 /// Who may ask, by key: role, tenant, partner.
-pub const KEYS: [(&str, &str, Option<&str>, Option<&str>); 7] = [
+pub const KEYS: [(&str, &str, Option<&str>, Option<&str>); 8] = [
     ("acme-producer-key", "producer", Some("acme"), None),
     ("acme-analyst-key", "analyst", Some("acme"), None),
     ("acme-operator-key", "operator", Some("acme"), None),
     ("acme-partner-key", "partner", Some("acme"), Some("p1")),
+    ("acme-seller-key", "producer", Some("acme"), Some("p1")),
     ("other-producer-key", "producer", Some("other"), None),
     ("other-partner-key", "partner", Some("other"), Some("p1")),
     ("everywhere-key", "operator", None, None),
