@@ -19,7 +19,7 @@ use crate::problem::{Answer, Problem};
 use crate::trace::Sending;
 use schemas::commands::{CancelOrder, PaymentCaptured, PaymentDeclined, PlaceOrder, RefundOrder};
 use schemas::draws::DrawEvent;
-use schemas::facts::OrderEvent;
+use schemas::facts::{OrderEvent, Reason};
 use schemas::rows::Value as Cell;
 use schemas::{Command, Fact, PAYLOAD_HASH, Text, tables};
 use serde_json::{Value, json};
@@ -339,6 +339,16 @@ async fn replayed(app: &App, command: &Command, place: Place, epoch: u64) -> Res
     let page = app.readers.ask(move |tables| tables.select(&select)).await?;
     let Some(row) = page.rows.first() else { return accepted(command, place) };
     let order = crate::reads::object(&tables::ORDERS, row);
+    if let Command::PlaceOrder(placed) = command
+        && order["command_id"] != placed.command_id.as_str()
+    {
+        // The id was another order's before: this one was refused for it then, and left no row.
+        let reasons = json!([Reason::DuplicateOrder]);
+        let mut refused = serde_json::to_value(&**placed).unwrap_or_default();
+        refused["reasons"] = reasons.clone();
+        let event = OrderEvent::Refused.as_str();
+        return decided(command, place, epoch.max(page.frontier), (event, reasons, refused, true));
+    }
     let status = order["status"].as_str().unwrap_or_default().to_owned();
     let reasons = order["reasons"].clone();
     decided(command, place, epoch.max(page.frontier), (&status, reasons, order, true))

@@ -46,6 +46,23 @@ fn an_order_is_decided_paid_and_read_and_every_retry_on_any_instance_is_the_same
 }
 
 #[test]
+fn an_order_whose_id_is_taken_is_refused_however_often_it_is_sent_and_never_shows_the_other() {
+    let house = House::new();
+    let (one, two) = (house.beside(), house.apart());
+    let first = place(one.address, PRODUCER, "first", r#","order_id":"mine","seat":"7""#).json();
+    assert_eq!(first["event"], "held", "{first}");
+    for at in [one.address, two.address, one.address] {
+        let other = place(at, "acme-seller-key", "other", r#","order_id":"mine""#);
+        let said = other.json();
+        assert_eq!((other.status, texts(&said, &["event", "status"])), (200, vec!["refused", "decided"]));
+        assert_eq!(said["reasons"], serde_json::json!(["duplicate_order"]), "{said}");
+        assert_eq!(said["order"]["command_id"], said["command_id"], "{said}");
+        assert_eq!(said["order"]["partner_id"], "p1", "{said}");
+    }
+    assert_eq!(place(two.address, PRODUCER, "first", r#","order_id":"mine","seat":"7""#).json()["event"], "held");
+}
+
+#[test]
 fn who_does_not_wait_is_told_where_to_look_and_sees_it_there() {
     let house = House::new();
     for server in [house.beside(), house.apart()] {
