@@ -228,6 +228,12 @@ pub trait Backend: Send + Sync + 'static {
     /// See [`Failed`].
     fn images(&self) -> Result<Box<dyn Images>, Failed>;
 
+    /// How many partitions each input topic has.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn partitions(&self) -> Result<BTreeMap<String, u32>, Failed>;
+
     /// The end (exclusive) of a partition up to which everything is decided, out of the bindings.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! A client that sends its head slowly, sends too much, or takes nothing of what it is sent, is cut off; it
 //! costs a connection until then, of which there are only so many. TLS is the proxy's in front.
 
+use crate::after::After;
 use crate::app::{ApiError, ApiSettings, App, Call, Pool};
 use crate::append::Appender;
 use crate::auth::{Auth, Principal};
@@ -82,6 +83,7 @@ impl Server {
             limits: Limits::new(settings.in_flight_max, settings.requests_per_s_max),
             counts,
             tracer: backend.tracer()?,
+            after: After::new(&backend),
             readers: Pool::new(settings.readers, opens(&backend, |backend| backend.tables())),
             histories: Pool::new(HISTORIES, opens(&backend, |backend| backend.history())),
             images: Pool::new(IMAGES, opens(&backend, |backend| backend.images())),

@@ -41,6 +41,7 @@ fn what_is_wrong_with_a_request_is_said_as_a_problem() {
             503,
             "not-decided-yet",
         ),
+        ("GET /v1/orders/o?after=commands.orders:70000:0&wait_ms=30000", &keyed, String::new(), 422, "invalid"),
         ("GET /v1/orders/%00", &keyed, String::new(), 422, "invalid"),
     ] {
         let answer = ask(at, what, headers, &body);
