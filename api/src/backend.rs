@@ -143,6 +143,13 @@ pub trait Follow: Send {
 
 /// Reads facts that were told before.
 pub trait History: Send {
+    /// Whether the log holds everything from `at` on, where `head` is known to be in it: it may have been emptied, or
+    /// be another one than `at` is of.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn holds(&mut self, at: &Positions, head: &Positions) -> Result<bool, Failed>;
+
     /// Facts from `from` up to `to`, about `max` in all.
     ///
     /// # Errors

@@ -93,6 +93,9 @@ pub fn live(app: Arc<App>, call: Call) -> Answering {
         let from = from.filter(|id| !id.is_empty()).map(|id| opened(&id)).transpose()?;
         let silent = || Problem::new("unavailable", "nothing can be followed yet: is the pipeline running?");
         let followed = followed(&app).await.ok_or_else(silent)?;
+        if let Some(from) = &from {
+            held(&app, from.clone(), followed.1.clone()).await?;
+        }
         let client = Client::new(app, wanted, from, followed, seat);
         let mut answer = warp::sse::reply(warp::sse::keep_alive().stream(events(client))).into_response();
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -317,6 +320,16 @@ async fn followed(app: &App) -> Option<Followed> {
     let (ring, mut head) = app.decided.subscribe(OPEN_MAX).await?;
     head.retain(|(topic, _), _| TOPICS.iter().any(|(_, followed, ..)| followed == topic));
     Some((ring, head))
+}
+
+/// Whoever comes back to a log that no longer holds the place, or to another log, would wait for ever or miss what was
+/// between: it is told, and begins anew.
+async fn held(app: &App, from: Positions, head: Positions) -> Result<(), Problem> {
+    if from == head || app.histories.ask(move |history| history.holds(&from, &head)).await? {
+        return Ok(());
+    }
+    let gone = "the log does not hold what comes after this id; follow without one, and read the lists after `hello`";
+    Err(Problem::new("position-gone", gone))
 }
 
 fn merge(at: &mut Positions, other: &Positions) {

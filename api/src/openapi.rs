@@ -154,6 +154,7 @@ fn may_give(route: &Route, kind: &str) -> bool {
         "idempotency-conflict" | "dead-letter" => route.gives == Gives::Command,
         "payment-not-confirmed" => route.id == "buyTicket",
         "not-decided-yet" => route.query.iter().any(|field| field.name == "after"),
+        "position-gone" => route.gives == Gives::Events,
         "not-ready" => route.id == "isReady",
         _ => true,
     }

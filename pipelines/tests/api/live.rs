@@ -70,6 +70,24 @@ fn an_id_that_is_none_of_ours_is_refused() {
     assert_eq!(super::http::ask(server.address, "GET /v1/live", &headers, "").status, 422);
 }
 
+#[test]
+fn an_id_that_the_log_does_not_hold_is_gone_on_every_instance() {
+    let house = House::new();
+    let key = ("authorization", "Bearer acme-analyst-key");
+    for (server, number) in [(house.beside(), "1"), (house.apart(), "2")] {
+        let at = server.address;
+        assert_eq!(place(at, "acme-producer-key", number, "").status, 200);
+        let hello = Live::open(at, "", &[key]).next().id.expect("hello has an id");
+        // Behind the end, and of a partition that isn't there.
+        let (first, _) = hello.rsplit_once('.').expect("an id has positions");
+        for gone in [format!("{first}.999999"), format!("{hello}-o70000.1")] {
+            let answer = ask(at, "GET /v1/live", &[key, ("last-event-id", &gone)], "");
+            assert_eq!((answer.status, &answer.json()["type"]), (410, &"/problems/position-gone".into()), "{gone}");
+        }
+        assert_eq!(Live::open(at, "", &[key, ("last-event-id", &hello)]).next().name, "hello");
+    }
+}
+
 fn many_orders(house: &House) -> Vec<NewRecord> {
     let ids = house.stores.prepare().expect("contracts are registered");
     let record = |number: usize| {
