@@ -276,7 +276,7 @@ async fn handle(
 async fn who(app: &App, route: &Route, headers: &HeaderMap) -> Result<Principal, Problem> {
     let Access::Roles(roles) = route.access else {
         let nobody = "anyone".to_owned();
-        return Ok(Principal { name: nobody, roles: Vec::new(), tenant: None, partner: None });
+        return Ok(Principal { name: nobody, roles: Vec::new(), tenant: None, partner: None, ends_at_ms: None });
     };
     let header = headers.get("authorization").map(|value| value.to_str().unwrap_or_default());
     let principal = app.auth.who(header).await?;

@@ -88,6 +88,35 @@ fn an_id_that_the_log_does_not_hold_is_gone_on_every_instance() {
     }
 }
 
+/// A token that counts for so many seconds: it does for half a minute after its end, as clocks may be apart.
+fn token(secret: &str, seconds: i64) -> String {
+    let exp = pipelines::clock_ms() / 1_000 - 30 + seconds;
+    let claims = serde_json::json!({"sub": "anna", "exp": exp, "roles": ["analyst"], "tenant": "acme"});
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("it can be signed")
+}
+
+#[test]
+fn a_stream_ends_when_its_token_does() {
+    let secret = "a secret of thirty-two characters";
+    let house = House::with(|config| {
+        let file = config.pipeline.data_dir.join("jwt.secret");
+        std::fs::write(&file, secret).expect("the folder can be written");
+        config.api.jwt_secret_file = Some(file);
+    });
+    let server = house.beside();
+    let token = token(secret, 15);
+    let mut live = Live::open(server.address, "", &[("authorization", &format!("Bearer {token}"))]);
+    assert_eq!(live.next().name, "hello");
+    let mut last = live.next_fact();
+    while last.name != "bye" {
+        last = live.next_fact();
+    }
+    assert_eq!(last.data["reason"], "expired");
+    assert!(last.id.is_some(), "another may go on with it");
+    wait_for("the token to end", || get(server.address, &token, "/v1/status").status == 401);
+}
+
 fn many_orders(house: &House) -> Vec<NewRecord> {
     let ids = house.stores.prepare().expect("contracts are registered");
     let record = |number: usize| {
