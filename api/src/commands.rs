@@ -211,7 +211,8 @@ async fn own_order(app: &App, call: &Call, tenant: &Text, order_id: &Text) -> Re
     let select = Select { table: &tables::ORDERS, filters, after: None, limit: 1 };
     let page = app.readers.ask(move |tables| tables.select(&select)).await?;
     if page.rows.is_empty() {
-        let unknown = "no such order of yours is decided; where it was placed a moment ago, send the same again";
+        let unknown =
+            "no such order of yours is decided; where it was placed a moment ago, send the same again";
         return Err(Problem::new("not-found", unknown));
     }
     Ok(())

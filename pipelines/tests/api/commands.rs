@@ -59,7 +59,10 @@ fn an_order_whose_id_is_taken_is_refused_however_often_it_is_sent_and_never_show
         assert_eq!(said["order"]["command_id"], said["command_id"], "{said}");
         assert_eq!(said["order"]["partner_id"], "p1", "{said}");
     }
-    assert_eq!(place(two.address, PRODUCER, "first", r#","order_id":"mine","seat":"7""#).json()["event"], "held");
+    assert_eq!(
+        place(two.address, PRODUCER, "first", r#","order_id":"mine","seat":"7""#).json()["event"],
+        "held"
+    );
 }
 
 #[test]

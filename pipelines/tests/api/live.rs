@@ -82,7 +82,11 @@ fn an_id_that_the_log_does_not_hold_is_gone_on_every_instance() {
         let (first, _) = hello.rsplit_once('.').expect("an id has positions");
         for gone in [format!("{first}.999999"), format!("{hello}-o70000.1")] {
             let answer = ask(at, "GET /v1/live", &[key, ("last-event-id", &gone)], "");
-            assert_eq!((answer.status, &answer.json()["type"]), (410, &"/problems/position-gone".into()), "{gone}");
+            assert_eq!(
+                (answer.status, &answer.json()["type"]),
+                (410, &"/problems/position-gone".into()),
+                "{gone}"
+            );
         }
         assert_eq!(Live::open(at, "", &[key, ("last-event-id", &hello)]).next().name, "hello");
     }
