@@ -155,6 +155,7 @@ fn may_give(route: &Route, kind: &str) -> bool {
         "payment-not-confirmed" => route.id == "buyTicket",
         "not-decided-yet" => route.query.iter().any(|field| field.name == "after"),
         "position-gone" => route.gives == Gives::Events,
+        "too-many-requests" => !route.watches(),
         "not-ready" => route.id == "isReady",
         _ => true,
     }
