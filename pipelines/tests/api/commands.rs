@@ -140,3 +140,25 @@ fn a_refusal_says_why_and_a_payment_for_nothing_is_a_dead_letter() {
     // What isn't a dead letter can't be sent in again by calling it one.
     assert_eq!(retry(r#"{"ids":["commands.orders/0/0"]}"#).status, 422);
 }
+
+#[test]
+fn a_ticket_is_bought_with_a_key_or_without_and_never_with_one_that_cannot_be_used() {
+    let house = House::new();
+    let server = house.shop();
+    let bearer = ("authorization", "Bearer acme-producer-key");
+    let buy = |headers: &[(&str, &str)]| ask(server.address, "POST /api/ticket/buy", headers, "{}");
+    for unusable in ["", &"x".repeat(256), "\u{e9}"] {
+        let answer = buy(&[bearer, ("idempotency-key", unusable)]);
+        assert_eq!(
+            (answer.status, &answer.json()["type"]),
+            (400, &"/problems/malformed".into()),
+            "{unusable}"
+        );
+    }
+    assert_eq!(get(server.address, ANALYST, "/v1/orders").items().len(), 0);
+    let bought =
+        [buy(&[bearer]), buy(&[bearer, ("idempotency-key", "k")]), buy(&[bearer, ("idempotency-key", "k")])];
+    let orders = bought.each_ref().map(|answer| answer.json()["order_id"].clone());
+    assert!(orders[0] != orders[1] && orders[1] == orders[2], "{bought:?}");
+    assert_eq!(get(server.address, ANALYST, "/v1/orders").items().len(), 2);
+}

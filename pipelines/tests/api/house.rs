@@ -2,7 +2,7 @@
 
 use super::http::{Answer, ask};
 use crate::support::Folder;
-use api::Server;
+use api::{Server, Shop};
 use connectors::embedded::NewRecord;
 use pipelines::config::Config;
 use pipelines::engine::{self, EngineOptions};
@@ -89,9 +89,27 @@ impl House {
         self.serve(None)
     }
 
+    /// One that sells boxes of `acme` at `/api/ticket/buy`.
+    pub fn shop(&self) -> Server {
+        let shop = Shop {
+            tenant: "acme".to_owned(),
+            offer_id: "box".to_owned(),
+            customer_id: "anna".to_owned(),
+            price_minor: 100,
+            currency: "EUR".to_owned(),
+            numbers: 6,
+            number_max: 49,
+        };
+        self.serve_with(None, Some(shop))
+    }
+
     fn serve(&self, beside: Option<Beside>) -> Server {
+        self.serve_with(beside, None)
+    }
+
+    fn serve_with(&self, beside: Option<Beside>, shop: Option<Shop>) -> Server {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = serve::start(any, serve::settings(&self.config, None), &self.stores, beside);
+        let server = serve::start(any, serve::settings(&self.config, shop), &self.stores, beside);
         server.expect("the API can be served")
     }
 }
