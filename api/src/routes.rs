@@ -55,6 +55,12 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether its answers have a tag: rows, which may be the same as the last time.
+    pub fn tags(&self) -> bool {
+        self.gives == Gives::Image
+            || self.method == Method::Get && self.query.iter().any(|f| f.name == "after")
+    }
+
     /// Whether it is for those who watch the service: they need it most where there is too much of everything.
     pub fn watches(&self) -> bool {
         matches!(self.id, "isAlive" | "isReady" | "getMetrics")

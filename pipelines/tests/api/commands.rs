@@ -77,6 +77,11 @@ fn who_does_not_wait_is_told_where_to_look_and_sees_it_there() {
         assert_eq!(accepted.json()["status_url"].as_str(), Some(location.as_str()));
         let found = get(server.address, PRODUCER, &format!("{location}&wait_ms=30000"));
         assert_eq!((found.status, found.json()["status"].as_str()), (200, Some("held")), "{found:?}");
+        let known =
+            [("authorization", "Bearer acme-producer-key"), ("if-none-match", &found.headers["etag"])];
+        assert_eq!(ask(server.address, &format!("GET {location}"), &known, "").status, 304);
+        let described = get(server.address, "", "/openapi.json").json();
+        assert!(described["paths"]["/v1/orders/{order_id}"]["get"]["responses"]["304"].is_object());
         let frontier: u64 = found.headers["tombola-frontier"].parse().unwrap();
         assert!(frontier >= found.json()["epoch"].as_u64().unwrap());
     }
