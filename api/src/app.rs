@@ -89,6 +89,8 @@ pub struct App {
     pub tracer: Option<Arc<dyn Tracer>>,
     pub after: After,
     pub readers: Pool<dyn Tables>,
+    /// Reads much for one answer: nobody else waits behind it.
+    pub explaining: Pool<dyn Tables>,
     pub histories: Pool<dyn History>,
     pub images: Pool<dyn Images>,
     /// Says that the server is closing.

@@ -131,7 +131,7 @@ pub fn explanation(app: Arc<App>, call: Call) -> Answering {
         }
         wait_after(&app, &call).await?;
         let question = crate::backend::Question { tenant, partner, month };
-        let (frontier, items) = app.readers.ask(move |tables| tables.explain(&question)).await?;
+        let (frontier, items) = app.explaining.ask(move |tables| tables.explain(&question)).await?;
         if items.is_empty() {
             return Err(Problem::new("not-found", "this partner has no statement for this month"));
         }

@@ -85,6 +85,7 @@ impl Server {
             tracer: backend.tracer()?,
             after: After::new(&backend),
             readers: Pool::new(settings.readers, opens(&backend, |backend| backend.tables())),
+            explaining: Pool::new(1, opens(&backend, |backend| backend.tables())),
             histories: Pool::new(HISTORIES, opens(&backend, |backend| backend.history())),
             images: Pool::new(IMAGES, opens(&backend, |backend| backend.images())),
             backend,
