@@ -85,8 +85,8 @@ export function follow(url, { headers, on, heard, broken }) {
       if (ended.signal.aborted) return;
       broken(problem);
       if (problem.status === 401 || problem.status === 403) return;
-      // A position that the server doesn't know any more: begin anew.
-      if (problem.status === 400 || problem.status === 410) last = undefined;
+      // A position that the log doesn't hold any more, or that is none: begin anew.
+      if (problem.status === 410 || problem.status === 422) last = undefined;
       await new Promise((go) => setTimeout(go, pause * (0.75 + Math.random() / 2)));
       pause = Math.min(pause * 2, RETRY_MS_MAX);
     }

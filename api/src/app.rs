@@ -1,5 +1,6 @@
 //! What every request has at hand, and one request as its handler gets it.
 
+use crate::after::After;
 use crate::append::Appender;
 use crate::auth::{Auth, AuthError, AuthSettings, Principal};
 use crate::backend::{Backend, Failed, History, Images, Tables};
@@ -86,7 +87,10 @@ pub struct App {
     pub counts: Counts,
     /// Takes spans; absent where nobody traces.
     pub tracer: Option<Arc<dyn Tracer>>,
+    pub after: After,
     pub readers: Pool<dyn Tables>,
+    /// Reads much for one answer: nobody else waits behind it.
+    pub explaining: Pool<dyn Tables>,
     pub histories: Pool<dyn History>,
     pub images: Pool<dyn Images>,
     /// Says that the server is closing.

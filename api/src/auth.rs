@@ -36,6 +36,8 @@ pub struct Principal {
     pub roles: Vec<Role>,
     pub tenant: Option<Text>,
     pub partner: Option<Text>,
+    /// When its token ends, UTC milliseconds; none where it has no end.
+    pub ends_at_ms: Option<i64>,
 }
 
 /// How callers are recognised.
@@ -109,7 +111,8 @@ impl Auth {
 impl Principal {
     /// Who everybody is in development.
     pub fn everybody() -> Principal {
-        Principal { name: "development".to_owned(), roles: vec![Role::Operator], tenant: None, partner: None }
+        let (name, roles) = ("development".to_owned(), vec![Role::Operator]);
+        Principal { name, roles, tenant: None, partner: None, ends_at_ms: None }
     }
 
     /// Whether one of the roles is its own. An operator may do what the others may.

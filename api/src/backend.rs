@@ -143,6 +143,13 @@ pub trait Follow: Send {
 
 /// Reads facts that were told before.
 pub trait History: Send {
+    /// Whether the log holds everything from `at` on, where `head` is known to be in it: it may have been emptied, or
+    /// be another one than `at` is of.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn holds(&mut self, at: &Positions, head: &Positions) -> Result<bool, Failed>;
+
     /// Facts from `from` up to `to`, about `max` in all.
     ///
     /// # Errors
@@ -227,6 +234,12 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// See [`Failed`].
     fn images(&self) -> Result<Box<dyn Images>, Failed>;
+
+    /// How many partitions each input topic has.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    fn partitions(&self) -> Result<BTreeMap<String, u32>, Failed>;
 
     /// The end (exclusive) of a partition up to which everything is decided, out of the bindings.
     ///

@@ -19,7 +19,7 @@ use crate::problem::{Answer, Problem};
 use crate::trace::Sending;
 use schemas::commands::{CancelOrder, PaymentCaptured, PaymentDeclined, PlaceOrder, RefundOrder};
 use schemas::draws::DrawEvent;
-use schemas::facts::OrderEvent;
+use schemas::facts::{OrderEvent, Reason};
 use schemas::rows::Value as Cell;
 use schemas::{Command, Fact, PAYLOAD_HASH, Text, tables};
 use serde_json::{Value, json};
@@ -78,10 +78,12 @@ pub fn place_order(app: Arc<App>, call: Call) -> Answering {
 pub fn cancel_order(app: Arc<App>, call: Call) -> Answering {
     Box::pin(async move {
         let (tenant, ids) = whose(&call)?;
+        let order_id = call.id(0)?;
+        own_order(&app, &call, &tenant, &order_id).await?;
         let cancel = CancelOrder {
             command_id: ids.command,
             tenant,
-            order_id: call.id(0)?,
+            order_id,
             reason: call.body.text("reason"),
             requested_at_ms: call.body.int("requested_at_ms").unwrap_or_default(),
         };
@@ -94,10 +96,12 @@ pub fn cancel_order(app: Arc<App>, call: Call) -> Answering {
 pub fn refund_order(app: Arc<App>, call: Call) -> Answering {
     Box::pin(async move {
         let (tenant, ids) = whose(&call)?;
+        let order_id = call.id(0)?;
+        own_order(&app, &call, &tenant, &order_id).await?;
         let refund = RefundOrder {
             command_id: ids.command,
             tenant,
-            order_id: call.id(0)?,
+            order_id,
             reason: call.body.text("reason"),
             requested_at_ms: call.body.int("requested_at_ms").unwrap_or_default(),
         };
@@ -113,6 +117,7 @@ pub fn report_payment(app: Arc<App>, call: Call) -> Answering {
         let b = &call.body;
         let (order_id, payment_id) =
             (b.text("order_id").unwrap_or_default(), b.text("payment_id").unwrap_or_default());
+        own_order(&app, &call, &tenant, &order_id).await?;
         let at_ms = b.int("at_ms").unwrap_or_default();
         let given = if b.text("outcome").as_deref() == Some("captured") {
             let captured = PaymentCaptured {
@@ -191,6 +196,26 @@ fn partner_of(principal: &Principal, named: Option<Text>) -> Result<Option<Text>
         (Some(own), _) => Ok(Some(own.clone())),
         (None, named) => Ok(named),
     }
+}
+
+/// A partner speaks of its own orders alone: what it says of another's is not even appended. An order's partner
+/// never changes, so what is found here holds when the command is decided.
+async fn own_order(app: &App, call: &Call, tenant: &Text, order_id: &Text) -> Result<(), Problem> {
+    let Some(own) = call.principal.only_partner() else { return Ok(()) };
+    let text = |field: &str, text: &Text| crate::reads::plain(field, text.clone()).map(Cell::Text);
+    let filters = vec![
+        ("tenant", text("tenant", tenant)?),
+        ("order_id", text("order_id", order_id)?),
+        ("partner_id", Cell::Text(own.clone())),
+    ];
+    let select = Select { table: &tables::ORDERS, filters, after: None, limit: 1 };
+    let page = app.readers.ask(move |tables| tables.select(&select)).await?;
+    if page.rows.is_empty() {
+        let unknown =
+            "no such order of yours is decided; where it was placed a moment ago, send the same again";
+        return Err(Problem::new("not-found", unknown));
+    }
+    Ok(())
 }
 
 /// The command with its moment filled in where the client sent none.
@@ -315,6 +340,16 @@ async fn replayed(app: &App, command: &Command, place: Place, epoch: u64) -> Res
     let page = app.readers.ask(move |tables| tables.select(&select)).await?;
     let Some(row) = page.rows.first() else { return accepted(command, place) };
     let order = crate::reads::object(&tables::ORDERS, row);
+    if let Command::PlaceOrder(placed) = command
+        && order["command_id"] != placed.command_id.as_str()
+    {
+        // The id was another order's before: this one was refused for it then, and left no row.
+        let reasons = json!([Reason::DuplicateOrder]);
+        let mut refused = serde_json::to_value(&**placed).unwrap_or_default();
+        refused["reasons"] = reasons.clone();
+        let event = OrderEvent::Refused.as_str();
+        return decided(command, place, epoch.max(page.frontier), (event, reasons, refused, true));
+    }
     let status = order["status"].as_str().unwrap_or_default().to_owned();
     let reasons = order["reasons"].clone();
     decided(command, place, epoch.max(page.frontier), (&status, reasons, order, true))

@@ -9,6 +9,7 @@
 //! Everything a client is told was durable before: an accepted command lies in the log, a decision is decided. An
 //! instance keeps nothing that another would need, so there may be any number of them and any may be killed.
 
+mod after;
 mod app;
 mod append;
 mod auth;

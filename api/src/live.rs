@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use warp::Reply as _;
 use warp::http::header::{CACHE_CONTROL, HeaderValue};
 use warp::sse::Event;
@@ -45,6 +45,8 @@ const PARTNERS_OWN: &str = "facts.orders";
 const READ_BACK: usize = 100;
 /// How long a client waits until anything can be followed.
 const OPEN_MAX: Duration = Duration::from_secs(10);
+/// Longest life of a stream: coming back costs nothing, and finds who may no longer.
+const LIFE_MAX: Duration = Duration::from_secs(15 * 60);
 /// How often the frontier is told.
 const FRONTIER_EVERY: Duration = Duration::from_secs(1);
 
@@ -70,10 +72,14 @@ struct Client {
     frontier: watch::Receiver<crate::backend::Frontier>,
     closing: watch::Receiver<bool>,
     every: Interval,
+    life: Life,
     greeted: bool,
     ended: bool,
     _seat: Seat,
 }
+
+/// Until when a stream lasts, and why it ends then.
+type Life = (Instant, &'static str);
 
 /// What a client waits for.
 enum Heard {
@@ -93,12 +99,25 @@ pub fn live(app: Arc<App>, call: Call) -> Answering {
         let from = from.filter(|id| !id.is_empty()).map(|id| opened(&id)).transpose()?;
         let silent = || Problem::new("unavailable", "nothing can be followed yet: is the pipeline running?");
         let followed = followed(&app).await.ok_or_else(silent)?;
-        let client = Client::new(app, wanted, from, followed, seat);
+        if let Some(from) = &from {
+            held(&app, from.clone(), followed.1.clone()).await?;
+        }
+        let (left, reason) = life(&call.principal, crate::commands::clock_ms());
+        let client = Client::new(app, wanted, from, followed, (Instant::now() + left, reason), seat);
         let mut answer = warp::sse::reply(warp::sse::keep_alive().stream(events(client))).into_response();
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
         Ok(answer)
     })
+}
+
+/// How long a caller may follow before it has to say again who it is, and why no longer.
+fn life(principal: &Principal, now_ms: i64) -> (Duration, &'static str) {
+    let left_ms = principal.ends_at_ms.map(|end| u64::try_from(end.saturating_sub(now_ms)).unwrap_or(0));
+    match left_ms.map(Duration::from_millis) {
+        Some(left) if left < LIFE_MAX => (left, "expired"),
+        _ => (LIFE_MAX, "renew"),
+    }
 }
 
 /// What a caller may follow, by name.
@@ -180,6 +199,7 @@ impl Client {
         wanted: Wanted,
         from: Option<Positions>,
         (ring, head): Followed,
+        life: Life,
         seat: Seat,
     ) -> Client {
         let (at, until) = match from {
@@ -200,6 +220,7 @@ impl Client {
             frontier,
             closing,
             every,
+            life,
             greeted: false,
             ended: false,
             _seat: seat,
@@ -212,7 +233,11 @@ impl Client {
             self.greeted = true;
             return self.hello();
         }
+        let (until, reason) = self.life;
         loop {
+            if Instant::now() >= until {
+                return self.bye(reason);
+            }
             while let Some(told) = self.ready.pop_front() {
                 if let Some(event) = self.take(&told) {
                     return event;
@@ -227,6 +252,7 @@ impl Client {
             let heard = tokio::select! {
                 biased;
                 _ = self.closing.wait_for(|closing| *closing) => Heard::End("shutdown"),
+                () = tokio::time::sleep_until(until) => Heard::End(reason),
                 told = self.ring.recv() => match told {
                     Ok(told) => Heard::Fact(told),
                     Err(RecvError::Lagged(_)) => Heard::End("lagged"),
@@ -319,6 +345,16 @@ async fn followed(app: &App) -> Option<Followed> {
     Some((ring, head))
 }
 
+/// Whoever comes back to a log that no longer holds the place, or to another log, would wait for ever or miss what was
+/// between: it is told, and begins anew.
+async fn held(app: &App, from: Positions, head: Positions) -> Result<(), Problem> {
+    if from == head || app.histories.ask(move |history| history.holds(&from, &head)).await? {
+        return Ok(());
+    }
+    let gone = "the log does not hold what comes after this id; follow without one, and read the lists after `hello`";
+    Err(Problem::new("position-gone", gone))
+}
+
 fn merge(at: &mut Positions, other: &Positions) {
     for (partition, end) in other {
         let known = at.entry(*partition).or_default();
@@ -371,6 +407,15 @@ fn opened(id: &str) -> Result<Positions, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_lasts_as_long_as_its_token_and_never_longer_than_it_may() {
+        let of = |ends_at_ms| life(&Principal { ends_at_ms, ..Principal::everybody() }, 1_000_000);
+        assert_eq!(of(None), (LIFE_MAX, "renew"));
+        assert_eq!(of(Some(i64::MAX)), (LIFE_MAX, "renew"));
+        assert_eq!(of(Some(1_007_000)), (Duration::from_secs(7), "expired"));
+        assert_eq!(of(Some(7)), (Duration::ZERO, "expired"));
+    }
 
     #[test]
     fn an_id_gives_back_its_positions() {

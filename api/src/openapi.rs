@@ -107,7 +107,7 @@ fn parameters(route: &Route) -> Vec<Value> {
             "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         })
     });
-    let tag = matches!(route.gives, Gives::Page | Gives::Image).then(
+    let tag = route.tags().then(
         || json!({"name": "If-None-Match", "in": "header", "required": false, "schema": {"type": "string"}}),
     );
     path.chain(query).chain(key).chain(tag).collect()
@@ -140,7 +140,7 @@ fn responses(route: &Route) -> Value {
             "content": {"application/json": {"schema": schema}},
         });
     }
-    if matches!(route.gives, Gives::Page | Gives::Image) {
+    if route.tags() {
         responses["304"] = json!({"description": "You have it"});
     }
     responses
@@ -154,6 +154,8 @@ fn may_give(route: &Route, kind: &str) -> bool {
         "idempotency-conflict" | "dead-letter" => route.gives == Gives::Command,
         "payment-not-confirmed" => route.id == "buyTicket",
         "not-decided-yet" => route.query.iter().any(|field| field.name == "after"),
+        "position-gone" => route.gives == Gives::Events,
+        "too-many-requests" => !route.watches(),
         "not-ready" => route.id == "isReady",
         _ => true,
     }
@@ -223,6 +225,21 @@ mod tests {
             }
         }
         assert_eq!(described, ROUTES.len());
+    }
+
+    #[test]
+    fn whatever_may_be_known_to_its_client_is_described_so() {
+        let tagged: Vec<&str> = ROUTES
+            .iter()
+            .filter(|route| operation(route, false)["responses"].get("304").is_some())
+            .map(|route| route.id)
+            .collect();
+        for id in ["getOrder", "getDraw", "explainStatement", "listOrders", "getDrawImage"] {
+            assert!(tagged.contains(&id), "{id}");
+        }
+        for id in ["placeOrder", "getStatus", "followLive", "isAlive"] {
+            assert!(!tagged.contains(&id), "{id}");
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub const KINDS: &[(&str, u16, &str)] = &[
     ("forbidden", 403, "This is not yours"),
     ("not-found", 404, "There is no such thing"),
     ("method-not-allowed", 405, "This can't be done here"),
+    ("position-gone", 410, "The stream can't be gone on with"),
     ("timeout", 408, "The request took too long"),
     ("too-large", 413, "The request is too large"),
     ("unsupported-media-type", 415, "Send JSON"),

@@ -8,7 +8,8 @@
 //! Pages follow the table's key, so a page is found without counting those before it, and rows that come or
 //! go in between move no other row. Whoever has a tenant sees its rows alone, a partner its own.
 
-use crate::app::{Answering, App, Call, wait_of};
+use crate::after::wait_after;
+use crate::app::{Answering, App, Call};
 use crate::backend::{Select, Selected};
 use crate::problem::{Answer, Problem};
 use base64::Engine as _;
@@ -19,15 +20,12 @@ use schemas::rows::{TableSpec, Value as Cell};
 use schemas::tables;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use std::time::Duration;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use warp::http::{Response, StatusCode};
 
 /// Rows of a page where none are asked for, and at most.
 const LIMIT: i64 = 50;
 const LIMIT_MAX: i64 = 500;
-/// How long a read waits for the record it is to come after, where it doesn't say.
-const AFTER_WAIT: Duration = Duration::from_secs(5);
 
 /// `GET /v1/orders`.
 pub fn orders(app: Arc<App>, call: Call) -> Answering {
@@ -133,7 +131,7 @@ pub fn explanation(app: Arc<App>, call: Call) -> Answering {
         }
         wait_after(&app, &call).await?;
         let question = crate::backend::Question { tenant, partner, month };
-        let (frontier, items) = app.readers.ask(move |tables| tables.explain(&question)).await?;
+        let (frontier, items) = app.explaining.ask(move |tables| tables.explain(&question)).await?;
         if items.is_empty() {
             return Err(Problem::new("not-found", "this partner has no statement for this month"));
         }
@@ -214,7 +212,10 @@ fn select(call: &Call, table: &'static TableSpec) -> Result<Select, Problem> {
 }
 
 /// What a store's question may hold: a text without the character NUL.
-fn plain(field: &str, text: Text) -> Result<Text, Problem> {
+///
+/// # Errors
+/// 422 where it holds one.
+pub fn plain(field: &str, text: Text) -> Result<Text, Problem> {
     if text.contains(['\0', '\u{1}']) {
         return Err(crate::fields::invalid(
             field,
@@ -277,36 +278,6 @@ fn value(cell: &Cell) -> Value {
             Err(_) => format!("base64:{}", base64::engine::general_purpose::STANDARD.encode(bytes)).into(),
         },
     }
-}
-
-/// Waits until the record that `after` names is decided.
-async fn wait_after(app: &App, call: &Call) -> Result<(), Problem> {
-    let Some(after) = call.query.text("after") else { return Ok(()) };
-    let wrong = || crate::fields::invalid("after", "say TOPIC:PARTITION:OFFSET of a record");
-    let mut parts = after.splitn(3, ':');
-    let (topic, partition, offset) = (parts.next(), parts.next(), parts.next());
-    let topic = topic.and_then(crate::commands::topic).ok_or_else(wrong)?;
-    let partition: u32 = partition.and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
-    let offset: u64 = offset.and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
-    let reached = async {
-        let mut frontier = app.decided.frontier();
-        if app.decided.end(topic, partition).is_none() {
-            let backend = Arc::clone(&app.backend);
-            let asked = tokio::task::spawn_blocking(move || backend.decided_end(topic, partition)).await;
-            if let Ok(Ok(end)) = asked {
-                app.decided.note_end(topic, partition, end);
-            }
-        }
-        while app.decided.end(topic, partition).is_none_or(|end| end <= offset) {
-            if frontier.changed().await.is_err() {
-                break;
-            }
-        }
-    };
-    let wait = wait_of(app, call).unwrap_or(AFTER_WAIT);
-    tokio::time::timeout(wait, reached).await.map_err(|_| {
-        Problem::new("not-decided-yet", format!("the record {after} is not decided yet; ask again"))
-    })
 }
 
 /// A body as JSON.

@@ -54,6 +54,19 @@ pub struct Route {
     pub handler: fn(Arc<App>, Call) -> Answering,
 }
 
+impl Route {
+    /// Whether its answers have a tag: rows, which may be the same as the last time.
+    pub fn tags(&self) -> bool {
+        self.gives == Gives::Image
+            || self.method == Method::Get && self.query.iter().any(|f| f.name == "after")
+    }
+
+    /// Whether it is for those who watch the service: they need it most where there is too much of everything.
+    pub fn watches(&self) -> bool {
+        matches!(self.id, "isAlive" | "isReady" | "getMetrics")
+    }
+}
+
 const TENANT: Field = may("tenant", Id, "Whose; needed where your token is of no tenant");
 const WAIT: Field = may("wait_ms", Int, "Wait so long for the decision and answer with it");
 const AFTER: Field =

@@ -7,6 +7,7 @@
 //! A client that sends its head slowly, sends too much, or takes nothing of what it is sent, is cut off; it
 //! costs a connection until then, of which there are only so many. TLS is the proxy's in front.
 
+use crate::after::After;
 use crate::app::{ApiError, ApiSettings, App, Call, Pool};
 use crate::append::Appender;
 use crate::auth::{Auth, Principal};
@@ -82,7 +83,9 @@ impl Server {
             limits: Limits::new(settings.in_flight_max, settings.requests_per_s_max),
             counts,
             tracer: backend.tracer()?,
+            after: After::new(&backend),
             readers: Pool::new(settings.readers, opens(&backend, |backend| backend.tables())),
+            explaining: Pool::new(1, opens(&backend, |backend| backend.tables())),
             histories: Pool::new(HISTORIES, opens(&backend, |backend| backend.history())),
             images: Pool::new(IMAGES, opens(&backend, |backend| backend.images())),
             backend,
@@ -136,7 +139,11 @@ async fn serve(listener: TcpListener, app: &Arc<App>) {
     let (places, ending) = (Arc::new(Semaphore::new(app.settings.connections_max)), GracefulShutdown::new());
     let mut closing = app.closing.clone();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            _ = closing.wait_for(|closing| *closing) => break,
+        };
+        let Ok(place) = place else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = closing.wait_for(|closing| *closing) => break,
@@ -256,8 +263,13 @@ async fn handle(
         check_origin(&headers)?;
     }
     let principal = who(app, route, &headers).await?;
-    let _flight = app.limits.enter()?;
-    app.limits.count(&principal.name)?;
+    let _flight = if route.watches() {
+        None
+    } else {
+        let flight = app.limits.enter()?;
+        app.limits.count(&principal.name)?;
+        Some(flight)
+    };
     let limit = Duration::from_millis(app.settings.request_ms_max);
     let slow = |_| Problem::new("timeout", "the request's body took too long; send it at once");
     let raw = tokio::time::timeout(limit, whole(body, app.settings.body_bytes_max)).await.map_err(slow)??;
@@ -274,7 +286,13 @@ async fn handle(
 async fn who(app: &App, route: &Route, headers: &HeaderMap) -> Result<Principal, Problem> {
     let Access::Roles(roles) = route.access else {
         let nobody = "anyone".to_owned();
-        return Ok(Principal { name: nobody, roles: Vec::new(), tenant: None, partner: None });
+        return Ok(Principal {
+            name: nobody,
+            roles: Vec::new(),
+            tenant: None,
+            partner: None,
+            ends_at_ms: None,
+        });
     };
     let header = headers.get("authorization").map(|value| value.to_str().unwrap_or_default());
     let principal = app.auth.who(header).await?;

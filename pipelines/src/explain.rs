@@ -13,6 +13,7 @@ use connectors::embedded::StoredRecord;
 use schemas::facts::{CommissionFact, Fact, Tier};
 use schemas::{Decoder, Text, Value};
 use serde::Serialize;
+use std::time::Instant;
 
 /// One statement and its history.
 #[derive(Debug, Serialize)]
@@ -74,7 +75,7 @@ pub struct Question<'a> {
     pub tenant: Option<&'a str>,
 }
 
-/// Every statement that was asked for.
+/// Every statement that was asked for; given up at `until`, as all that was ever told of commissions is read.
 ///
 /// # Errors
 /// Where the tables or the log can't be read.
@@ -82,13 +83,21 @@ pub fn accounts(
     tables: &mut dyn Tables,
     log: &mut dyn LogView,
     question: Question<'_>,
+    until: Option<Instant>,
 ) -> Result<Vec<Account>, Failure> {
     let mut accounts = rows(tables, question)?;
     if accounts.is_empty() || !log.topics()?.iter().any(|topic| topic.topic == TOPIC) {
         return Ok(accounts);
     }
     let mut decoder = Decoder::default();
-    scan(log, TOPIC, |log, record| add(log, &mut decoder, record, &mut accounts))?;
+    scan(log, TOPIC, |log, record| {
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return Err(Failure::Runtime(
+                "the topic is longer than can be read in the time given".to_owned(),
+            ));
+        }
+        add(log, &mut decoder, record, &mut accounts)
+    })?;
     accounts.iter_mut().for_each(Account::conclude);
     Ok(accounts)
 }

@@ -21,6 +21,7 @@ use schemas::{ALL_TABLES, Value};
 use sinks::embedded::Reader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 const SETTINGS: &str = include_str!("../examples/olist/tombola.toml");
 
@@ -193,9 +194,11 @@ fn the_closed_month_is_explained(dir: &Path) {
         let question = Question { partner: "4869f7a5dfa277a7dca6462dcf3b52b2", month, tenant: Some("olist") };
         let stores = Stores::of(&Config::default(), dir);
         let (mut tables, mut log) = (stores.tables().unwrap(), stores.log().unwrap());
-        let mut accounts = explain::accounts(tables.as_mut(), log.as_mut(), question).unwrap();
+        let mut accounts = explain::accounts(tables.as_mut(), log.as_mut(), question, None).unwrap();
         assert_eq!(accounts.len(), 1);
         assert!(accounts[0].adds_up);
+        let late = explain::accounts(tables.as_mut(), log.as_mut(), question, Some(Instant::now()));
+        assert!(late.is_err(), "it reads on though its time is up");
         accounts.remove(0)
     };
     let closed = explained("2017-11").reckoning.unwrap();

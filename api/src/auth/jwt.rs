@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// Fewest bytes of a shared secret.
 const SECRET_BYTES_MIN: usize = 32;
+/// How far clocks may be apart, in seconds.
+const LEEWAY_S: u64 = 30;
 
 /// Which tokens count.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,8 @@ pub struct JwtSettings {
 #[derive(serde::Deserialize)]
 struct Claims {
     sub: String,
+    /// Seconds; it may have a fraction.
+    exp: f64,
     #[serde(default)]
     roles: Vec<Role>,
     tenant: Option<Text>,
@@ -75,7 +79,7 @@ impl Verifier {
         let mut validation = Validation::new(algorithm);
         validation.set_required_spec_claims(&["exp", "sub"]);
         validation.validate_nbf = true;
-        validation.leeway = 30;
+        validation.leeway = LEEWAY_S;
         validation.validate_aud = self.settings.audience.is_some();
         if let Some(audience) = &self.settings.audience {
             validation.set_audience(&[audience]);
@@ -85,8 +89,10 @@ impl Verifier {
             validation.set_issuer(&[issuer]);
             validation.required_spec_claims.insert("iss".to_owned());
         }
-        let Claims { sub, roles, tenant, partner } = decode::<Claims>(token, key, &validation).ok()?.claims;
-        Some(Principal { name: format!("jwt:{sub}"), roles, tenant, partner })
+        let Claims { sub, exp, roles, tenant, partner } =
+            decode::<Claims>(token, key, &validation).ok()?.claims;
+        let ends_at_ms = Some(((exp + LEEWAY_S as f64) * 1_000.0) as i64);
+        Some(Principal { name: format!("jwt:{sub}"), roles, tenant, partner, ends_at_ms })
     }
 }
 

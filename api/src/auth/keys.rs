@@ -59,10 +59,11 @@ impl KeyFile {
         let mut keys = HashMap::new();
         for Entry { name, sha256, roles, tenant, partner } in file.key {
             let hash = unhex(&sha256).ok_or_else(|| format!("{name}: sha256 must have 64 digits 0-9a-f"))?;
-            let principal = Principal { name: format!("key:{name}"), roles, tenant, partner };
-            principal.check().map_err(|problem| format!("{name}: {problem}"))?;
+            let name = format!("key:{name}");
+            let principal = Principal { name, roles, tenant, partner, ends_at_ms: None };
+            principal.check().map_err(|problem| format!("{}: {problem}", &principal.name[4..]))?;
             if keys.values().any(|known: &Principal| known.name == principal.name) {
-                return Err(format!("{name} is there twice"));
+                return Err(format!("{} is there twice", &principal.name[4..]));
             }
             keys.insert(hash, principal);
         }

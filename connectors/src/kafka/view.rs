@@ -73,6 +73,14 @@ impl KafkaView {
         Ok(all.iter().map(info).collect())
     }
 
+    /// The first offset that a partition still holds.
+    ///
+    /// # Errors
+    /// See [`KafkaError`].
+    pub fn begin(&self, topic: &str, partition: u32) -> Result<u64> {
+        Ok(self.asker.bounds(topic, partition as i32)?.0)
+    }
+
     /// Records of a partition from `from`, at most about `max`; none where there are none up to its end.
     ///
     /// # Errors

@@ -333,8 +333,8 @@ component! {
         request_ms_max: u64 = 10_000;
         /// Longest time a request may wait for its decision (`wait_ms`), in milliseconds.
         wait_ms_max: u64 = 30_000;
-        /// Most requests handled at once; more are turned away with 503.
-        in_flight_max: usize = 4_096;
+        /// Most requests handled at once; more are turned away with 503. Well below connections_max: who waits to be accepted can't be told.
+        in_flight_max: usize = 1_024;
         /// Most requests a second of one key or token; more are turned away with 429.
         requests_per_s_max: u32 = 20_000;
         /// Most open connections; more wait to be accepted.

@@ -116,6 +116,29 @@ impl Facts {
 }
 
 impl History for Facts {
+    fn holds(&mut self, at: &Positions, head: &Positions) -> Result<bool, Failed> {
+        let mut infos = None;
+        for ((topic, partition), at) in at {
+            let head = head.get(&(*topic, *partition));
+            if head.is_some_and(|head| at < head) {
+                if *at < self.log.begin(topic, *partition).map_err(failed)? {
+                    return Ok(false);
+                }
+            } else if head != Some(at) {
+                // Another instance may have told more than this one yet.
+                if infos.is_none() {
+                    infos = Some(self.infos()?);
+                }
+                let info = infos.iter().flatten().find(|(known, _)| known == topic);
+                let end = info.and_then(|(_, info)| info.ends.get(*partition as usize));
+                if end.is_none_or(|end| at > end) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     fn read(&mut self, from: &Positions, to: &Positions, max: usize) -> Result<Vec<Told>, Failed> {
         let from = |partition: &Partition| from.get(partition).copied().unwrap_or(0);
         let behind = to.iter().filter(|(partition, end)| from(partition) < **end).count();

@@ -27,6 +27,7 @@ use runtime::patience::MayPass as _;
 use runtime::trace::Tracer;
 use schemas::SchemaIds;
 use schemas::rows::Value;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -137,6 +138,12 @@ impl Backend for Behind {
 
     fn images(&self) -> Result<Box<dyn backend::Images>, Failed> {
         Ok(Box::new(images::Finding::open(&self.stores)?))
+    }
+
+    fn partitions(&self) -> Result<BTreeMap<String, u32>, Failed> {
+        let mut topics = self.stores.log().and_then(|mut log| log.topics()).map_err(failed)?;
+        topics.retain(|info| self.stores.pipeline().topics().contains(&info.topic.as_str()));
+        Ok(topics.into_iter().map(|info| (info.topic, info.ends.len() as u32)).collect())
     }
 
     fn decided_end(&self, topic: &str, partition: u32) -> Result<u64, Failed> {

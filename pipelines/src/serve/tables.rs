@@ -9,9 +9,13 @@ use crate::explain;
 use crate::stores::{LogView, Stores, Tables};
 use api::backend::{self, Failed, Question, Select, Selected};
 use schemas::rows::Value;
+use std::time::{Duration, Instant};
 
 /// Longest time for a page.
 const QUERY_MS_MAX: u64 = 10_000;
+
+/// Longest time for an explanation: the longer the log, the more of it is read.
+const EXPLAIN_MAX: Duration = Duration::from_secs(20);
 
 /// A connection to the tables, and to the log where an explanation needs it.
 pub struct Reading {
@@ -43,9 +47,11 @@ impl backend::Tables for Reading {
         let log = self.log.insert(log);
         let Question { tenant, partner, month } = question;
         let question = explain::Question { partner, month, tenant: tenant.as_deref() };
-        let accounts = explain::accounts(self.tables.as_mut(), log.as_mut(), question);
+        let until = Instant::now() + EXPLAIN_MAX;
+        let accounts = explain::accounts(self.tables.as_mut(), log.as_mut(), question, Some(until));
         let accounts = accounts.map_err(|failure| match failure {
             Failure::Usage(problem) => Failed::Refused(problem),
+            other if Instant::now() >= until => Failed::TooLong(other.to_string()),
             other => Failed::Away(other.to_string()),
         })?;
         let json = |account| serde_json::to_value(account).unwrap_or_default();

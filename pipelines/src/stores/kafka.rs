@@ -137,6 +137,10 @@ impl LogView for View {
         Ok(self.topics.read(topic, partition, from, max)?)
     }
 
+    fn begin(&mut self, topic: &str, partition: u32) -> Result<u64> {
+        Ok(self.topics.begin(topic, partition)?)
+    }
+
     fn schema(&mut self, id: u32) -> Result<Option<String>> {
         Ok(self.registry.get(id)?)
     }

@@ -61,6 +61,15 @@ pub trait LogView: Send {
     /// See [`StoreError`].
     fn read(&mut self, topic: &str, partition: u32, from: u64, max: usize) -> Result<Vec<StoredRecord>>;
 
+    /// The first offset that a partition still holds, or would.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn begin(&mut self, _topic: &str, _partition: u32) -> Result<u64> {
+        // The embedded log keeps everything.
+        Ok(0)
+    }
+
     /// The schema of an id.
     ///
     /// # Errors

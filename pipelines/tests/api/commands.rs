@@ -46,6 +46,26 @@ fn an_order_is_decided_paid_and_read_and_every_retry_on_any_instance_is_the_same
 }
 
 #[test]
+fn an_order_whose_id_is_taken_is_refused_however_often_it_is_sent_and_never_shows_the_other() {
+    let house = House::new();
+    let (one, two) = (house.beside(), house.apart());
+    let first = place(one.address, PRODUCER, "first", r#","order_id":"mine","seat":"7""#).json();
+    assert_eq!(first["event"], "held", "{first}");
+    for at in [one.address, two.address, one.address] {
+        let other = place(at, "acme-seller-key", "other", r#","order_id":"mine""#);
+        let said = other.json();
+        assert_eq!((other.status, texts(&said, &["event", "status"])), (200, vec!["refused", "decided"]));
+        assert_eq!(said["reasons"], serde_json::json!(["duplicate_order"]), "{said}");
+        assert_eq!(said["order"]["command_id"], said["command_id"], "{said}");
+        assert_eq!(said["order"]["partner_id"], "p1", "{said}");
+    }
+    assert_eq!(
+        place(two.address, PRODUCER, "first", r#","order_id":"mine","seat":"7""#).json()["event"],
+        "held"
+    );
+}
+
+#[test]
 fn who_does_not_wait_is_told_where_to_look_and_sees_it_there() {
     let house = House::new();
     for server in [house.beside(), house.apart()] {
@@ -60,6 +80,11 @@ fn who_does_not_wait_is_told_where_to_look_and_sees_it_there() {
         let found =
             (0..4).map(|_| look()).find(|found| found.status != 503).expect("it is decided in two minutes");
         assert_eq!((found.status, found.json()["status"].as_str()), (200, Some("held")), "{found:?}");
+        let known =
+            [("authorization", "Bearer acme-producer-key"), ("if-none-match", &found.headers["etag"])];
+        assert_eq!(ask(server.address, &format!("GET {location}"), &known, "").status, 304);
+        let described = get(server.address, "", "/openapi.json").json();
+        assert!(described["paths"]["/v1/orders/{order_id}"]["get"]["responses"]["304"].is_object());
         let frontier: u64 = found.headers["tombola-frontier"].parse().unwrap();
         assert!(frontier >= found.json()["epoch"].as_u64().unwrap());
     }
@@ -122,4 +147,26 @@ fn a_refusal_says_why_and_a_payment_for_nothing_is_a_dead_letter() {
     assert_eq!(outcomes, ["appended", "already"]);
     // What isn't a dead letter can't be sent in again by calling it one.
     assert_eq!(retry(r#"{"ids":["commands.orders/0/0"]}"#).status, 422);
+}
+
+#[test]
+fn a_ticket_is_bought_with_a_key_or_without_and_never_with_one_that_cannot_be_used() {
+    let house = House::new();
+    let server = house.shop();
+    let bearer = ("authorization", "Bearer acme-producer-key");
+    let buy = |headers: &[(&str, &str)]| ask(server.address, "POST /api/ticket/buy", headers, "{}");
+    for unusable in ["", &"x".repeat(256), "\u{e9}"] {
+        let answer = buy(&[bearer, ("idempotency-key", unusable)]);
+        assert_eq!(
+            (answer.status, &answer.json()["type"]),
+            (400, &"/problems/malformed".into()),
+            "{unusable}"
+        );
+    }
+    assert_eq!(get(server.address, ANALYST, "/v1/orders").items().len(), 0);
+    let bought =
+        [buy(&[bearer]), buy(&[bearer, ("idempotency-key", "k")]), buy(&[bearer, ("idempotency-key", "k")])];
+    let orders = bought.each_ref().map(|answer| answer.json()["order_id"].clone());
+    assert!(orders[0] != orders[1] && orders[1] == orders[2], "{bought:?}");
+    assert_eq!(get(server.address, ANALYST, "/v1/orders").items().len(), 2);
 }

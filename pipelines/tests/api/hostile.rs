@@ -1,6 +1,6 @@
 //! Clients that are slow, broken, too loud or just wrong: they get an answer that says so, and others don't notice.
 
-use super::house::{House, get, order, place};
+use super::house::{House, get, order, place, wait_for};
 use super::http::ask;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -40,6 +40,13 @@ fn what_is_wrong_with_a_request_is_said_as_a_problem() {
             String::new(),
             503,
             "not-decided-yet",
+        ),
+        (
+            "GET /v1/orders/o?after=commands.orders:70000:0&wait_ms=30000",
+            &keyed,
+            String::new(),
+            422,
+            "invalid",
         ),
         ("GET /v1/orders/%00", &keyed, String::new(), 422, "invalid"),
     ] {
@@ -92,4 +99,54 @@ fn who_asks_too_often_is_told_when_to_come_again_and_others_are_served() {
     let refused = answers.iter().find(|answer| answer.status == 429).expect("forty at once are too many");
     assert!(refused.headers["retry-after"].parse::<u64>().unwrap() >= 1);
     assert_eq!(ask("acme-operator-key").status, 200);
+}
+
+/// Waits for what is never decided, for as long as it may.
+fn wait_in_vain(at: SocketAddr) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let wait = "/v1/orders/o?after=commands.orders:0:999999&wait_ms=30000";
+        // The server may end before it answers.
+        let headers = [("authorization", "Bearer acme-producer-key")];
+        let _ = super::http::try_ask(at, &format!("GET {wait}"), &headers, "");
+    })
+}
+
+fn in_flight(at: SocketAddr) -> bool {
+    let text = get(at, "", "/metrics").text;
+    text.lines().any(|line| line == "tombola_api_in_flight 1")
+}
+
+#[test]
+fn who_watches_is_let_in_however_much_there_is_and_others_are_told() {
+    let mut house = House::new();
+    (house.config.api.in_flight_max, house.config.api.requests_per_s_max) = (1, 1);
+    let server = house.apart();
+    let at = server.address;
+    let waiting = wait_in_vain(at);
+    wait_for("a request to be in flight", || in_flight(at));
+    for path in ["/healthz", "/readyz", "/metrics"].repeat(5) {
+        let answer = get(at, "", path);
+        let turned_away = ["too-many-requests", "overloaded"].iter().any(|kind| answer.text.contains(kind));
+        assert!(answer.status == 200 || answer.status == 503 && path == "/readyz", "{answer:?}");
+        assert!(!turned_away || path == "/metrics", "{answer:?}");
+    }
+    let refused = get(at, "acme-analyst-key", "/v1/orders");
+    assert_eq!((refused.status, &refused.json()["type"]), (503, &"/problems/overloaded".into()));
+    drop(server);
+    waiting.join().expect("it ends");
+}
+
+#[test]
+fn a_server_that_has_as_many_connections_as_it_may_ends_all_the_same() {
+    let mut house = House::new();
+    house.config.api.connections_max = 1;
+    let server = house.apart();
+    let at = server.address;
+    let waiting = wait_in_vain(at);
+    // The one connection is taken: this one is not accepted any more.
+    std::thread::sleep(Duration::from_secs(2));
+    let since = std::time::Instant::now();
+    drop(server);
+    assert!(since.elapsed() < Duration::from_secs(20), "it waited for a client: {:?}", since.elapsed());
+    waiting.join().expect("it ends");
 }

@@ -2,7 +2,7 @@
 
 use super::http::{Answer, ask};
 use crate::support::Folder;
-use api::Server;
+use api::{Server, Shop};
 use connectors::embedded::NewRecord;
 use pipelines::config::Config;
 use pipelines::engine::{self, EngineOptions};
@@ -21,11 +21,12 @@ use std::time::{Duration, Instant};
 /// Tenants of every house. Each sells `box` at 100 EUR cents, through the partners `p1` and `p2`.
 pub const TENANTS: [&str; 2] = ["acme", "other"];
 /// Who may ask, by key: role, tenant, partner.
-pub const KEYS: [(&str, &str, Option<&str>, Option<&str>); 7] = [
+pub const KEYS: [(&str, &str, Option<&str>, Option<&str>); 8] = [
     ("acme-producer-key", "producer", Some("acme"), None),
     ("acme-analyst-key", "analyst", Some("acme"), None),
     ("acme-operator-key", "operator", Some("acme"), None),
     ("acme-partner-key", "partner", Some("acme"), Some("p1")),
+    ("acme-seller-key", "producer", Some("acme"), Some("p1")),
     ("other-producer-key", "producer", Some("other"), None),
     ("other-partner-key", "partner", Some("other"), Some("p1")),
     ("everywhere-key", "operator", None, None),
@@ -88,9 +89,27 @@ impl House {
         self.serve(None)
     }
 
+    /// One that sells boxes of `acme` at `/api/ticket/buy`.
+    pub fn shop(&self) -> Server {
+        let shop = Shop {
+            tenant: "acme".to_owned(),
+            offer_id: "box".to_owned(),
+            customer_id: "anna".to_owned(),
+            price_minor: 100,
+            currency: "EUR".to_owned(),
+            numbers: 6,
+            number_max: 49,
+        };
+        self.serve_with(None, Some(shop))
+    }
+
     fn serve(&self, beside: Option<Beside>) -> Server {
+        self.serve_with(beside, None)
+    }
+
+    fn serve_with(&self, beside: Option<Beside>, shop: Option<Shop>) -> Server {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = serve::start(any, serve::settings(&self.config, None), &self.stores, beside);
+        let server = serve::start(any, serve::settings(&self.config, shop), &self.stores, beside);
         server.expect("the API can be served")
     }
 }

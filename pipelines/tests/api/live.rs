@@ -70,6 +70,57 @@ fn an_id_that_is_none_of_ours_is_refused() {
     assert_eq!(super::http::ask(server.address, "GET /v1/live", &headers, "").status, 422);
 }
 
+#[test]
+fn an_id_that_the_log_does_not_hold_is_gone_on_every_instance() {
+    let house = House::new();
+    let key = ("authorization", "Bearer acme-analyst-key");
+    for (server, number) in [(house.beside(), "1"), (house.apart(), "2")] {
+        let at = server.address;
+        assert_eq!(place(at, "acme-producer-key", number, "").status, 200);
+        let hello = Live::open(at, "", &[key]).next().id.expect("hello has an id");
+        // Behind the end, and of a partition that isn't there.
+        let (first, _) = hello.rsplit_once('.').expect("an id has positions");
+        for gone in [format!("{first}.999999"), format!("{hello}-o70000.1")] {
+            let answer = ask(at, "GET /v1/live", &[key, ("last-event-id", &gone)], "");
+            assert_eq!(
+                (answer.status, &answer.json()["type"]),
+                (410, &"/problems/position-gone".into()),
+                "{gone}"
+            );
+        }
+        assert_eq!(Live::open(at, "", &[key, ("last-event-id", &hello)]).next().name, "hello");
+    }
+}
+
+/// A token that counts for so many seconds: it does for half a minute after its end, as clocks may be apart.
+fn token(secret: &str, seconds: i64) -> String {
+    let exp = pipelines::clock_ms() / 1_000 - 30 + seconds;
+    let claims = serde_json::json!({"sub": "anna", "exp": exp, "roles": ["analyst"], "tenant": "acme"});
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("it can be signed")
+}
+
+#[test]
+fn a_stream_ends_when_its_token_does() {
+    let secret = "a secret of thirty-two characters";
+    let house = House::with(|config| {
+        let file = config.pipeline.data_dir.join("jwt.secret");
+        std::fs::write(&file, secret).expect("the folder can be written");
+        config.api.jwt_secret_file = Some(file);
+    });
+    let server = house.beside();
+    let token = token(secret, 15);
+    let mut live = Live::open(server.address, "", &[("authorization", &format!("Bearer {token}"))]);
+    assert_eq!(live.next().name, "hello");
+    let mut last = live.next_fact();
+    while last.name != "bye" {
+        last = live.next_fact();
+    }
+    assert_eq!(last.data["reason"], "expired");
+    assert!(last.id.is_some(), "another may go on with it");
+    wait_for("the token to end", || get(server.address, &token, "/v1/status").status == 401);
+}
+
 fn many_orders(house: &House) -> Vec<NewRecord> {
     let ids = house.stores.prepare().expect("contracts are registered");
     let record = |number: usize| {

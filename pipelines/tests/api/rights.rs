@@ -111,6 +111,44 @@ fn nobody_sees_or_touches_what_is_another_tenants_or_partners() {
 }
 
 #[test]
+fn who_sells_for_a_partner_touches_its_orders_alone() {
+    let house = House::new();
+    let server = house.beside();
+    let at = server.address;
+    for (partner, id) in [("p1", "own"), ("p2", "others")] {
+        let more = format!(r#","partner_id":"{partner}","order_id":"{id}""#);
+        assert_eq!(place(at, "acme-producer-key", id, &more).json()["event"], "held");
+    }
+    assert_eq!(place(at, "acme-producer-key", "nobodys", r#","order_id":"nobodys""#).json()["event"], "held");
+    let post = |key: &str, what: &str, body: &str| {
+        let headers = [("authorization", "Bearer acme-seller-key"), ("idempotency-key", key)];
+        ask(at, &format!("POST {what}?wait_ms=30000"), &headers, body)
+    };
+    for id in ["others", "nobodys", "none"] {
+        let paid = format!(
+            r#"{{"outcome":"captured","order_id":"{id}","payment_id":"{id}","amount_minor":100,"currency":"EUR"}}"#
+        );
+        let declined = format!(r#"{{"outcome":"declined","order_id":"{id}","payment_id":"{id}"}}"#);
+        for (key, what, body) in [
+            ("cancel", format!("/v1/orders/{id}/cancel"), "{}"),
+            ("refund", format!("/v1/orders/{id}/refund"), "{}"),
+            ("paid", "/v1/payments".to_owned(), paid.as_str()),
+            ("declined", "/v1/payments".to_owned(), declined.as_str()),
+        ] {
+            let answer = post(&format!("{key}-{id}"), &what, body);
+            assert_eq!(answer.status, 404, "{what}: {answer:?}");
+        }
+    }
+    for key in ["first", "again"] {
+        let answer = post("cancel-own", "/v1/orders/own/cancel", "{}");
+        assert_eq!((answer.status, &answer.json()["event"]), (200, &"cancelled".into()), "{key}: {answer:?}");
+    }
+    for id in ["others", "nobodys"] {
+        assert_eq!(get(at, "acme-analyst-key", &format!("/v1/orders/{id}")).json()["status"], "held");
+    }
+}
+
+#[test]
 fn a_live_client_gets_its_own_tenants_events_and_a_partner_its_own_orders() {
     let house = House::new();
     let server = house.beside();
