@@ -28,11 +28,14 @@ pub(super) struct MirrorState {
     pub batch: u64,
     /// By topic and partition: what the batches that are done have taken.
     pub positions: BTreeMap<String, BTreeMap<u32, Position>>,
-    /// By topic, as of the positions.
-    pub tables: BTreeMap<String, Table>,
+    /// By topic, as of the positions, or as the pending batch needs them: what the server has is never newer.
+    pub tables: Tables,
     /// Recorded, not done.
     pub pending: Option<Batch>,
 }
+
+/// By topic.
+pub(super) type Tables = BTreeMap<String, Table>;
 
 /// How far a partition has been taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
