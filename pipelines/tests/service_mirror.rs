@@ -424,6 +424,25 @@ fn service_columns_that_come_and_widen_with_a_batch_keep_its_values_wherever_the
     }
 }
 
+/// What a server does that crashes between noting a token and writing its rows, and then again.
+#[test]
+#[ignore = "needs services"]
+fn service_a_batch_that_is_lost_again_under_its_second_token_is_sent_under_a_third() {
+    let (_services, dir) = begin_embedded();
+    let mut log = Log::appender(dir.path()).unwrap();
+    let [first, lost] = [0, 1].map(|round| Round { round, tables: 0 });
+    first.append(&mut log);
+    first.assert_mirrored(dir.path());
+    lost.append(&mut log);
+    for attempt in 1..=2 {
+        killed_at(dir.path(), "mirror.before_progress");
+        let sent = clickhouse("SELECT count() FROM mirror.things WHERE __offset >= 10");
+        assert_eq!(sent, "10", "attempt {attempt}");
+        clickhouse("ALTER TABLE mirror.things DELETE WHERE __offset >= 10 SETTINGS mutations_sync = 2");
+    }
+    lost.assert_mirrored(dir.path());
+}
+
 /// Rows caught up with, and how soon single ones are there: `cargo test --release … --ignored measure_ --nocapture`.
 #[test]
 #[ignore = "measures"]

@@ -48,7 +48,8 @@ pub(super) struct Position {
 /// One batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Batch {
-    /// 1, and one more each time the server turned out to have lost what it said it had.
+    /// 1, and one more each time the server turned out to have lost what it said it had, and, after that, each time
+    /// the batch is taken up again.
     pub attempt: u32,
     pub ranges: Vec<Range>,
 }

@@ -165,6 +165,11 @@ impl Work {
         // A topic that is no longer mirrored takes its batch with it: the others are read again from their positions.
         let is_read = |range: &Range| gather.topics().contains(&range.topic);
         state.pending = state.pending.filter(|batch| batch.ranges.iter().all(is_read));
+        if let Some(batch) = state.pending.as_mut().filter(|batch| batch.attempt > 1) {
+            // Only the first attempt's rows are looked for after they were sent: a later one needs a token never used.
+            batch.attempt += 1;
+            write(self.store.as_mut(), &state)?;
+        }
         let mut open = Open { state, gather, looked_at: Instant::now() };
         if let Some(batch) = open.state.pending.clone() {
             let again = |range: &Range| open.gather.read_again(range);
