@@ -195,6 +195,25 @@ fn service_what_retention_took_or_a_cut_stops_the_run_and_names_place_and_remedy
     assert_eq!(Rounds::new(opened).drain(), ["d"]);
 }
 
+/// librdkafka fetches nothing more after an offset out of range, not even where it is in range again by then.
+#[test]
+#[ignore = "needs services"]
+fn service_reading_goes_on_after_an_offset_that_was_out_of_range_for_a_moment() {
+    let topic = made("moment");
+    append(&topic, &["a", "b", "c", "d"]);
+    let mut rounds = Rounds::new(reader(&topic));
+    rounds.nexts.insert(FIRST, Offset(6));
+    rounds.round().unwrap();
+    // Long enough for the broker's answer to lie in the queue, and shorter than a log is held to be cut.
+    std::thread::sleep(secs(4));
+    append(&topic, &["e", "f", "g", "h"]);
+    let error = rounds.failure(secs(60));
+    assert!(matches!(error, LogError::Retry(_)), "{error}");
+    assert_eq!(rounds.drain_to(2), ["g", "h"]);
+    append(&topic, &["i"]);
+    assert_eq!(rounds.drain_to(1), ["i"]);
+}
+
 #[test]
 #[ignore = "needs services"]
 fn service_a_topic_that_is_compacted_or_missing_is_refused_with_a_remedy() {

@@ -231,11 +231,17 @@ impl<D: Decode> KafkaReader<D> {
     }
 
     /// What a failure in a partition's queue means for the run.
-    fn judge(&self, id: PartitionId, error: Client) -> LogError {
+    fn judge(&mut self, id: PartitionId, error: Client) -> LogError {
         let next = self.open[&id].standing.next();
         let place = format!("{}, offset {next}", self.place(id));
         match error.rdkafka_error_code() {
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.judge_range(id, &place, next),
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                let verdict = self.judge_range(id, &place, next);
+                if matches!(verdict, LogError::Retry(_)) {
+                    self.leave(id);
+                }
+                verdict
+            }
             Some(Code::LogTruncation) => self.stop(
                 &place,
                 "the log was cut below what has been read (an unclean election of a leader)".to_owned(),
@@ -262,6 +268,22 @@ impl<D: Decode> KafkaReader<D> {
             Ok(_) => LogError::Retry("the offset was out of range for a moment".into()),
             Err(error) => error.into(),
         }
+    }
+}
+
+impl<D> KafkaReader<D> {
+    /// Ends reading a partition; the next fetch begins anew. After an offset out of range librdkafka fetches no more
+    /// of it, says nothing, and refuses to seek.
+    fn leave(&mut self, id: PartitionId) {
+        let Some(reading) = self.open.remove(&id) else { return };
+        let mut left = TopicPartitionList::new();
+        left.add_partition(&reading.topic, reading.partition);
+        if let Err(error) = self.consumer.incremental_unassign(&left) {
+            // If it is assigned still, the next assignment fails.
+            tracing::warn!(%error, topic = reading.topic, partition = reading.partition, "leaving a partition");
+        }
+        reading.empty();
+        self.positions = None;
     }
 }
 
