@@ -105,7 +105,8 @@ impl<D: Decode> KafkaReader<D> {
         let open_topic = |name: &&str| -> Result<Topic> {
             let wanted = wanted(name);
             let partitions = if wanted { stable.partitions_of(name)? } else { 0 };
-            let following = (wanted && name.starts_with("facts.")).then(|| Following::start(settings, name));
+            let follows = wanted && is_written_in_transactions(name);
+            let following = follows.then(|| Following::start(settings, name));
             Ok(Topic { name: (*name).to_owned(), wanted, partitions, following: following.transpose()? })
         };
         let topics: Vec<Topic> = topics.iter().map(open_topic).collect::<Result<_>>()?;
@@ -314,6 +315,11 @@ fn consumer(settings: &KafkaSettings, options: &ReaderOptions) -> Result<Consume
     }
     config.set("group.id", format!("tombola-{}", options.pipeline));
     config.create_with_context(Logging).map_err(|e| settings.unusable(&e))
+}
+
+/// Whether a pipeline writes the topic, epoch by epoch. What it has committed may not be decided in every partition yet.
+fn is_written_in_transactions(topic: &str) -> bool {
+    topic.starts_with("facts.") || topic == "dead-letters"
 }
 
 /// A record that compaction takes would be missing from every replay.
