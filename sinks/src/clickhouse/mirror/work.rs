@@ -144,8 +144,12 @@ impl Work {
         self.status.change(|figures| {
             figures.topics = open.gather.topics().len() as u64;
             figures.lag = open.gather.lag();
-            figures.problem = None;
-            figures.state = if figures.lag == 0 { LoaderState::Idle } else { LoaderState::Loading };
+            figures.problem = open.gather.problem();
+            figures.state = match &figures.problem {
+                Some(_) => LoaderState::Waiting,
+                None if figures.lag == 0 => LoaderState::Idle,
+                None => LoaderState::Loading,
+            };
         });
         self.open = Some(open);
         Ok(if more && !nothing { Pace::GoOn } else { Pace::CaughtUp })
