@@ -10,8 +10,10 @@
 //!
 //! Invariant: the same bytes under the same registry give the same input, on every worker and in every
 //! replay. An id that isn't known is looked up again each time it comes, so that a schema registered
-//! while the pipeline runs takes effect without a restart; a replay reads the registry as it is then, so
-//! register a schema before the first record that uses it. A trace that a record belongs to (header `traceparent`) is noted
+//! while the pipeline runs takes effect without a restart. A limit: that an id wasn't known is not recorded with the
+//! bindings. A replay, or a worker that takes over, asks the registry as it is then, and where the id has become known since,
+//! the dead letter is a command there and the answers differ: so register a schema before the first record that uses it. Against
+//! a registry that is behind or not itself, a record waits some seconds for its id before that counts. A trace that a record belongs to (header `traceparent`) is noted
 //! beside and is no part of the input. A fact that can't be decoded stops the run: a
 //! pipeline wrote it, so the log is damaged or this program too old, and going on would miscount.
 

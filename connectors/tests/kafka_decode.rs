@@ -50,7 +50,14 @@ fn read<L: LogReader<Record = Input>>(mut reader: L, count: usize) -> Read {
     let (mut all, mut next) = (Vec::new(), Offset(0));
     while all.len() < count {
         reader.begin_round(clock()).unwrap();
-        let fetch = reader.fetch(id, next, 100).unwrap();
+        // A record waits for an id that isn't known, before it counts as one that nobody can decode.
+        let fetch = match reader.fetch(id, next, 100) {
+            Err(LogError::Retry(_)) => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                continue;
+            }
+            other => other.unwrap(),
+        };
         next = fetch.next;
         all.extend(fetch.records.into_iter().map(|r| (r.offset.0, r.claim, r.body)));
         reader.wait(10);

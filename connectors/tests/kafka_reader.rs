@@ -4,14 +4,15 @@
 
 mod services;
 
+use connectors::embedded::{Decode, Decoded, RawRecord};
 use connectors::kafka::{KafkaReader, ReaderOptions, TopicSpec, apply, plan};
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::Offset as KafkaOffset;
-use runtime::source::LogError;
-use runtime::{Offset, PartitionId, TopicId};
+use runtime::source::{Claim, LogError};
+use runtime::{Class, Offset, PartitionId, TopicId};
 use services::{Rounds, Texts, append, kafka, made, make, options, reader, send, stranger, unique};
 use std::time::{Duration, Instant};
 
@@ -193,6 +194,57 @@ fn service_what_retention_took_or_a_cut_stops_the_run_and_names_place_and_remedy
     let from_start = ReaderOptions { from_log_start: true, ..options() };
     let opened = KafkaReader::open(&kafka(), from_start, &[topic.as_str()], |_| true, Texts).unwrap();
     assert_eq!(Rounds::new(opened).drain(), ["d"]);
+}
+
+/// librdkafka fetches nothing more after an offset out of range, not even where it is in range again by then.
+#[test]
+#[ignore = "needs services"]
+fn service_reading_goes_on_after_an_offset_that_was_out_of_range_for_a_moment() {
+    let topic = made("moment");
+    append(&topic, &["a", "b", "c", "d"]);
+    let mut rounds = Rounds::new(reader(&topic));
+    rounds.nexts.insert(FIRST, Offset(6));
+    rounds.round().unwrap();
+    // Long enough for the broker's answer to lie in the queue, and shorter than a log is held to be cut.
+    std::thread::sleep(secs(4));
+    append(&topic, &["e", "f", "g", "h"]);
+    let error = rounds.failure(secs(60));
+    assert!(matches!(error, LogError::Retry(_)), "{error}");
+    assert_eq!(rounds.drain_to(2), ["g", "h"]);
+    append(&topic, &["i"]);
+    assert_eq!(rounds.drain_to(1), ["i"]);
+}
+
+/// Records count.
+struct Ones;
+
+impl Decode for Ones {
+    type Record = ();
+
+    fn decode(&mut self, _: &str, _: u32, _: u64, r: RawRecord<'_>) -> Result<Decoded<()>, LogError> {
+        Ok(Decoded { claim: Claim::At(r.timestamp_ms), class: Class::Command, body: () })
+    }
+}
+
+/// A commit returns before every partition knows of it: whoever publishes an epoch must not take what it sees for all.
+#[test]
+#[ignore = "needs services"]
+fn service_dead_letters_are_not_all_read_while_a_transaction_that_holds_some_is_open() {
+    let topic = "dead-letters";
+    let try_open = || KafkaReader::open(&kafka(), options(), &[topic], |_| true, Ones);
+    if try_open().is_err() {
+        make(topic, 1, &[]);
+    }
+    let open = || try_open().unwrap();
+    let one = stranger(&unique("letters"));
+    let mut rounds = Rounds::new(open());
+    let before = rounds.drain().len();
+    one.begin_transaction().unwrap();
+    send(&one, topic, &["x"]);
+    assert!(rounds.drain_within(secs(3)).is_none(), "all there is was said to be read");
+    one.commit_transaction(secs(60)).unwrap();
+    assert_eq!(rounds.drain().len(), 1);
+    assert_eq!(Rounds::new(open()).drain().len(), before + 1);
 }
 
 #[test]

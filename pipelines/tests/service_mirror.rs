@@ -9,8 +9,8 @@
 
 mod support;
 
-use connectors::embedded::{Log, NewRecord};
-use serde_json::json;
+use connectors::embedded::{Appender, Log, NewRecord};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -252,15 +252,28 @@ fn change_things(n: usize) {
     ));
 }
 
-/// A message of a table `things (id, n, word)` as Debezium writes it in JSON with its schema; the key, the value.
-fn message(op: &str, id: i64, after: Option<(i64, &str)>, lsn: u64) -> (Vec<u8>, Vec<u8>) {
+/// A row's cells besides its id: name, type, value.
+type Cells = Vec<(String, &'static str, Value)>;
+
+/// A message of a table `things` as Debezium writes it in JSON with its schema; the key, the value.
+fn told(op: &str, id: i64, cells: &Cells, lsn: u64) -> (Vec<u8>, Vec<u8>) {
     let field = |name: &str, ty: &str| json!({ "field": name, "type": ty });
-    let row = json!({ "type": "struct", "field": "after", "fields": [field("id", "int32"), field("n", "int64"), field("word", "string")] });
+    let fields = cells.iter().map(|(name, ty, _)| field(name, ty));
+    let fields: Vec<Value> = std::iter::once(field("id", "int32")).chain(fields).collect();
+    let row = json!({ "type": "struct", "field": "after", "fields": fields });
     let schema = json!({ "type": "struct", "fields": [row] });
-    let after = after.map(|(n, word)| json!({ "id": id, "n": n, "word": word }));
+    let mut after = json!({ "id": id });
+    cells.iter().for_each(|(name, _, value)| after[name] = value.clone());
+    let after = (op == "u").then_some(after);
     let payload = json!({ "op": op, "before": null, "after": after, "source": { "lsn": lsn, "ts_ms": 1_700_000_000_000_i64, "snapshot": "false" } });
     let key = json!({ "type": "struct", "fields": [field("id", "int32")] });
     (wrapped(&key, &json!({ "id": id })), wrapped(&schema, &payload))
+}
+
+/// The same of the columns `n` and `word`.
+fn message(op: &str, id: i64, after: Option<(i64, &str)>, lsn: u64) -> (Vec<u8>, Vec<u8>) {
+    let (n, word) = after.unwrap_or_default();
+    told(op, id, &vec![("n".to_owned(), "int64", json!(n)), ("word".to_owned(), "string", json!(word))], lsn)
 }
 
 /// Changes of a table, every one of them told once or more, and the rows that are left.
@@ -299,19 +312,28 @@ fn history(count: u64) -> (Vec<NewRecord>, BTreeMap<i64, (i64, String)>) {
     (records, rows)
 }
 
-#[test]
-#[ignore = "needs services"]
-fn service_a_mirror_of_the_embedded_log_takes_json_and_catches_up_with_a_server_that_was_away() {
+/// Everything empty, and a data directory on the embedded log.
+fn begin_embedded() -> (Services, Folder) {
     let (services, _) = begin();
     let dir = Folder::new();
     std::fs::write(dir.path().join("tombola.toml"), settings(dir.path())).unwrap();
     process::end_of(process::tombola(dir.path(), &["migrate"])).assert(0, &[]);
+    (services, dir)
+}
+
+fn next() -> Result<String, String> {
+    try_clickhouse("SELECT sum(next) FROM mirror.mirror_progress FINAL")
+}
+
+#[test]
+#[ignore = "needs services"]
+fn service_a_mirror_of_the_embedded_log_takes_json_and_catches_up_with_a_server_that_was_away() {
+    let (services, dir) = begin_embedded();
     let (records, rows) = history(3_000);
     let (first, rest) = records.split_at(records.len() / 2);
     let mut log = Log::appender(dir.path()).unwrap();
     log.append("oltp.public.things", first).unwrap();
     let mut running = run(dir.path());
-    let next = || try_clickhouse("SELECT sum(next) FROM mirror.mirror_progress FINAL");
     wait_until("the first half", Duration::from_secs(60), || next() == Ok(first.len().to_string()));
     services.kill("clickhouse");
     log.append("oltp.public.things", rest).unwrap();
@@ -335,6 +357,90 @@ fn service_a_mirror_of_the_embedded_log_takes_json_and_catches_up_with_a_server_
     );
     running.signal("TERM");
     running.wait().assert(0, &[]);
+}
+
+const ROWS_OF_ROUND: u64 = 10;
+
+/// The same rows change in each round. Their table changes, too: `c1` to `c<tables>` have come, `w1` to `w<tables>` are wide.
+#[derive(Clone, Copy)]
+struct Round {
+    round: u64,
+    tables: u64,
+}
+
+impl Round {
+    fn cells(self, id: u64) -> Cells {
+        let small = id * 100 + self.round;
+        let wide = (1..=POINTS.len() as u64).map(|n| match n <= self.tables {
+            true => (format!("w{n}"), "int64", json!(5_000_000_000 + small)),
+            false => (format!("w{n}"), "int32", json!(small)),
+        });
+        let come = (1..=self.tables).map(|n| (format!("c{n}"), "int32", json!(n * 10_000 + small)));
+        wide.chain(come).collect()
+    }
+
+    fn append(self, log: &mut Appender) {
+        let record = |id: u64| {
+            let (key, value) = told("u", id as i64, &self.cells(id), 1 + self.round * ROWS_OF_ROUND + id);
+            NewRecord { key: Some(key), value: Some(value), ..NewRecord::default() }
+        };
+        log.append("oltp.public.things", &(0..ROWS_OF_ROUND).map(record).collect::<Vec<_>>()).unwrap();
+    }
+
+    /// Lets the mirror take all up to this round, and looks at every value.
+    fn assert_mirrored(self, dir: &Path) {
+        let mut running = run(dir);
+        let records = ((self.round + 1) * ROWS_OF_ROUND).to_string();
+        wait_until("the round", Duration::from_secs(60), || next() == Ok(records.clone()));
+        running.terminate();
+        running.wait().assert(0, &[]);
+        let name = |cell: &(String, _, _)| format!("ifNull(toString({}), '~')", cell.0);
+        let names = self.cells(0).iter().map(name).collect::<Vec<_>>().join(", ");
+        let shown = "SELECT concatWithSeparator('|', @) FROM mirror.things_current ORDER BY id FORMAT TSVRaw";
+        let shown = clickhouse(&shown.replace('@', &names));
+        let values = |id| self.cells(id).iter().map(|cell| cell.2.to_string()).collect::<Vec<_>>().join("|");
+        assert_eq!(shown.lines().collect::<Vec<_>>(), (0..ROWS_OF_ROUND).map(values).collect::<Vec<_>>());
+        assert_no_record_twice("things");
+    }
+}
+
+fn killed_at(dir: &Path, point: &str) {
+    let mut command = process::tombola(dir, &["run"]);
+    command.env("TOMBOLA_KILL_AT", format!("{point}:1"));
+    let ended = process::end_of(command);
+    assert!(ended.was_killed(), "{point}: {ended:?}");
+}
+
+#[test]
+#[ignore = "needs services"]
+fn service_columns_that_come_and_widen_with_a_batch_keep_its_values_wherever_the_mirror_is_killed() {
+    let (_services, dir) = begin_embedded();
+    let mut log = Log::appender(dir.path()).unwrap();
+    for (round, point) in std::iter::once(None).chain(POINTS.iter().map(Some)).enumerate() {
+        let round = Round { round: round as u64, tables: round as u64 };
+        round.append(&mut log);
+        point.into_iter().for_each(|point| killed_at(dir.path(), point));
+        round.assert_mirrored(dir.path());
+    }
+}
+
+/// What a server does that crashes between noting a token and writing its rows, and then again.
+#[test]
+#[ignore = "needs services"]
+fn service_a_batch_that_is_lost_again_under_its_second_token_is_sent_under_a_third() {
+    let (_services, dir) = begin_embedded();
+    let mut log = Log::appender(dir.path()).unwrap();
+    let [first, lost] = [0, 1].map(|round| Round { round, tables: 0 });
+    first.append(&mut log);
+    first.assert_mirrored(dir.path());
+    lost.append(&mut log);
+    for attempt in 1..=2 {
+        killed_at(dir.path(), "mirror.before_progress");
+        let sent = clickhouse("SELECT count() FROM mirror.things WHERE __offset >= 10");
+        assert_eq!(sent, "10", "attempt {attempt}");
+        clickhouse("ALTER TABLE mirror.things DELETE WHERE __offset >= 10 SETTINGS mutations_sync = 2");
+    }
+    lost.assert_mirrored(dir.path());
 }
 
 /// Rows caught up with, and how soon single ones are there: `cargo test --release … --ignored measure_ --nocapture`.

@@ -105,7 +105,8 @@ impl<D: Decode> KafkaReader<D> {
         let open_topic = |name: &&str| -> Result<Topic> {
             let wanted = wanted(name);
             let partitions = if wanted { stable.partitions_of(name)? } else { 0 };
-            let following = (wanted && name.starts_with("facts.")).then(|| Following::start(settings, name));
+            let follows = wanted && is_written_in_transactions(name);
+            let following = follows.then(|| Following::start(settings, name));
             Ok(Topic { name: (*name).to_owned(), wanted, partitions, following: following.transpose()? })
         };
         let topics: Vec<Topic> = topics.iter().map(open_topic).collect::<Result<_>>()?;
@@ -231,11 +232,17 @@ impl<D: Decode> KafkaReader<D> {
     }
 
     /// What a failure in a partition's queue means for the run.
-    fn judge(&self, id: PartitionId, error: Client) -> LogError {
+    fn judge(&mut self, id: PartitionId, error: Client) -> LogError {
         let next = self.open[&id].standing.next();
         let place = format!("{}, offset {next}", self.place(id));
         match error.rdkafka_error_code() {
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.judge_range(id, &place, next),
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                let verdict = self.judge_range(id, &place, next);
+                if matches!(verdict, LogError::Retry(_)) {
+                    self.leave(id);
+                }
+                verdict
+            }
             Some(Code::LogTruncation) => self.stop(
                 &place,
                 "the log was cut below what has been read (an unclean election of a leader)".to_owned(),
@@ -262,6 +269,22 @@ impl<D: Decode> KafkaReader<D> {
             Ok(_) => LogError::Retry("the offset was out of range for a moment".into()),
             Err(error) => error.into(),
         }
+    }
+}
+
+impl<D> KafkaReader<D> {
+    /// Ends reading a partition; the next fetch begins anew. After an offset out of range librdkafka fetches no more
+    /// of it, says nothing, and refuses to seek.
+    fn leave(&mut self, id: PartitionId) {
+        let Some(reading) = self.open.remove(&id) else { return };
+        let mut left = TopicPartitionList::new();
+        left.add_partition(&reading.topic, reading.partition);
+        if let Err(error) = self.consumer.incremental_unassign(&left) {
+            // If it is assigned still, the next assignment fails.
+            tracing::warn!(%error, topic = reading.topic, partition = reading.partition, "leaving a partition");
+        }
+        reading.empty();
+        self.positions = None;
     }
 }
 
@@ -292,6 +315,11 @@ fn consumer(settings: &KafkaSettings, options: &ReaderOptions) -> Result<Consume
     }
     config.set("group.id", format!("tombola-{}", options.pipeline));
     config.create_with_context(Logging).map_err(|e| settings.unusable(&e))
+}
+
+/// Whether a pipeline writes the topic, epoch by epoch. What it has committed may not be decided in every partition yet.
+fn is_written_in_transactions(topic: &str) -> bool {
+    topic.starts_with("facts.") || topic == "dead-letters"
 }
 
 /// A record that compaction takes would be missing from every replay.

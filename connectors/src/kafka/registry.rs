@@ -6,7 +6,8 @@
 //! ```
 //!
 //! An id the registry doesn't know is asked for again each time, but not more often than once a second: a stream
-//! of records that nobody can decode must not become a stream of requests.
+//! of records that nobody can decode must not become a stream of requests. Only the registry's own word counts, its code
+//! 40403, and only once it has stood for some seconds: a proxy, a wrong path or a replica that is behind answers 404, too.
 
 use super::error::{KafkaError, Result};
 use crate::decode::SchemaSource;
@@ -17,19 +18,26 @@ use schema_registry_converter::blocking::schema_registry::{
 };
 use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::{
-    SchemaType, SrCall, SubjectNameStrategy, SuppliedSchema,
+    RawError, SchemaType, SrCall, SubjectNameStrategy, SuppliedSchema,
 };
 use schemas::SchemaIds;
 use schemas::compat::can_read_all;
 use schemas::registry::{Record, Subject, subjects};
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long an unknown id is taken to be unknown.
 const UNKNOWN_FOR: Duration = Duration::from_secs(1);
+/// How long a record waits for its unknown id before it counts as one that nobody can decode.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Unknown ids that are remembered.
+const UNKNOWN_MAX: usize = 1_000;
+/// How a registry says that it doesn't know an id.
+const SCHEMA_NOT_FOUND: u32 = 40_403;
 
 /// How the registry is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,12 +53,38 @@ pub struct RegistrySettings {
 pub struct ConfluentRegistry {
     settings: SrSettings,
     place: String,
-    known: Arc<Mutex<BTreeMap<u32, Known>>>,
+    known: Arc<Mutex<Known>>,
 }
 
-enum Known {
-    Schema(String),
-    UnknownSince(Instant),
+#[derive(Default)]
+struct Known {
+    schemas: BTreeMap<u32, String>,
+    unknown: BTreeMap<u32, Unknown>,
+}
+
+#[derive(Clone, Copy)]
+struct Unknown {
+    since: Instant,
+    asked: Instant,
+}
+
+impl Known {
+    fn learn(&mut self, id: u32, schema: String) {
+        self.unknown.remove(&id);
+        self.schemas.insert(id, schema);
+    }
+
+    /// Notes that an id isn't known; forgets the one that hasn't been asked for the longest where there are too many.
+    fn miss(&mut self, id: u32) {
+        let asked = Instant::now();
+        self.unknown.entry(id).or_insert(Unknown { since: asked, asked }).asked = asked;
+        if self.unknown.len() > UNKNOWN_MAX
+            && let Some(oldest) = self.unknown.iter().min_by_key(|(_, unknown)| unknown.asked)
+        {
+            let oldest = *oldest.0;
+            self.unknown.remove(&oldest);
+        }
+    }
 }
 
 /// How one of our contracts stands against the registry.
@@ -197,31 +231,40 @@ impl ConfluentRegistry {
         let subject = Subject { subject: record.subject(), record, avsc: record.avsc() };
         let posted = post_schema(&self.settings, record.subject(), supplied(&subject));
         let posted = posted.map_err(|e| self.failed(&format!("register subject {}", subject.subject), &e))?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(posted.id, Known::Schema(record.avsc().to_owned()));
+        self.known().learn(posted.id, record.avsc().to_owned());
         Ok(posted.id)
     }
 
-    /// The schema with this id; `None` where the registry knows none.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The schema with this id; `None` where the registry knows none, as of now.
     ///
     /// # Errors
     /// [`KafkaError::Away`] where it can't be asked.
     pub fn get(&self, id: u32) -> Result<Option<String>> {
-        match self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            Some(Known::Schema(schema)) => return Ok(Some(schema.clone())),
-            Some(Known::UnknownSince(at)) if at.elapsed() < UNKNOWN_FOR => return Ok(None),
-            _ => {}
+        {
+            let known = self.known();
+            if let Some(schema) = known.schemas.get(&id) {
+                return Ok(Some(schema.clone()));
+            }
+            if known.unknown.get(&id).is_some_and(|unknown| unknown.asked.elapsed() < UNKNOWN_FOR) {
+                return Ok(None);
+            }
         }
-        let found = match get_schema_by_id(id, &self.settings) {
-            Ok(found) if found.schema_type == SchemaType::Avro => Some(found.schema),
+        match get_schema_by_id(id, &self.settings) {
+            Ok(found) if found.schema_type == SchemaType::Avro => {
+                self.known().learn(id, found.schema.clone());
+                return Ok(Some(found.schema));
+            }
             // Not Avro: to us as good as unknown, and the record's dead letter says its id.
-            Ok(_) => None,
-            Err(error) if is_not_found(&error) => None,
+            Ok(_) => {}
+            Err(error) if is_not_found(&error) => {}
             Err(error) => return Err(self.failed(&format!("read schema {id}"), &error)),
-        };
-        let known = found.clone().map_or_else(|| Known::UnknownSince(Instant::now()), Known::Schema);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(id, known);
-        Ok(found)
+        }
+        self.known().miss(id);
+        Ok(None)
     }
 
     fn failed(&self, doing: &str, error: &SRCError) -> KafkaError {
@@ -238,7 +281,16 @@ impl ConfluentRegistry {
 
 impl SchemaSource for ConfluentRegistry {
     fn schema(&mut self, id: u32) -> std::result::Result<Option<String>, LogError> {
-        Ok(self.get(id)?)
+        let found = self.get(id)?;
+        let since = self.known().unknown.get(&id).map(|unknown| unknown.since);
+        // One forgotten meanwhile begins to wait again.
+        if found.is_none() && since.is_none_or(|since| since.elapsed() < PATIENCE) {
+            return Err(LogError::Retry(
+                format!("{}: schema id {id} is not known there: asked again for some seconds", self.place)
+                    .into(),
+            ));
+        }
+        Ok(found)
     }
 }
 
@@ -255,8 +307,10 @@ fn status(text: &str) -> Option<u16> {
     text.split_once("failed with status ")?.1.get(..3)?.parse().ok()
 }
 
+/// Whether the registry itself says so.
 fn is_not_found(error: &SRCError) -> bool {
-    status(&error.error) == Some(404)
+    let said = error.source().and_then(|source| source.downcast_ref::<RawError>());
+    status(&error.error) == Some(404) && said.is_some_and(|said| said.error_code == SCHEMA_NOT_FOUND)
 }
 
 /// The registry has answered, and won't answer otherwise when asked again.
@@ -268,4 +322,74 @@ fn is_refusal(text: &str) -> bool {
 fn same(a: &str, b: &str) -> bool {
     let json = |text| serde_json::from_str::<serde_json::Value>(text).ok();
     a == b || json(a).is_some_and(|a| Some(a) == json(b))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test: what fails here fails the test
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    /// A registry, or what stands before it, that answers everything alike: status and body.
+    fn answering(answer: &'static Mutex<(&'static str, &'static str)>) -> ConfluentRegistry {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.push(byte[0]);
+                }
+                let (status, body) = *answer.lock().unwrap();
+                let length = body.len();
+                let head =
+                    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+                stream.write_all((head + body).as_bytes()).unwrap();
+            }
+        });
+        ConfluentRegistry::new(&RegistrySettings { url, ..RegistrySettings::default() }).unwrap()
+    }
+
+    #[test]
+    fn only_the_registrys_own_word_that_stands_makes_an_id_unknown() {
+        static ANSWER: Mutex<(&str, &str)> = Mutex::new(("404 Not Found", "<html>no such page</html>"));
+        let mut registry = answering(&ANSWER);
+        for (n, body) in
+            ["<html>no such page</html>", "", r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#]
+                .into_iter()
+                .enumerate()
+        {
+            *ANSWER.lock().unwrap() = ("404 Not Found", body);
+            let said = registry.get(n as u32).unwrap_err();
+            assert!(said.may_pass(), "{body}: {said}");
+        }
+        *ANSWER.lock().unwrap() = ("404 Not Found", r#"{"error_code":40403,"message":"Schema not found"}"#);
+        let began = Instant::now();
+        let found = loop {
+            match registry.schema(7) {
+                Ok(found) => break found,
+                Err(LogError::Retry(_)) => std::thread::sleep(Duration::from_millis(50)),
+                Err(other) => panic!("{other}"),
+            }
+        };
+        assert_eq!(found, None);
+        assert!(began.elapsed() >= PATIENCE, "final after {:?}", began.elapsed());
+        // Another one that is registered while its record waits.
+        assert!(matches!(registry.schema(8), Err(LogError::Retry(_))));
+        *ANSWER.lock().unwrap() = ("200 OK", r#"{"schema":"\"string\""}"#);
+        std::thread::sleep(UNKNOWN_FOR);
+        assert_eq!(registry.schema(8).unwrap().as_deref(), Some("\"string\""));
+    }
+
+    #[test]
+    fn unknown_ids_are_forgotten_from_the_oldest_on() {
+        let mut known = Known::default();
+        (0..UNKNOWN_MAX as u32 + 10).for_each(|id| known.miss(id));
+        assert_eq!(known.unknown.len(), UNKNOWN_MAX);
+        assert!(known.unknown.contains_key(&(UNKNOWN_MAX as u32 + 9)));
+    }
 }

@@ -92,6 +92,17 @@ impl Running {
         assert!(status.expect("kill can be called").success(), "{name} reaches the process");
     }
 
+    /// SIGTERM, once it is listened to: one that comes while the program starts would end it like any other.
+    pub fn terminate(&mut self) {
+        let status = format!("/proc/{}/status", self.pid());
+        let began = Instant::now();
+        while !catches_term(&std::fs::read_to_string(&status).expect("it has a status")) {
+            assert!(began.elapsed() < STUCK_AFTER && self.runs(), "it doesn't listen to SIGTERM");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.signal("TERM");
+    }
+
     /// SIGSTOP, waited for: `kill` comes back before the threads have stopped, and one may still take a lock.
     pub fn stop(&mut self) {
         self.signal("STOP");
@@ -118,6 +129,11 @@ impl Running {
         let child = self.child.take().expect("it is waited for once");
         Ended::of(child.wait_with_output().expect("a child's output can be read"))
     }
+}
+
+fn catches_term(status: &str) -> bool {
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & (1 << 14) != 0))
 }
 
 /// Whether a thread is stopped or gone: its state is what follows its name, which is in parentheses.

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// How soon a request is given up once the loader is told to stop.
 const STOP_WITHIN: Duration = Duration::from_millis(50);
 
+/// How long a change of a table is waited for. It goes on without us; given up, it is looked at again.
+const CHANGE_MAX: Duration = Duration::from_secs(600);
+
 /// A connection pool and the little runtime that drives it while somebody waits.
 pub(super) struct Client {
     pub http: clickhouse::Client,
@@ -46,8 +49,18 @@ impl Client {
         stop: Option<&AtomicBool>,
         request: impl Future<Output = clickhouse::error::Result<T>>,
     ) -> Result<T> {
+        self.wait_at_most(self.timeout, doing, stop, request)
+    }
+
+    fn wait_at_most<T>(
+        &self,
+        timeout: Duration,
+        doing: &'static str,
+        stop: Option<&AtomicBool>,
+        request: impl Future<Output = clickhouse::error::Result<T>>,
+    ) -> Result<T> {
         let place = || self.place.clone();
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + timeout;
         let done = self.runtime.block_on(async {
             let mut request = pin!(request);
             loop {
@@ -61,7 +74,7 @@ impl Client {
                 }
             }
         });
-        let timeout_ms = self.timeout.as_millis() as u64;
+        let timeout_ms = timeout.as_millis() as u64;
         let done = done.ok_or_else(|| ClickHouseError::TimedOut { place: place(), doing, timeout_ms })?;
         done.map_err(|source: Error| ClickHouseError::of_request(place(), doing, source))
     }
@@ -69,6 +82,12 @@ impl Client {
     /// Runs a statement for its effect.
     pub fn run(&self, doing: &'static str, stop: Option<&AtomicBool>, sql: &str) -> Result<()> {
         self.wait(doing, stop, self.http.query_raw(sql).execute())
+    }
+
+    /// The same for what changes a table: it may have to write all of it anew.
+    pub fn change(&self, doing: &'static str, stop: Option<&AtomicBool>, sql: &str) -> Result<()> {
+        let timeout = self.timeout.max(CHANGE_MAX);
+        self.wait_at_most(timeout, doing, stop, self.http.query_raw(sql).execute())
     }
 
     /// Every row of an answer.

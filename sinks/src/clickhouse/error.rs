@@ -19,9 +19,7 @@ pub enum ClickHouseError {
         "{place}: {doing}: {source}; check that it is up and lets this user in, and that clickhouse.url begins with https:// where it speaks TLS"
     )]
     Request { place: String, doing: &'static str, source: clickhouse::error::Error },
-    #[error(
-        "{place}: {doing}: no answer within {timeout_ms} ms; check its load, or raise clickhouse.timeout_ms"
-    )]
+    #[error("{place}: {doing}: no answer within {timeout_ms} ms; check its load, and the network between")]
     TimedOut { place: String, doing: &'static str, timeout_ms: u64 },
     #[error(
         "{place}: migration {number} ({name}) is not the one that was applied there; run the version of Tombola that applied it, or a newer one"

@@ -89,7 +89,7 @@ impl Ddl<'_> {
     }
 
     fn run(&self, doing: &'static str, sql: &str) -> Result<()> {
-        self.client.run(doing, Some(self.stop), sql)
+        self.client.change(doing, Some(self.stop), sql)
     }
 
     /// What is there.

@@ -30,12 +30,15 @@ pub(super) struct Gather {
     halves: BTreeMap<PartitionId, Instant>,
     /// Records between what was read and the log's end, as last heard.
     behind: BTreeMap<PartitionId, u64>,
+    /// What can't be read just now, and why; the others go on.
+    stuck: BTreeMap<PartitionId, String>,
 }
 
 impl Gather {
     /// A reader of these topics, in the order of its topic numbers.
     pub fn new(reader: Box<dyn LogReader<Record = Captured>>, topics: Vec<String>) -> Gather {
-        Gather { reader, topics, next: BTreeMap::new(), halves: BTreeMap::new(), behind: BTreeMap::new() }
+        let (next, halves, behind, stuck) = Default::default();
+        Gather { reader, topics, next, halves, behind, stuck }
     }
 
     pub fn topics(&self) -> &[String] {
@@ -56,6 +59,11 @@ impl Gather {
     /// Records that are in the log and not taken yet.
     pub fn lag(&self) -> u64 {
         self.behind.values().sum()
+    }
+
+    /// Why a partition waits, of the first that does.
+    pub fn problem(&self) -> Option<String> {
+        self.stuck.values().next().cloned()
     }
 
     /// Waits for more.
@@ -79,7 +87,14 @@ impl Gather {
                     more.push(id);
                     continue;
                 }
-                let (count, size) = self.fetch(id, left, &mut taken)?;
+                let (count, size) = match self.fetch(id, left, &mut taken) {
+                    Err(LogError::Retry(why)) => {
+                        self.note_stuck(id, why.to_string());
+                        continue;
+                    }
+                    other => other?,
+                };
+                self.stuck.remove(&id);
                 (records, bytes) = (records + count, bytes + size);
                 if count > 0 {
                     more.push(id);
@@ -92,6 +107,17 @@ impl Gather {
         }
         let taken = taken.into_values().filter(|taken| !taken.records.is_empty()).collect();
         Ok((taken, !open.is_empty()))
+    }
+
+    fn note_stuck(&mut self, id: PartitionId, why: String) {
+        if self.stuck.get(&id) != Some(&why) {
+            tracing::warn!(
+                place = self.reader.place(id),
+                problem = why,
+                "changes wait to be mirrored into ClickHouse"
+            );
+            self.stuck.insert(id, why);
+        }
     }
 
     /// Leaves a row's end under its old key for later where its new key hasn't come yet: large values that did not change are
@@ -207,5 +233,65 @@ fn changed(range: &Range, problem: &str) -> LogError {
         ),
         problem: format!("a batch that was begun can't be read again: {problem}"),
         remedy: super::REMEDY_AGAIN.to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test: what fails here fails the test
+mod tests {
+    use super::*;
+    use runtime::Class;
+    use runtime::source::{Claim, Fetch};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// One record in each of two partitions, of which the first can't be read for now.
+    struct Two {
+        stuck: Arc<AtomicBool>,
+    }
+
+    impl LogReader for Two {
+        type Record = Captured;
+
+        fn partitions(&mut self) -> Result<Vec<PartitionId>, LogError> {
+            Ok((0..2).map(|partition| PartitionId { topic: TopicId(0), partition }).collect())
+        }
+
+        fn begin_round(&mut self, _: Millis) -> Result<(), LogError> {
+            Ok(())
+        }
+
+        fn fetch(&mut self, id: PartitionId, from: Offset, _: usize) -> Result<Fetch<Captured>, LogError> {
+            if id.partition == 0 && self.stuck.load(Ordering::Relaxed) {
+                return Err(LogError::Retry("its schema isn't known".into()));
+            }
+            let body = Captured::Nothing;
+            let record = Fetched { offset: Offset(0), claim: Claim::Nothing, class: Class::Reference, body };
+            let records = if from.0 == 0 { vec![record] } else { Vec::new() };
+            Ok(Fetch::dense(from, records, Offset(1)))
+        }
+
+        fn place(&self, id: PartitionId) -> String {
+            format!("partition {}", id.partition)
+        }
+
+        fn wait(&mut self, _: u64) {}
+    }
+
+    #[test]
+    fn a_partition_that_cannot_be_read_waits_and_the_others_go_on() {
+        let stuck = Arc::new(AtomicBool::new(true));
+        let mut gather =
+            Gather::new(Box::new(Two { stuck: Arc::clone(&stuck) }), vec!["oltp.public.things".to_owned()]);
+        let mut taken = || {
+            let (taken, _) = gather.read(10, 1_000).unwrap();
+            let partitions: Vec<u32> = taken.iter().map(|taken| taken.range.partition).collect();
+            (partitions, gather.problem())
+        };
+        let why = Some("its schema isn't known".to_owned());
+        assert_eq!(taken(), (vec![1], why.clone()));
+        assert_eq!(taken(), (vec![], why));
+        stuck.store(false, Ordering::Relaxed);
+        assert_eq!(taken(), (vec![0], None));
     }
 }

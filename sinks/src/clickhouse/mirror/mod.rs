@@ -17,12 +17,13 @@
 //! Invariants
 //! 1. Offsets are recorded before they are sent; inserts, columns and tokens follow from that record and the document.
 //! 2. What a partition's rows are versioned by goes forward with its position, in the same write.
-//! 3. A table changes before rows are inserted that need the change. Statements on tables may be repeated.
+//! 3. A table changes before rows are inserted that need the change, and after the change was recorded: no column is ever
+//!    dropped, and no type taken back, because the document doesn't know it yet. Statements on tables may be repeated.
 //! 4. A row is current where its place in the source isn't before the last TRUNCATE of its table.
 //! 5. What isn't told (an unchanged large value) is written as it was.
 //!
-//! A crash, step by step: before the plan, nothing has happened; after it, the batch is read, and sent, again under the same
-//! tokens and looked for; after the progress is told, only the document is behind. A server that lost what
+//! A crash, step by step: before the plan, nothing has happened; after it, tables are brought up to what was recorded with it,
+//! and the batch is read, and sent, again under the same tokens and looked for; after the progress is told, only the document is behind. A server that lost what
 //! it had says so by its progress, and is brought up again from there.
 //!
 //! Not promised: rows of one transaction of the source become visible table by table. A key that changes its columns, a

@@ -28,11 +28,14 @@ pub(super) struct MirrorState {
     pub batch: u64,
     /// By topic and partition: what the batches that are done have taken.
     pub positions: BTreeMap<String, BTreeMap<u32, Position>>,
-    /// By topic, as of the positions.
-    pub tables: BTreeMap<String, Table>,
+    /// By topic, as of the positions, or as the pending batch needs them: what the server has is never newer.
+    pub tables: Tables,
     /// Recorded, not done.
     pub pending: Option<Batch>,
 }
+
+/// By topic.
+pub(super) type Tables = BTreeMap<String, Table>;
 
 /// How far a partition has been taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +48,8 @@ pub(super) struct Position {
 /// One batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Batch {
-    /// 1, and one more each time the server turned out to have lost what it said it had.
+    /// 1, and one more each time the server turned out to have lost what it said it had, and, after that, each time
+    /// the batch is taken up again.
     pub attempt: u32,
     pub ranges: Vec<Range>,
 }

@@ -8,7 +8,7 @@ use super::evolve;
 use super::gather::{Gather, Taken, clock_ms};
 use super::names::{CURRENT, is_wanted, table_of};
 use super::rows::{self, Pieces};
-use super::state::{Batch, MirrorState, Position, Range};
+use super::state::{Batch, MirrorState, Position, Range, Tables};
 use super::status::MirrorStatus;
 use super::untold;
 use super::{MirrorLog, MirrorSettings, MirrorSources, MirrorStore, REMEDY_AGAIN};
@@ -144,8 +144,12 @@ impl Work {
         self.status.change(|figures| {
             figures.topics = open.gather.topics().len() as u64;
             figures.lag = open.gather.lag();
-            figures.problem = None;
-            figures.state = if figures.lag == 0 { LoaderState::Idle } else { LoaderState::Loading };
+            figures.problem = open.gather.problem();
+            figures.state = match &figures.problem {
+                Some(_) => LoaderState::Waiting,
+                None if figures.lag == 0 => LoaderState::Idle,
+                None => LoaderState::Loading,
+            };
         });
         self.open = Some(open);
         Ok(if more && !nothing { Pace::GoOn } else { Pace::CaughtUp })
@@ -157,6 +161,7 @@ impl Work {
         let mut state = self.read_state()?;
         self.heal(&mut state)?;
         let there = self.ddl().columns()?;
+        // The pending batch's among them: they were recorded with it.
         for (topic, table) in &state.tables {
             self.ddl().bring_up(topic, table, &there)?;
         }
@@ -164,6 +169,11 @@ impl Work {
         // A topic that is no longer mirrored takes its batch with it: the others are read again from their positions.
         let is_read = |range: &Range| gather.topics().contains(&range.topic);
         state.pending = state.pending.filter(|batch| batch.ranges.iter().all(is_read));
+        if let Some(batch) = state.pending.as_mut().filter(|batch| batch.attempt > 1) {
+            // Only the first attempt's rows are looked for after they were sent: a later one needs a token never used.
+            batch.attempt += 1;
+            write(self.store.as_mut(), &state)?;
+        }
         let mut open = Open { state, gather, looked_at: Instant::now() };
         if let Some(batch) = open.state.pending.clone() {
             let again = |range: &Range| open.gather.read_again(range);
@@ -269,20 +279,24 @@ impl Work {
         Ok(open)
     }
 
-    /// Records and sends what is in hand.
+    /// Records and sends what is in hand. Its tables are recorded with it, before the server's are changed: a server that is
+    /// ahead of the document would be taken back, and what it had in new columns would be lost.
     fn load(&mut self, state: &mut MirrorState, taken: &[Taken]) -> Result<(), Failure> {
+        let before = std::mem::take(&mut state.tables);
+        state.tables = self.followed(&before, taken)?;
         let ranges = taken.iter().map(|taken| taken.range.clone()).collect();
         state.batch += 1;
         state.pending = Some(Batch { attempt: 1, ranges });
         killpoint::reach("mirror.before_plan");
         write(self.store.as_mut(), state)?;
         killpoint::reach("mirror.after_plan");
+        self.change_tables(&before, &state.tables)?;
         self.deliver(state, taken, false)
     }
 
     /// Sends the pending batch until it is there, and notes that it is.
     fn deliver(&mut self, state: &mut MirrorState, taken: &[Taken], doubtful: bool) -> Result<(), Failure> {
-        let mut after = self.followed(state, taken)?;
+        let mut after = state.clone();
         let all = self.pieces(state, &mut after, taken)?;
         let all_of: Vec<(&Range, &Pieces)> = taken.iter().map(|t| &t.range).zip(&all).collect();
         loop {
@@ -312,16 +326,16 @@ impl Work {
         Ok(())
     }
 
-    /// The state with this batch's tables, which are brought up on the server where they changed.
-    fn followed(&self, state: &MirrorState, taken: &[Taken]) -> Result<MirrorState, Failure> {
-        let mut after = state.clone();
+    /// The tables as this batch needs them.
+    fn followed(&self, before: &Tables, taken: &[Taken]) -> Result<Tables, Failure> {
+        let mut after = before.clone();
         for taken in taken {
             for record in &taken.records {
                 let Captured::Rows { schema, rows } = &record.body else { continue };
                 let Some(position) = rows.first().map(|row| row.position) else { continue };
                 let topic = &taken.range.topic;
-                let Some(table) = after.tables.get_mut(topic) else {
-                    after.tables.insert(topic.clone(), evolve::first(table_of(topic), schema, position));
+                let Some(table) = after.get_mut(topic) else {
+                    after.insert(topic.clone(), evolve::first(table_of(topic), schema, position));
                     continue;
                 };
                 evolve::follow(table, schema, position).map_err(|changed| {
@@ -335,9 +349,14 @@ impl Work {
                 })?;
             }
         }
+        Ok(after)
+    }
+
+    /// Brings up those on the server that changed.
+    fn change_tables(&self, before: &Tables, after: &Tables) -> Result<(), Failure> {
         let mut there: Option<Columns> = None;
-        for (topic, table) in &after.tables {
-            let same = state.tables.get(topic).is_some_and(|before| before.columns == table.columns);
+        for (topic, table) in after {
+            let same = before.get(topic).is_some_and(|before| before.columns == table.columns);
             if !same {
                 let there = match &there {
                     Some(there) => there,
@@ -347,7 +366,7 @@ impl Work {
                 self.ddl().bring_up(topic, table, there)?;
             }
         }
-        Ok(after)
+        Ok(())
     }
 
     /// The inserts of each range; positions move in `after`.
