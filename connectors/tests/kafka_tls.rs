@@ -52,6 +52,7 @@ fn service_by_sasl_over_tls_facts_are_written_in_transactions_and_read_back() {
         value: b"fact".to_vec(),
         timestamp: 5,
         epoch: Epoch(1),
+        trace: None,
     };
     log.append(&[fact], Epoch(1), 5).unwrap();
     let read = KafkaReader::open(&settings, options(), &[&topic], |_| true, Texts).unwrap();
