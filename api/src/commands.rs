@@ -12,7 +12,7 @@
 
 use crate::app::{Answering, App, Call, wait_of};
 use crate::auth::Principal;
-use crate::backend::{NewRecord, Place, Select};
+use crate::backend::{NewRecord, Place};
 use crate::decided::Decision;
 use crate::fields::invalid;
 use crate::problem::{Answer, Problem};
@@ -208,9 +208,7 @@ async fn own_order(app: &App, call: &Call, tenant: &Text, order_id: &Text) -> Re
         ("order_id", text("order_id", order_id)?),
         ("partner_id", Cell::Text(own.clone())),
     ];
-    let select = Select { table: &tables::ORDERS, filters, after: None, limit: 1 };
-    let page = app.readers.ask(move |tables| tables.select(&select)).await?;
-    if page.rows.is_empty() {
+    if crate::reads::first(app, &tables::ORDERS, filters).await?.is_none() {
         let unknown =
             "no such order of yours is decided; where it was placed a moment ago, send the same again";
         return Err(Problem::new("not-found", unknown));
@@ -336,10 +334,8 @@ fn subject(command: &Command) -> &'static str {
 async fn replayed(app: &App, command: &Command, place: Place, epoch: u64) -> Result<Answer, Problem> {
     let text = |text: &Text| Cell::Text(text.clone());
     let filters = vec![("tenant", text(command.tenant())), ("order_id", text(command.subject_id()))];
-    let select = Select { table: &tables::ORDERS, filters, after: None, limit: 1 };
-    let page = app.readers.ask(move |tables| tables.select(&select)).await?;
-    let Some(row) = page.rows.first() else { return accepted(command, place) };
-    let order = crate::reads::object(&tables::ORDERS, row);
+    let found = crate::reads::first(app, &tables::ORDERS, filters).await?;
+    let Some((frontier, order)) = found else { return accepted(command, place) };
     if let Command::PlaceOrder(placed) = command
         && order["command_id"] != placed.command_id.as_str()
     {
@@ -348,11 +344,11 @@ async fn replayed(app: &App, command: &Command, place: Place, epoch: u64) -> Res
         let mut refused = serde_json::to_value(&**placed).unwrap_or_default();
         refused["reasons"] = reasons.clone();
         let event = OrderEvent::Refused.as_str();
-        return decided(command, place, epoch.max(page.frontier), (event, reasons, refused, true));
+        return decided(command, place, epoch.max(frontier), (event, reasons, refused, true));
     }
     let status = order["status"].as_str().unwrap_or_default().to_owned();
     let reasons = order["reasons"].clone();
-    decided(command, place, epoch.max(page.frontier), (&status, reasons, order, true))
+    decided(command, place, epoch.max(frontier), (&status, reasons, order, true))
 }
 
 fn accepted(command: &Command, place: Place) -> Result<Answer, Problem> {

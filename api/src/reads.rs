@@ -112,10 +112,21 @@ pub async fn row(
         filters.push(("partner_id", Cell::Text(own.clone())));
     }
     wait_after(app, call).await?;
+    first(app, table, filters).await?.ok_or_else(|| Problem::new("not-found", unknown))
+}
+
+/// The first row that has these values, as of a frontier.
+///
+/// # Errors
+/// Where the table can't be read.
+pub async fn first(
+    app: &App,
+    table: &'static TableSpec,
+    filters: Vec<(&'static str, Cell)>,
+) -> Result<Option<(u64, Value)>, Problem> {
     let select = Select { table, filters, after: None, limit: 1 };
     let page = app.readers.ask(move |tables| tables.select(&select)).await?;
-    let row = page.rows.first().ok_or_else(|| Problem::new("not-found", unknown))?;
-    Ok((page.frontier, object(table, row)))
+    Ok(page.rows.first().map(|row| (page.frontier, object(table, row))))
 }
 
 /// `GET /v1/statements/{partner_id}/{month}/explanation`.

@@ -59,11 +59,11 @@ impl KeyFile {
         let mut keys = HashMap::new();
         for Entry { name, sha256, roles, tenant, partner } in file.key {
             let hash = unhex(&sha256).ok_or_else(|| format!("{name}: sha256 must have 64 digits 0-9a-f"))?;
-            let name = format!("key:{name}");
-            let principal = Principal { name, roles, tenant, partner, ends_at_ms: None };
-            principal.check().map_err(|problem| format!("{}: {problem}", &principal.name[4..]))?;
+            let called = format!("key:{name}");
+            let principal = Principal { name: called, roles, tenant, partner, ends_at_ms: None };
+            principal.check().map_err(|problem| format!("{name}: {problem}"))?;
             if keys.values().any(|known: &Principal| known.name == principal.name) {
-                return Err(format!("{} is there twice", &principal.name[4..]));
+                return Err(format!("{name} is there twice"));
             }
             keys.insert(hash, principal);
         }

@@ -4,7 +4,9 @@
 //! committed by an earlier process is not counted by this one.
 
 use super::draws::{DrawCounts, DrawsWatch};
-use super::{ActionLabels, EventLabels, JobLabels, Metrics, PartitionLabels, ReasonLabels, TopicLabels};
+use super::{
+    ActionLabels, EventLabels, JobLabels, Metrics, PartitionLabels, ReasonLabels, TopicLabels, raise,
+};
 use crate::publishing::PublisherStatus;
 use crate::traces::Exporter;
 use connectors::kafka::Lags;
@@ -133,7 +135,7 @@ impl Metrics {
         let shared = &*watched.shared;
         let load = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::SeqCst);
         let records_in = self.records_in.get_or_create(&JobLabels { job: self.job.clone() });
-        records_in.inc_by(load(&shared.records_in).saturating_sub(records_in.get()));
+        raise(&records_in, load(&shared.records_in));
         let decided = load(&shared.decided) as i64;
         self.epoch_minted.set(load(&shared.minted) as i64);
         self.epoch_bound.set(load(&shared.bound) as i64);
@@ -152,21 +154,20 @@ impl Metrics {
         }
         if let Some(traces) = &watched.traces {
             let figures = traces.figures();
-            self.spans_sent.inc_by(figures.sent.saturating_sub(self.spans_sent.get()));
-            self.spans_dropped.inc_by(figures.dropped.saturating_sub(self.spans_dropped.get()));
+            raise(&self.spans_sent, figures.sent);
+            raise(&self.spans_dropped, figures.dropped);
         }
         for (topic, partition, lag) in watched.lags.iter().flat_map(Lags::get) {
             let labels = PartitionLabels { job: self.job.clone(), topic, partition };
             self.consumer_lag.get_or_create(&labels).set(lag as i64);
         }
         self.frontier_age.set(shared.frontier_age_ms() as f64 / 1_000.0);
-        self.records_clamped.inc_by(load(&shared.clamped).saturating_sub(self.records_clamped.get()));
+        raise(&self.records_clamped, load(&shared.clamped));
         self.reported_at.set(shared.clock() as f64 / 1_000.0);
         self.snapshot_epoch.set(load(&shared.snapshot) as i64);
         self.snapshot_size.set(load(&shared.snapshot_bytes) as i64);
         self.snapshot_duration.set(load(&shared.snapshot_ms) as f64 / 1_000.0);
-        let refused = load(&shared.snapshot_retries);
-        self.snapshot_retries.inc_by(refused.saturating_sub(self.snapshot_retries.get()));
+        raise(&self.snapshot_retries, load(&shared.snapshot_retries));
     }
 }
 
@@ -174,8 +175,8 @@ impl Metrics {
     /// Takes over what the loader says of itself; the published frontier.
     fn observe_loader(&self, loader: &LoaderStatus) -> i64 {
         let figures = loader.get();
-        self.published_rows.inc_by(figures.rows.saturating_sub(self.published_rows.get()));
-        self.publish_retries.inc_by(figures.retries.saturating_sub(self.publish_retries.get()));
+        raise(&self.published_rows, figures.rows);
+        raise(&self.publish_retries, figures.retries);
         self.publish_stopped.set(i64::from(figures.state == LoaderState::Stopped));
         figures.published.0 as i64
     }
@@ -192,7 +193,7 @@ impl Metrics {
             (&self.mirror_clamped, figures.clamped),
         ];
         for (counter, count) in counters {
-            counter.inc_by(count.saturating_sub(counter.get()));
+            raise(counter, count);
         }
         self.mirror_lag.set(figures.lag as i64);
         self.mirror_behind.set(figures.behind_ms as f64 / 1_000.0);

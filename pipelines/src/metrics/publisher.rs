@@ -1,6 +1,6 @@
 //! What a publisher counts, as Prometheus knows it.
 
-use super::Seconds;
+use super::{Seconds, raise};
 use crate::publishing::PublisherStatus;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -63,10 +63,9 @@ impl PublisherMetrics {
             ("post", "succeeded", figures.posts_succeeded),
             ("post", "failed", figures.posts_failed),
         ] {
-            let counter = self.publications.get_or_create(&OutcomeLabels { kind, outcome });
-            counter.inc_by(count.saturating_sub(counter.get()));
+            raise(&self.publications.get_or_create(&OutcomeLabels { kind, outcome }), count);
         }
-        self.retries.inc_by(figures.retries.saturating_sub(self.retries.get()));
+        raise(&self.retries, figures.retries);
         self.waiting.set(figures.waiting as i64);
         let now_ms = crate::clock_ms();
         for (channel, figures) in &figures.channels {
