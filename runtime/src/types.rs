@@ -80,7 +80,7 @@ pub enum Class {
 /// ```
 ///
 /// Two words, because every message carries two of these and is compared by them. Times are milliseconds, from
-/// 2,500 years before 1970 to 2,500 after. In snapshots it is what it was before it was packed (see [`Wide`]).
+/// 4,459 years before 1970 to 4,459 after. In snapshots it is what it was before it was packed (see [`Wide`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "Wide", into = "Wide")]
 pub struct Position {
@@ -103,7 +103,7 @@ impl Position {
     /// Where a record of the log stands.
     ///
     /// # Panics
-    /// Where a number is larger than there is room for: 16,383 topics, 65,535 partitions, 2^48 records.
+    /// Where a number is larger than there is room for: 16,384 topics, 65,536 partitions, 2^48 records.
     pub fn record(time: Millis, class: Class, partition: PartitionId, offset: Offset) -> Self {
         let PartitionId { topic, partition } = partition;
         assert!(partition <= u32::from(u16::MAX), "partition {partition}: a topic has 65,536 at most");
@@ -157,7 +157,7 @@ impl Position {
 }
 
 fn place(time: Millis, class: Class, number: u16) -> u64 {
-    assert!((-TIME_ZERO..TIME_ZERO).contains(&time), "time {time}: not within 2,500 years of 1970");
+    assert!((-TIME_ZERO..TIME_ZERO).contains(&time), "time {time}: not within 4,459 years of 1970");
     assert!(number >> TOPIC == 0, "topic or operator {number}: there are 16,384 at most");
     ((time + TIME_ZERO) as u64) << CLASS_AND_TOPIC | (class as u64) << TOPIC | u64::from(number)
 }

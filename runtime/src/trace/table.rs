@@ -78,11 +78,8 @@ impl TracedRecords {
         let decision = if sent.sampled { sent.derived(of().as_bytes()) } else { sent };
         let mut inner = self.inner();
         let place = inner.place(topic, partition, offset).unwrap_or_else(|| {
-            let number = inner.topics.iter().position(|known| **known == *topic).unwrap_or_else(|| {
-                inner.topics.push(topic.into());
-                inner.topics.len() - 1
-            });
-            (number as u16, partition, offset)
+            inner.topics.push(topic.into());
+            ((inner.topics.len() - 1) as u16, partition, offset)
         });
         if inner.records.contains_key(&place) {
             return;
