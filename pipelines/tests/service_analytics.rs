@@ -2,36 +2,16 @@
 
 mod support;
 
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
-use support::Folder;
-use support::load;
+use support::captured::clickhouse;
 use support::process::{self, Running};
-use support::services::{Services, env, records_in, script, sql, wait_until, well};
+use support::services::{Services, env, records_in, sql, wait_until};
+use support::{Folder, analytics, load};
 
 const ORDERS_PER_S: u64 = 2_000;
 const AWAY: Duration = Duration::from_secs(60);
 
-fn settings(dir: &Path) -> String {
-    let password = dir.join("clickhouse.password");
-    std::fs::write(&password, env("CLICKHOUSE_PASSWORD")).expect("the directory can be written");
-    format!(
-        "[analytics]\nkind = \"clickhouse\"\n[clickhouse]\nurl = \"{}\"\nuser = \"{}\"\ndatabase = \"away\"\n\
-         password_file = \"{}\"\n[orders]\nhold_ttl_ms = 4000\n[tickets]\nkey = \"a key for tests, not for tickets\"\n",
-        env("CLICKHOUSE_URL"),
-        env("CLICKHOUSE_USER"),
-        password.display()
-    )
-}
-
-fn clickhouse(question: &str) -> String {
-    let mut curl = Command::new("curl");
-    curl.args(["-sS", "--fail-with-body", "--max-time", "60", "--data-binary", question]);
-    let user = format!("{}:{}", env("CLICKHOUSE_USER"), env("CLICKHOUSE_PASSWORD"));
-    curl.args(["-u", &user, &env("CLICKHOUSE_URL")]).stdin(Stdio::null());
-    well(curl).trim_end().to_owned()
-}
+const RULES: &str = "[orders]\nhold_ttl_ms = 4000\n[tickets]\nkey = \"a key for tests, not for tickets\"\n";
 
 fn frontier(name: &str) -> i64 {
     let question = format!("SELECT epoch FROM tombola.frontiers WHERE name = '{name}'");
@@ -46,9 +26,8 @@ fn orders_decided() -> u64 {
 #[ignore = "needs services"]
 fn service_clickhouse_away_for_a_minute_stops_no_sale_and_gets_every_fact_once() {
     let (services, dir) = (Services::empty(), Folder::new());
-    well(script(&["start", "clickhouse"]));
-    clickhouse("DROP DATABASE IF EXISTS away SYNC");
-    services.configure(dir.path(), &settings(dir.path()));
+    let analytics = analytics::empty(&services, dir.path(), "away");
+    services.configure(dir.path(), &(analytics + RULES));
     let ids = load::schema_ids(dir.path());
     std::thread::scope(|scope| {
         let all = (AWAY.as_secs() + 10) * ORDERS_PER_S;
@@ -76,5 +55,5 @@ fn service_clickhouse_away_for_a_minute_stops_no_sale_and_gets_every_fact_once()
         let records = records_in(topic);
         assert_eq!(clickhouse(&question), format!("{records}\t{records}"), "{table}");
     }
-    clickhouse("DROP DATABASE away SYNC");
+    analytics::forget("away");
 }

@@ -109,22 +109,32 @@ fn service_kill_of_the_pipeline_at_any_moment_loses_and_doubles_nothing() {
     settle(dir.path(), &mut dice, &produced);
 }
 
-/// One harm after the other, each followed by a while in which all is well. Orders come in until Postgres has
-/// stood still for some time; then Kafka stands still while the backlog is worked off.
-fn harm_services(services: &Services, mut still_runs: impl FnMut(&str)) {
-    let pause = || std::thread::sleep(Duration::from_secs(2));
-    pause();
+/// How long whoever is stopped stands still.
+const STILL: Duration = Duration::from_secs(30);
+
+/// One harm after the other, each followed by a while in which all is well, and by a look at what came since the
+/// newest snapshot. Orders come in until Postgres has stood still for some time; then Kafka, and at last the pipeline
+/// itself, stands still while the backlog is worked off.
+fn harm_services(services: &Services, dir: &Path, running: &mut Running) {
+    let look = |running: &mut Running, harm: &str| {
+        std::thread::sleep(Duration::from_secs(2));
+        assert_runs(running, dir, harm);
+        process::verify_newest(dir, 2);
+    };
+    look(running, "nothing");
     for service in ["kafka", "postgres", "registry"] {
         services.kill(service);
         services.start(service);
-        pause();
-        still_runs(service);
+        look(running, service);
     }
     for service in ["postgres", "kafka"] {
-        services.stop_for(service, Duration::from_secs(30));
-        pause();
-        still_runs(service);
+        services.stop_for(service, STILL);
+        look(running, service);
     }
+    running.signal("STOP");
+    std::thread::sleep(STILL);
+    running.signal("CONT");
+    look(running, "standing still itself");
 }
 
 #[test]
@@ -136,7 +146,7 @@ fn service_kill_of_kafka_postgres_and_registry_loses_and_doubles_nothing() {
     let produced = std::thread::scope(|scope| {
         let producer = scope.spawn(|| load::produce(&ids, 72, 40 * ORDERS_PER_S, ORDERS_PER_S));
         let mut running = Running::start(run(dir.path(), 2));
-        harm_services(&services, |service| assert_runs(&mut running, dir.path(), service));
+        harm_services(&services, dir.path(), &mut running);
         let produced = producer.join().expect("the producer gets through");
         running.kill();
         assert!(running.wait().was_killed());

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   sellers, prices ── SQL ──> Postgres of 2016-18 ── Debezium, Avro ──> oltp.public.*  ─┐
-//!   orders, payments ── Python: librdkafka, fastavro, schemas of its own ──> commands.* ─┴─> tombola ──> Postgres
+//!   orders, payments ── Python: librdkafka, fastavro, schemas of its own ──> commands.* ─┴─> tombola ─┬─> Postgres
+//!                                                                                                     └─> ClickHouse
 //! ```
 //!
 //! A change is in force from the moment its transaction was committed, so each price is committed when it
@@ -21,9 +22,10 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use support::captured::clickhouse;
 use support::past::{Past, Session};
 use support::services::{self, Services, env, foreign, records_in, sql, wait_until, well};
-use support::{Folder, connector, process};
+use support::{Folder, analytics, connector, process};
 
 const SETTINGS: &str = include_str!("../examples/olist/tombola.toml");
 
@@ -155,6 +157,22 @@ fn assert_figures() {
     assert_eq!(numbers("SELECT count(*) FROM dead_letters"), [0]);
 }
 
+/// The same, as analysts have it.
+fn assert_figures_of_analysts() {
+    let orders =
+        "SELECT uniqExact(tenant, order_id), countIf(event = 'refused'), countIf(event = 'confirmed'),
+        countIf(event = 'cancelled'), sumIf(amount_minor, event = 'confirmed') FROM olist.orders";
+    assert_eq!(clickhouse(orders), "8365\t0\t7816\t549\t99602139");
+    let stock = "SELECT count(), sum(sold), countIf(available + held + sold = stock_total), sum(shrink_due)
+        FROM olist.stock_per_offer";
+    assert_eq!(clickhouse(stock), "5566\t7816\t5566\t0");
+    let statements =
+        "SELECT count(), sum(base_minor), sum(commission_minor) FROM olist.commission_statements";
+    assert_eq!(clickhouse(statements), "4215\t99602139\t10171316");
+    assert_eq!(clickhouse("SELECT count() FROM olist.dead_letters"), "0");
+    analytics::forget("olist");
+}
+
 #[test]
 #[ignore = "needs services"]
 fn service_olist_comes_to_the_same_through_debezium_and_a_producer_that_is_not_ours() {
@@ -163,7 +181,8 @@ fn service_olist_comes_to_the_same_through_debezium_and_a_producer_that_is_not_o
     let step = |what: &str| eprintln!("{:>5.1} s  {what}", began.elapsed().as_secs_f32());
     let topics = convert::convert(&input::read(&data).unwrap());
     let (services, dir) = (Services::empty(), Folder::new());
-    services.configure(dir.path(), SETTINGS);
+    let analytics = analytics::empty(&services, dir.path(), "olist");
+    services.configure(dir.path(), &format!("{SETTINGS}\n{analytics}"));
     step("empty services");
     live_through(&services, dir.path(), &topics);
     step("reference tables captured");
@@ -175,6 +194,7 @@ fn service_olist_comes_to_the_same_through_debezium_and_a_producer_that_is_not_o
     process::drain_well(dir.path(), 2);
     step("drained");
     assert_figures();
+    assert_figures_of_analysts();
     assert_eq!(
         services::digests(dir.path()),
         embedded(&topics),

@@ -3,41 +3,19 @@
 
 mod support;
 
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::load;
+use support::captured::try_clickhouse;
 use support::past::Session;
 use support::process::{self, Running};
 use support::services::{Services, env, script, sql, wait_until, well};
-use support::{Folder, connector, told};
+use support::{Folder, analytics, connector, load, told};
 
 const ORDERS_PER_S: u64 = 2_000;
 const SAMPLES: usize = 1_000;
 
-fn settings(dir: &Path) -> String {
-    let password = dir.join("clickhouse.password");
-    std::fs::write(&password, env("CLICKHOUSE_PASSWORD")).expect("the directory can be written");
-    format!(
-        "[analytics]\nkind = \"clickhouse\"\n[clickhouse]\nurl = \"{}\"\nuser = \"{}\"\ndatabase = \"readers\"\n\
-         password_file = \"{}\"\n[orders]\ngrace_ms = 1000\nhold_ttl_ms = 4000\n\
-         [tickets]\nkey = \"a key for tests, not for tickets\"\n",
-        env("CLICKHOUSE_URL"),
-        env("CLICKHOUSE_USER"),
-        password.display()
-    )
-}
-
-/// What ClickHouse answers; none where it is away.
-fn clickhouse(question: &str) -> Option<String> {
-    let mut curl = Command::new("curl");
-    curl.args(["-sS", "--fail-with-body", "--max-time", "60", "--data-binary", question]);
-    let user = format!("{}:{}", env("CLICKHOUSE_USER"), env("CLICKHOUSE_PASSWORD"));
-    curl.args(["-u", &user, &env("CLICKHOUSE_URL")]).stdin(Stdio::null()).stderr(Stdio::null());
-    let output = curl.output().expect("curl can be started");
-    output.status.success().then(|| String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned())
-}
+const RULES: &str =
+    "[orders]\ngrace_ms = 1000\nhold_ttl_ms = 4000\n[tickets]\nkey = \"a key for tests, not for tickets\"\n";
 
 /// Offers whose held units are not those of the held orders; both change in one epoch.
 const TORN_ROWS: &str = "SELECT count(*) FROM tombola.stock s
@@ -64,7 +42,7 @@ fn sample(over: &AtomicBool) -> [usize; 2] {
         assert_eq!(postgres.transaction(TORN_ROWS), "0", "after {} samples", samples[0]);
         samples[0] += 1;
         if samples[0] % 5 == 0
-            && let Some(torn) = clickhouse(TORN_FACTS)
+            && let Ok(torn) = try_clickhouse(TORN_FACTS)
         {
             assert_eq!(torn, "0", "after {} samples", samples[1]);
             samples[1] += 1;
@@ -101,12 +79,10 @@ fn restock(services: &Services, until: impl Fn() -> bool) -> i64 {
 #[ignore = "needs services"]
 fn service_readers_see_whole_epochs_while_connect_and_clickhouse_are_killed() {
     let (services, dir) = (Services::empty(), Folder::new());
-    for service in ["clickhouse", "connect"] {
-        well(script(&["start", service]));
-    }
+    well(script(&["start", "connect"]));
     connector::forget();
-    clickhouse("DROP DATABASE IF EXISTS readers SYNC").expect("ClickHouse answers");
-    services.configure(dir.path(), &settings(dir.path()));
+    let analytics = analytics::empty(&services, dir.path(), "readers");
+    services.configure(dir.path(), &(analytics + RULES));
     process::end_of(process::tombola(dir.path(), &["migrate", "--oltp", "--url", &env("PG_URL")]))
         .assert(0, &[]);
     sql(&env("PG_URL"), "TRUNCATE offers");
@@ -137,5 +113,5 @@ fn service_readers_see_whole_epochs_while_connect_and_clickhouse_are_killed() {
     process::drain_well(dir.path(), 1);
     told::assert_exactly_once(&produced);
     process::verify(dir.path(), 3);
-    clickhouse("DROP DATABASE readers SYNC").expect("ClickHouse answers");
+    analytics::forget("readers");
 }

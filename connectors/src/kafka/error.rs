@@ -57,7 +57,8 @@ pub(crate) fn classify_code(place: impl Into<String>, doing: impl Into<String>, 
 }
 
 /// What an operator can do; `None` for what may pass. `SSL` and `Authentication` may: they are said, too, of a
-/// handshake that a broker broke off because it was going down.
+/// handshake that a broker broke off because it was going down. So may `UnsupportedFeature`, which is not the
+/// broker's word: librdkafka says it of one that it is just connecting to again, before it has heard what it can do.
 fn remedy(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::TopicAuthorizationFailed => "grant this user Read, Write and Describe on the topic",
@@ -69,9 +70,7 @@ fn remedy(code: Code) -> Option<&'static str> {
         Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
             "check the user, the password and sasl.mechanism"
         }
-        Code::UnsupportedVersion | Code::UnsupportedFeature => {
-            "the broker is too old: Tombola needs Kafka 2.5 or newer"
-        }
+        Code::UnsupportedVersion => "the broker is too old: Tombola needs Kafka 2.5 or newer",
         Code::NotImplemented => {
             "a batch is compressed in a way this build does not know: produce with lz4, snappy or gzip, or build Tombola with the feature `kafka-zstd`"
         }

@@ -7,6 +7,7 @@
 
 #![allow(dead_code)] // each test program uses a part of it
 
+pub mod analytics;
 pub mod books;
 pub mod captured;
 pub mod connector;

@@ -1,0 +1,25 @@
+//! ClickHouse as analysts have it: the settings that load it, and questions to it.
+
+use super::captured::clickhouse;
+use super::services::{Services, env, script, well};
+use std::path::Path;
+
+/// An empty database on a server that runs, and the settings of a data directory whose facts go there.
+pub fn empty(_turn: &Services, dir: &Path, database: &str) -> String {
+    well(script(&["start", "clickhouse"]));
+    forget(database);
+    let password = dir.join("clickhouse.password");
+    std::fs::write(&password, env("CLICKHOUSE_PASSWORD")).expect("the directory can be written");
+    format!(
+        "[analytics]\nkind = \"clickhouse\"\n[clickhouse]\nurl = \"{}\"\nuser = \"{}\"\ndatabase = \"{database}\"\n\
+         password_file = \"{}\"\n",
+        env("CLICKHOUSE_URL"),
+        env("CLICKHOUSE_USER"),
+        password.display()
+    )
+}
+
+/// Takes a database away.
+pub fn forget(database: &str) {
+    clickhouse(&format!("DROP DATABASE IF EXISTS {database} SYNC"));
+}
