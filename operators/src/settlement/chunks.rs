@@ -226,7 +226,7 @@ mod tests {
     fn orders_of_an_older_version_stay_and_late_ones_behind_them_leave() {
         let draw = Scoped { tenant: "t".into(), id: "d".into() };
         let mut chunks = Chunks::new();
-        let mut add =
+        let add =
             |chunks: &mut Chunks, order: &str, at| chunks.add(draw.clone(), 3, (order.into(), at), &[1]);
         add(&mut chunks, "older", 90);
         let key = ChunkKey { draw: draw.clone(), slot: 3, number: 0 };

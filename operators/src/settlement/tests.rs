@@ -235,8 +235,8 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// What is left in the end, and what was told, must be what the plain program says.
-fn check(events: &BTreeMap<(Millis, bool), Event>, path: &Path) -> Result<(), TestCaseError> {
+/// The log of these events, and what the plain program says of both draws.
+fn told_plainly(events: &BTreeMap<(Millis, bool), Event>) -> (Vec<Envelope<In>>, [Plain; 2]) {
     let mut log: Vec<Envelope<In>> = Vec::new();
     let (mut plain, mut shop): ([Plain; 2], Shop) = (Default::default(), Shop::new());
     for (number, draw_id) in DRAWS.into_iter().enumerate() {
@@ -266,6 +266,12 @@ fn check(events: &BTreeMap<(Millis, bool), Event>, path: &Path) -> Result<(), Te
         }
     }
     plain.iter_mut().for_each(|plain| plain.give_up_waiting(10_000));
+    (log, plain)
+}
+
+/// What is left in the end, and what was told, must be what the plain program says.
+fn check(events: &BTreeMap<(Millis, bool), Event>, path: &Path) -> Result<(), TestCaseError> {
+    let (log, plain) = told_plainly(events);
     let straight = Path { workers: 1, cuts: BTreeSet::new(), crashes: BTreeMap::new() };
     let out = run(path, &log);
     prop_assert_eq!(&out, &run(&straight, &log), "results don't depend on epochs, workers and crashes");

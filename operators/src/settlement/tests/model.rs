@@ -105,6 +105,8 @@ pub(super) struct Plain {
     waiting: Vec<(Millis, Event)>,
     /// When it was said, and what.
     words: BTreeMap<u8, (Millis, u8)>,
+    /// What sources had said when an operator spoke, until they say something else.
+    overruled: BTreeMap<u8, u8>,
     pub(super) published: Option<(i32, BTreeSet<i32>, Millis)>,
     /// The closing of the newest row there was.
     closes_at_ms: Option<Millis>,
@@ -174,6 +176,11 @@ impl Plain {
 
     fn report(&mut self, time: Millis, source: u8, numbers: u8) {
         let Some(drawn) = self.taken(time, numbers) else { return };
+        let rules = self.rules.expect("without a row it waits");
+        if self.overruled.get(&source).and_then(|said| fits(rules, &pair(*said))).as_ref() == Some(&drawn) {
+            return;
+        }
+        self.overruled.remove(&source);
         let news = self.counting().get(&source) != Some(&drawn);
         self.words.insert(source, (time, numbers));
         if news {
@@ -188,7 +195,8 @@ impl Plain {
             self.refused += 1;
             return;
         }
-        self.words.clear();
+        let words = std::mem::take(&mut self.words);
+        self.overruled.extend(words.into_iter().map(|(source, (_, said))| (source, said)));
         self.publish(time, drawn);
     }
 
