@@ -152,3 +152,69 @@ fn settle(out: DrawsOut) -> Option<Box<operators::settlement::Settle>> {
         DrawsOut::Out(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::facts::Cause;
+
+    fn said(event: OrderEvent, caused_by: &str, reason: Option<Reason>, kind: OfferKind) -> &'static str {
+        let cause = Cause {
+            command_id: caused_by.into(),
+            topic: "commands.orders".into(),
+            partition: 0,
+            offset: 0,
+            record_time_ms: 0,
+        };
+        let order = OrderFact {
+            event,
+            tenant: "t".into(),
+            order_id: "o".into(),
+            command_id: "place".into(),
+            offer_id: "of".into(),
+            offer_kind: Some(kind),
+            partner_id: None,
+            customer_id: "c".into(),
+            quantity: 1,
+            amount_minor: 1,
+            currency: "EUR".into(),
+            reasons: reason.into_iter().collect(),
+            placed_at_ms: 0,
+            at_ms: 0,
+            cause,
+        };
+        match sold(&Output::Fact(Fact::Order(Box::new(order)))) {
+            Some(TicketsIn::Placed { .. }) => "placed",
+            Some(TicketsIn::Ended { .. }) => "ended",
+            Some(TicketsIn::Refund { .. }) => "refund",
+            Some(other) => panic!("{other:?}"),
+            None => "nothing",
+        }
+    }
+
+    #[test]
+    fn an_order_is_placed_by_its_own_command_and_ends_once() {
+        use OrderEvent::{Cancelled, Confirmed, Expired, Held, InReview, RefundDue, Refunded, Refused};
+        for (event, caused_by, reason, wanted) in [
+            (Held, "place", None, "placed"),
+            (InReview, "place", None, "placed"),
+            // Where bills are sent afterwards.
+            (Confirmed, "place", None, "placed"),
+            // Paid, and released from review: it was accepted before.
+            (Confirmed, "pay", None, "nothing"),
+            (Held, "release", None, "nothing"),
+            (Cancelled, "cancel", Some(Reason::CancelRequested), "ended"),
+            (Expired, "place", Some(Reason::HoldExpired), "ended"),
+            (Refused, "release", Some(Reason::SoldOut), "ended"),
+            (Refused, "place", Some(Reason::ReviewTimeout), "ended"),
+            // Never accepted; the second is of an order with another's id.
+            (Refused, "place", Some(Reason::SoldOut), "nothing"),
+            (Refused, "place", Some(Reason::DuplicateOrder), "nothing"),
+            (Refunded, "refund", None, "refund"),
+            (RefundDue, "pay", None, "nothing"),
+        ] {
+            assert_eq!(said(event, caused_by, reason, OfferKind::Ticket), wanted, "{event} by {caused_by}");
+            assert_eq!(said(event, caused_by, reason, OfferKind::Box), "nothing", "boxes are in no draw");
+        }
+    }
+}
