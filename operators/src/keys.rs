@@ -18,6 +18,8 @@ pub mod stage {
     pub const DRAWS: u16 = 5;
     /// Slots that pay prizes of one result.
     pub const PAY: u16 = 6;
+    /// Slots whose tickets turn out to be too late for one result.
+    pub const TICKETS: u16 = 7;
 }
 
 /// An id within a tenant.
@@ -28,7 +30,7 @@ pub struct Scoped {
 }
 
 /// The same, borrowed. Hashes as [`Scoped`] does.
-#[derive(Clone, Copy, Debug, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ScopedRef<'a> {
     pub tenant: &'a str,
     pub id: &'a str,

@@ -1,10 +1,10 @@
 //! Settlement: who won what, once a result is published.
 //!
 //! ```text
-//!   book ── tickets, refunds ──> tickets (by order) ── counts by tier ──> pool (by draw) ── amounts ──┐
-//!   draws ── Settle ──> to every worker ↑    │                              ↑                         ↓
-//!                    └───────────────────────┼──────────────────────────────┘          pay (by slot, everywhere)
-//!                                            └── winners of a slot ────────────────────> └─> facts.winnings, winning_tickets
+//!   book ── orders, tickets, refunds ──> tickets (by order) ── counts by tier ──> pool (by draw) ── amounts ──┐
+//!   draws ── Settle ──> to every worker ─────────↑   │                              ↑                         ↓
+//!                    └───────────────────────────────┼──────────────────────────────┘          pay (by slot, everywhere)
+//!                                                    └── winners of a slot ────────────────────> └─> facts.winnings, winning_tickets
 //! ```
 //!
 //! Nothing flows back: winners are found where tickets lie, and wait one operator further on for what their tiers
@@ -12,9 +12,13 @@
 //!
 //! Rules. The first tier whose rule a ticket meets is its prize; in a game of digits it wins every tier it meets. A
 //! share of the pool is divided equally among the tier's tickets, rounded down to the minor unit; what is left over
-//! stays in the pool, as does the share of a tier nobody won. An order that is confirmed after its draw was settled
-//! takes no part in it and is told as `too_late`; one that is refunded after that keeps its place.
+//! stays in the pool, as does the share of a tier nobody won. A ticket is in the draw its offer was for when its order
+//! was accepted. An order that was accepted once that was closed, by the draw's row as it is when its tickets are issued and
+//! again when it is settled, takes no part in it, nor does one that is confirmed after the settlement: both are told as
+//! `too_late`. One that is refunded after the settlement keeps its place.
 
+mod chunks;
+mod orders;
 pub mod pay;
 pub mod pool;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! against a plain count; then what an operator can do about it.
 #![allow(clippy::unwrap_used)] // a test may
 
-use schemas::commands::{PlaceOrder, RefundOrder};
+use schemas::commands::{PaymentCaptured, PlaceOrder, RefundOrder};
 use schemas::debezium::{Op, envelope};
 use schemas::draws::{
     Channel, ChannelStatus, CorrectResult, Draw, ImageRendered, Network, PostFailed, ReportResult,
@@ -16,6 +16,8 @@ use std::path::Path;
 const START_MS: i64 = 1_700_000_000_000;
 const CLOSES_MS: i64 = START_MS + 10_000;
 const ORDERS: i64 = 400;
+/// Orders that are late have the numbers 1, 2 and 3.
+const LATE: i64 = 49 * 105;
 const POOL: i64 = 1_000_000;
 const TIERS: &str = r#"[{"tier":"3","main":3,"pool_bps":5000},{"tier":"2","main":2,"pool_bps":3333},{"tier":"1","main":1,"fixed_minor":7}]"#;
 const CONFIG: &str = "[tickets]\nkey = \"a key for tests, not for tickets\"\n[orders]\ntenants_billing_later = [\"t\"]\norder_retention_ms = 315000000000\n";
@@ -152,6 +154,8 @@ fn orders() -> Vec<Command> {
     let placed = |n: i64| order(n, START_MS + 20 * n);
     let mut commands: Vec<Command> = (0..ORDERS).map(|n| Command::PlaceOrder(Box::new(placed(n)))).collect();
     commands.extend((0..ORDERS).filter(|n| refunded_before(*n)).map(|n| refund(n, START_MS + 9_000 + n)));
+    // Accepted when its numbers were drawn, which it has, and before they were published.
+    commands.push(Command::PlaceOrder(Box::new(order(LATE, START_MS + 11_150))));
     // Confirmed too late for any revision, and refunded too late to leave.
     commands.push(Command::PlaceOrder(Box::new(order(ORDERS, START_MS + 12_000))));
     commands.push(refund(0, START_MS + 12_100));
@@ -275,6 +279,8 @@ fn check(workers: &str) -> (tempfile::TempDir, String) {
         );
         assert_eq!(told.collect::<BTreeMap<_, _>>(), wanted, "revision {revision}");
     }
+    let took_part: i64 = (0..ORDERS).filter(|n| !refunded_before(*n)).map(|n| n % 3 + 1).sum();
+    assert_eq!(rows(dir, "SELECT tickets FROM draws")[0]["tickets"], took_part);
     let letters = rows(dir, "SELECT reason FROM dead_letters ORDER BY id");
     let letters: Vec<&str> = letters.iter().map(|row| row["reason"].as_str().unwrap()).collect();
     assert_eq!(letters.len(), 2, "{letters:?}");
@@ -333,10 +339,7 @@ fn a_row_that_asks_for_fewer_sources_publishes_and_settles_and_a_replay_agrees()
         Reference::Draw(draw) => Reference::Draw(Box::new(Draw { sources_required, ..*draw })),
         other => other,
     };
-    let put = |topic: &str, text: &str| {
-        std::fs::write(dir.join("lines.ndjson"), text).unwrap();
-        tombola(dir, &["produce", topic, "lines.ndjson", "--event-time"]);
-    };
+    let put = |topic: &str, text: &str| put(dir, topic, text);
     put("oltp.public.offers", &envelope(Op::Read, None, Some(&offer()), START_MS, 1));
     put("oltp.public.draws", &envelope(Op::Read, None, Some(&asking(3)), START_MS, 1));
     let orders: Vec<String> =
@@ -354,4 +357,116 @@ fn a_row_that_asks_for_fewer_sources_publishes_and_settles_and_a_replay_agrees()
     assert_eq!(stands(), json!({"status": "settled", "revision": 1, "sources": "a,b"}));
     assert_ne!(rows(dir, "SELECT count(*) AS n FROM winning_tickets WHERE status = 'won'")[0]["n"], 0);
     tombola(dir, &["verify", "--workers", "2"]);
+}
+
+fn put(dir: &Path, topic: &str, text: &str) {
+    std::fs::write(dir.join("lines.ndjson"), text).unwrap();
+    tombola(dir, &["produce", topic, "lines.ndjson", "--event-time"]);
+}
+
+fn offer_for(draw: &str) -> Reference {
+    let Reference::Offer(offer) = offer() else { unreachable!() };
+    Reference::Offer(Box::new(Offer { draw_id: Some(draw.into()), ..*offer }))
+}
+
+fn draw_of(id: &str, closes_at_ms: i64) -> Reference {
+    let Reference::Draw(draw) = draw() else { unreachable!() };
+    Reference::Draw(Box::new(Draw { draw_id: id.into(), closes_at_ms, sources_required: 1, ..*draw }))
+}
+
+/// One offer for draw after draw, as a shop sells it: each is moved on when its draw closes, or a little later. Of each
+/// draw an order is paid at once, one when the offer is for the next draw, one comes when the draw is closed, and one is never paid.
+fn week_by_week(workers: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    std::fs::write(dir.join("tombola.toml"), CONFIG.replace("tenants_billing_later = [\"t\"]\n", ""))
+        .unwrap();
+    let (mut offers, mut orders, mut payments, mut reports) =
+        (vec![envelope(Op::Read, None, Some(&offer_for("d0")), START_MS, 1)], vec![], vec![], vec![]);
+    let mut rows_of_draws = vec![];
+    for week in 0..5_i64 {
+        let (begins, closes) = (START_MS + week * 10_000, START_MS + week * 10_000 + 8_000);
+        let (this, next) = (format!("d{week}"), format!("d{}", week + 1));
+        rows_of_draws.push(envelope(
+            Op::Read,
+            None,
+            Some(&draw_of(&this, closes)),
+            START_MS,
+            1 + week as u64,
+        ));
+        let (before, after) = (offer_for(&this), offer_for(&next));
+        offers.push(envelope(Op::Update, Some(&before), Some(&after), closes + 500, 2 + week as u64));
+        for (nth, after_ms, paid_ms) in
+            [(0, 100, Some(200)), (1, 7_000, Some(9_000)), (2, 8_000, Some(8_100)), (3, 300, None)]
+        {
+            let n = LATE + 343 * (week * 4 + nth);
+            orders.push(to_line(&Command::PlaceOrder(Box::new(PlaceOrder {
+                quantity: 1,
+                ..order(n, begins + after_ms)
+            }))));
+            if let Some(paid_ms) = paid_ms {
+                payments.push(to_line(&Command::PaymentCaptured(Box::new(PaymentCaptured {
+                    command_id: format!("pay-{n}").into(),
+                    tenant: "t".into(),
+                    order_id: format!("o{n}").into(),
+                    payment_id: format!("p{n}").into(),
+                    amount_minor: 100,
+                    currency: "EUR".into(),
+                    captured_at_ms: begins + paid_ms,
+                }))));
+            }
+        }
+        let Command::ReportResult(said) = report("a", [1, 2, 3], closes + 1_900) else { unreachable!() };
+        reports
+            .push(to_line(&Command::ReportResult(Box::new(ReportResult { draw_id: this.into(), ..*said }))));
+    }
+    let sorted = |mut lines: Vec<String>, topic: &str| {
+        lines.sort_by_key(|line| schemas::parse_line(topic, line).unwrap().event_time_ms());
+        put(dir, topic, &lines.join("\n"));
+    };
+    put(dir, "oltp.public.offers", &offers.join("\n"));
+    put(dir, "oltp.public.draws", &rows_of_draws.join("\n"));
+    sorted(orders, "commands.orders");
+    sorted(payments, "commands.payments");
+    sorted(reports, "commands.draws");
+    tombola(dir, &["run", "--until-drained", "--workers", workers]);
+    let told = rows(dir, "SELECT draw_id, tickets, status FROM draws ORDER BY draw_id");
+    let wanted = |week: i64| json!({"draw_id": format!("d{week}"), "tickets": 2, "status": "settled"});
+    assert_eq!(told, (0..5).map(wanted).collect::<Vec<_>>());
+    let won = rows(dir, "SELECT draw_id, order_id FROM winning_tickets ORDER BY draw_id, order_id");
+    let wanted = (0..5).flat_map(|week| {
+        let ids = [0, 1].map(|nth| format!("o{}", LATE + 343 * (week * 4 + nth)));
+        ids.map(|order| json!({"draw_id": format!("d{week}"), "order_id": order}))
+    });
+    assert_eq!(won, wanted.collect::<Vec<_>>());
+    tombola(dir, &["verify", "--workers", "2"]);
+    tombola(dir, &["digest"])
+}
+
+#[test]
+fn a_ticket_is_in_the_draw_its_offer_was_for_when_it_was_ordered() {
+    assert_eq!(week_by_week("1"), week_by_week("3"));
+}
+
+#[test]
+fn an_operator_enters_a_result_that_no_source_has_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    std::fs::write(dir.join("tombola.toml"), CONFIG).unwrap();
+    put(dir, "oltp.public.draws", &envelope(Op::Read, None, Some(&draw()), START_MS, 1));
+    tombola(dir, &["run", "--until-drained"]);
+    let word = ["draws", "correct", "d", "--reason", "by phone", "--numbers"];
+    let (code, _, problem) = ended(dir, &[&word[..], &["1,2,3"]].concat());
+    assert!(code == Some(2) && problem.contains("by hand, say whose it is with --tenant"), "{problem}");
+    for numbers in ["1,2,10", "3,2,1"] {
+        tombola(dir, &[&word[..], &[numbers, "--tenant", "t"]].concat());
+    }
+    tombola(dir, &["run", "--until-drained", "--workers", "2"]);
+    let told = rows(dir, "SELECT status, revision, numbers, sources FROM draws");
+    assert_eq!(told, [json!({"status": "settled", "revision": 1, "numbers": "1,2,3", "sources": ""})]);
+    let letters = rows(dir, "SELECT reason FROM dead_letters ORDER BY reason");
+    let letters: Vec<&str> = letters.iter().map(|row| row["reason"].as_str().unwrap()).collect();
+    assert!(letters.len() == 1 && letters[0].starts_with("does_not_fit"), "{letters:?}");
+    let (code, _, problem) = ended(dir, &["draws", "republish", "e", "--tenant", "t"]);
+    assert!(code == Some(2) && problem.contains("nothing was reported"), "{problem}");
 }

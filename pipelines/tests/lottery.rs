@@ -11,9 +11,11 @@ mod matrix;
 mod replay;
 
 use connectors::feed::{DrawResult, Mapping, map};
+use schemas::commands::{PaymentCaptured, PlaceOrder};
 use schemas::debezium::{Op, envelope};
 use schemas::draws::{Channel, ChannelStatus, CorrectResult, ImageRendered, Network, ReportResult};
-use schemas::{Command, NdjsonRecord, Reference, parse_line, to_line};
+use schemas::reference::{Offer, OfferKind, OfferStatus};
+use schemas::{Command, NdjsonRecord, Reference, Text, parse_line, to_line};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -169,6 +171,83 @@ fn rows(dir: &Path, question: &str) -> Vec<serde_json::Value> {
     said.lines().map(|row| serde_json::from_str(row).unwrap()).collect()
 }
 
+const MINUTE_MS: i64 = 60_000;
+
+/// What one shop sells: an offer that is for draw after draw, and is moved on three minutes after each has closed. Two tickets of each:
+/// one ordered a minute before the closing and paid when the offer is for the next draw, one ordered and paid in between.
+struct Shop {
+    offers: Vec<String>,
+    orders: Vec<String>,
+    payments: Vec<String>,
+}
+
+fn shop(replay: &replay::Replay) -> Shop {
+    let draws: Vec<(String, i64)> = replay.draws.iter().map(|line| closing(line)).collect();
+    let first = envelope(Op::Read, None, Some(&offer_for(&draws[0].0)), 0, 1);
+    let mut shop = Shop { offers: vec![first], orders: Vec::new(), payments: Vec::new() };
+    for (number, (draw, closes_ms)) in draws.iter().enumerate() {
+        if let Some((next, _)) = draws.get(number + 1) {
+            let (before, after) = (offer_for(draw), offer_for(next));
+            let (at_ms, lsn) = (closes_ms + 3 * MINUTE_MS, 2 + number as u64);
+            shop.offers.push(envelope(Op::Update, Some(&before), Some(&after), at_ms, lsn));
+        }
+        for (order, ordered, paid) in [("in", -1, 5), ("late", 1, 2)] {
+            let (order, tenant) = (Text::from(format!("{order}-{draw}")), Text::from("lotto"));
+            shop.orders.push(to_line(&Command::PlaceOrder(Box::new(PlaceOrder {
+                command_id: format!("place-{order}").into(),
+                tenant: tenant.clone(),
+                order_id: order.clone(),
+                customer_id: format!("of-{order}").into(),
+                partner_id: None,
+                offer_id: "ticket".into(),
+                quantity: 1,
+                price_minor: 200,
+                currency: "USD".into(),
+                placed_at_ms: closes_ms + ordered * MINUTE_MS,
+                card: None,
+                device: None,
+                ip: None,
+                numbers: vec![1, 2, 3, 4, 5, 1],
+                seat: None,
+            }))));
+            shop.payments.push(to_line(&Command::PaymentCaptured(Box::new(PaymentCaptured {
+                command_id: format!("pay-{order}").into(),
+                tenant,
+                payment_id: format!("for-{order}").into(),
+                order_id: order,
+                amount_minor: 200,
+                currency: "USD".into(),
+                captured_at_ms: closes_ms + paid * MINUTE_MS,
+            }))));
+        }
+    }
+    shop.payments.sort_by_key(|line| parse_line("commands.payments", line).unwrap().event_time_ms());
+    shop
+}
+
+fn closing(line: &str) -> (String, i64) {
+    let row: serde_json::Value = serde_json::from_str(line).unwrap();
+    (row["after"]["draw_id"].as_str().unwrap().to_owned(), row["after"]["closes_at_ms"].as_i64().unwrap())
+}
+
+fn offer_for(draw: &str) -> Reference {
+    Reference::Offer(Box::new(Offer {
+        tenant: "lotto".into(),
+        offer_id: "ticket".into(),
+        kind: OfferKind::Ticket,
+        price_minor: 200,
+        currency: "USD".into(),
+        stock_total: 100_000,
+        sale_opens_at_ms: None,
+        sale_closes_at_ms: None,
+        max_per_order: 1,
+        max_per_customer: None,
+        draw_id: Some(draw.into()),
+        restock_on_refund: false,
+        status: OfferStatus::Open,
+    }))
+}
+
 /// What a publisher tells today of images of results from years ago.
 fn rendered(dir: &Path) -> Vec<String> {
     let told = |row: serde_json::Value| {
@@ -199,7 +278,18 @@ fn the_replay_publishes_every_draw_once_counts_corrections_and_posts_nothing_for
     produce(dir, "oltp.public.channels", &[channel()], &["--event-time"]);
     produce(dir, "oltp.public.draws", &replay.draws, &["--event-time"]);
     produce(dir, "commands.draws", &with_corrections(&replay), &["--event-time"]);
+    std::fs::write(dir.join("tombola.toml"), "[tickets]\nkey = \"a key for tests, not for tickets\"\n")
+        .unwrap();
+    let Shop { offers, orders, payments } = shop(&replay);
+    produce(dir, "oltp.public.offers", &offers, &["--event-time"]);
+    produce(dir, "commands.orders", &orders, &["--event-time"]);
+    produce(dir, "commands.payments", &payments, &["--event-time"]);
     tombola(dir, &["run", "--until-drained"]);
+    let tickets = rows(dir, "SELECT tickets, count(*) AS n FROM draws GROUP BY 1");
+    assert_eq!(tickets, [json!({"tickets": 1, "n": 1_965})], "those ordered in time, each in its own draw");
+    let sold = rows(dir, "SELECT count(*) AS n FROM tickets");
+    assert_eq!(sold, [json!({"n": 2 * 1_965})]);
+    tombola(dir, &["verify", "--workers", "3"]);
     let counts = "SELECT status, sources, revision, count(*) AS n FROM draws GROUP BY 1, 2, 3 ORDER BY n";
     let wanted = |sources: &str, revision: u64, n: u64| json!({"status": "settled", "sources": sources, "revision": revision, "n": n});
     assert_eq!(

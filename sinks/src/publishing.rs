@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!   fact `requested` ─> open ─ begin ─> calling ─┬─ certainly nothing happened ─> open
-//!        (with the position)                     └─ outcome ─> done ─ command in the log ─> gone
+//!        (with the position)│               │    └─ outcome ─> done ─ command in the log ─> gone
+//!   fact `superseded` ──────┴─> gone        └──> withdrawn ─┬─ certainly nothing happened ─> gone
+//!                                                           └─ outcome ─> done, as above
 //! ```
 //!
-//! A step that is `calling` when a publisher starts is in doubt: the process may have died on either side of the
+//! A step that is withdrawn begins no call any more: what the one that had begun came to is found out. A step that is `calling` or `withdrawn` when a publisher starts is in doubt: the process may have died on either side of the
 //! network's answer.
 
 use runtime::sink::SinkError;
@@ -17,6 +19,8 @@ pub enum StepState {
     Open,
     /// A call was begun and its end isn't known.
     Calling,
+    /// The same, of one that isn't wanted any more.
+    Withdrawn,
     /// The outcome is known, and not known to be in the log.
     Done,
 }
@@ -27,13 +31,15 @@ impl StepState {
         match self {
             StepState::Open => "open",
             StepState::Calling => "calling",
+            StepState::Withdrawn => "withdrawn",
             StepState::Done => "done",
         }
     }
 
     /// Reads [`StepState::word`].
     pub fn parse(word: &str) -> Option<StepState> {
-        [StepState::Open, StepState::Calling, StepState::Done].into_iter().find(|s| s.word() == word)
+        let all = [StepState::Open, StepState::Calling, StepState::Withdrawn, StepState::Done];
+        all.into_iter().find(|s| s.word() == word)
     }
 }
 
@@ -64,7 +70,7 @@ pub struct Step {
 pub enum Change {
     /// A step is asked for. One that is known stays as it is.
     Add { key: StepKey, request: String },
-    /// A call is about to begin. Effective only where the step is still to be done.
+    /// A call is about to begin. Effective only where the step is still to be done, and wanted.
     Begin { key: StepKey, attempts: i64, now_ms: i64 },
     /// The call certainly did nothing.
     Failed { key: StepKey },
@@ -72,7 +78,7 @@ pub enum Change {
     Done { key: StepKey, outcome: String },
     /// The log has the outcome: the step is over.
     Told { key: StepKey },
-    /// It isn't wanted any more. What has begun goes on.
+    /// It isn't wanted any more. What has begun is told, and not begun again.
     Cancel { step: String },
     /// Facts before `next` are taken.
     Position { topic: String, partition: u32, next: u64 },
@@ -155,8 +161,18 @@ pub(crate) mod conformance {
         twice(ledger, &[begin(1, 100)]);
         twice(ledger, &[begin(2, 200)]);
         assert_eq!(steps(ledger), ["b/1 calling 2 100", "a/1 open 0 0"]);
-        // What has begun goes on; what hasn't is gone, and can't begin any more.
-        twice(ledger, &[Change::Cancel { step: "b".to_owned() }, Change::Cancel { step: "a".to_owned() }]);
+        // What has begun is withdrawn and not begun again; what hasn't is gone, and can't begin any more.
+        twice(ledger, &[add("c", 1), Change::Begin { key: key("c", 1), attempts: 1, now_ms: 5 }]);
+        let cancel = |step: &str| Change::Cancel { step: step.to_owned() };
+        twice(ledger, &[cancel("c"), cancel("a")]);
+        assert_eq!(steps(ledger), ["b/1 calling 2 100", "c/1 withdrawn 1 5"]);
+        let again = Change::Begin { key: key("c", 1), attempts: 2, now_ms: 6 };
+        assert_eq!(ledger.apply(std::slice::from_ref(&again)).unwrap(), [false]);
+        twice(ledger, &[Change::Done { key: key("c", 1), outcome: "z".to_owned() }, cancel("c")]);
+        assert_eq!(steps(ledger), ["b/1 calling 2 100", "c/1 done 1 5 z"]);
+        twice(ledger, &[Change::Told { key: key("c", 1) }]);
+        twice(ledger, &[add("d", 1), Change::Begin { key: key("d", 1), attempts: 1, now_ms: 5 }]);
+        twice(ledger, &[cancel("d"), Change::Failed { key: key("d", 1) }]);
         assert_eq!(steps(ledger), ["b/1 calling 2 100"]);
         let late = Change::Begin { key: key("a", 1), attempts: 1, now_ms: 1 };
         let done = |outcome: &str| Change::Done { key: key("b", 1), outcome: outcome.to_owned() };

@@ -62,9 +62,12 @@ impl Bench {
         let sold = Instant::now();
         for number in 0..count {
             let numbers = pick(number, main_count as u64, main_max as u64);
+            let order_id = Text::from(format!("order-{number:09}"));
+            let (tenant, offer_id) = ("shop".into(), "offer".into());
+            self.call(TicketsIn::Placed { tenant, order_id: order_id.clone(), offer_id });
             self.call(TicketsIn::Ticket {
                 tenant: "shop".into(),
-                order_id: Text::from(format!("order-{number:09}")),
+                order_id,
                 offer_id: "offer".into(),
                 numbers,
                 command_id: Text::default(),
@@ -83,6 +86,7 @@ impl Bench {
         self.epoch += 1;
         let at = at(self.epoch);
         self.tickets.on_record(at, input, &mut Ctx::new(Epoch(self.epoch), at.time(), &mut out));
+        self.tickets.on_epoch_end(&mut Ctx::new(Epoch(self.epoch), at.time(), &mut out));
         out
     }
 
@@ -192,7 +196,7 @@ fn draw(main_count: i32, main_max: i32, tiers: &str) -> Draw {
         bonus_max: 0,
         bonus_in_main: false,
         repeats: false,
-        closes_at_ms: 0,
+        closes_at_ms: i64::MAX,
         sources_required: 1,
         currency: "EUR".into(),
         pool_minor: Some(100_000_000),

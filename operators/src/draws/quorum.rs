@@ -58,6 +58,27 @@ impl Quorum {
         self.words.is_empty()
     }
 
+    /// Takes others' words in the place of those it has.
+    pub fn take_over(&mut self, words: Quorum) {
+        self.words.extend(words.words);
+    }
+
+    /// Whether a source has a word here.
+    pub fn knows(&self, source: &Text) -> bool {
+        self.words.contains_key(source)
+    }
+
+    /// What a source said, as the row reads it, whenever that was.
+    pub fn said(&self, row: &Draw, source: &Text) -> Option<Drawn> {
+        let word = self.words.get(source)?;
+        result::drawn(row, &word.numbers, &word.bonus, &word.prizes).ok()
+    }
+
+    /// Takes a source's word away.
+    pub fn forget(&mut self, source: &Text) {
+        self.words.remove(source);
+    }
+
     /// When the newest word was said.
     pub fn heard_ms(&self) -> Option<Millis> {
         self.words.values().map(|word| word.heard_ms).max()

@@ -9,7 +9,7 @@
 //!   a new revision: whatever is open ──> superseded
 //! ```
 //!
-//! Kept for the newest revision only. An outcome names the round it answers: a failure of an earlier round is
+//! Kept for the newest revision only; what comes of earlier ones is told by `past`. An outcome names the round it answers: a failure of an earlier round is
 //! history, a success is one whatever the round; one for a step that has ended changes nothing.
 
 use super::Published;
@@ -88,6 +88,13 @@ impl Steps {
         told
     }
 
+    /// Posts that were asked for and aren't known to be out, as a newer revision leaves them.
+    pub fn asked(&self) -> Vec<Post> {
+        let asked =
+            self.posts.iter().filter(|post| post.round > 0 && post.status != PublicationStatus::Posted);
+        asked.map(|post| Post { status: PublicationStatus::Superseded, ..post.clone() }).collect()
+    }
+
     /// Ends what is open.
     fn supersede(self, ground: &Ground<'_>) -> Vec<Output> {
         let open = |image: &&Image| !matches!(image.state, ImageState::Ready { .. });
@@ -140,21 +147,13 @@ impl Steps {
         settings: &Settings,
     ) -> Result<Vec<Output>, Trouble> {
         let retried = message.retry_of.is_some();
-        let revision = match &message.command {
-            Command::ImageRendered(c) => c.revision,
-            Command::ImageFailed(c) => c.revision,
-            Command::PostSucceeded(c) => c.revision,
-            Command::PostFailed(c) => c.revision,
-            Command::RepublishDraw(c) => return self.republish(c.channel.as_ref(), channels, ground),
-            other => unreachable!("{} is no step of a publication", other.record_name()),
-        };
-        if revision < ground.published.revision {
-            return Ok(Vec::new());
-        }
-        if revision > ground.published.revision {
+        let newest = ground.published.revision;
+        if let Some(revision) = revision_of(&message.command).filter(|revision| *revision != newest) {
+            assert!(revision > newest, "earlier ones are of the past");
             return Err(Trouble::Refused(format!("unknown_revision: {revision} is not published")));
         }
         match &message.command {
+            Command::RepublishDraw(c) => self.republish(c.channel.as_ref(), channels, ground),
             Command::ImageRendered(c) => {
                 let stored = (&c.path, &c.sha256, c.bytes);
                 self.rendered((&c.template, &c.locale), stored, ground, settings.publish_max_age_ms)
@@ -172,7 +171,7 @@ impl Steps {
                 Ok(self.request_again(number, ground))
             }
             Command::PostFailed(c) => self.post_failed(&c.channel, (c.round, c.attempts), &c.reason, ground),
-            _ => unreachable!("seen above"),
+            other => unreachable!("{} is no step of a publication", other.record_name()),
         }
     }
 
@@ -350,6 +349,17 @@ impl Steps {
             told.extend([ground.post(post, event, Some(image)), ground.row(post)]);
         }
         told
+    }
+}
+
+/// The revision an outcome is of.
+pub fn revision_of(command: &Command) -> Option<i32> {
+    match command {
+        Command::ImageRendered(c) => Some(c.revision),
+        Command::ImageFailed(c) => Some(c.revision),
+        Command::PostSucceeded(c) => Some(c.revision),
+        Command::PostFailed(c) => Some(c.revision),
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::fixtures::{TENANT, delete, draw, record, settings, upsert};
 use crate::harness::Course;
 use runtime::{Class, Envelope};
 use schemas::draws::*;
-use schemas::{Fact, Row};
+use schemas::{Command, Fact, Row, Text};
 
 fn operator() -> Draws {
     Draws::new(Settings { publish_max_age_ms: 500, ..settings() })
@@ -195,7 +195,8 @@ fn told(out: DrawsOut) -> String {
         }
         DrawsOut::Out(Output::Row(Row::Draw(row))) => format!("row {} {}", row.status, row.sources),
         DrawsOut::Out(Output::Row(Row::Publication(row))) => {
-            format!("row {} r{} {}", row.channel, row.revision, row.status)
+            let found = row.external_id.iter().chain(&row.reason).map(|text| format!(" {text}"));
+            format!("row {} r{} {}{}", row.channel, row.revision, row.status, found.collect::<String>())
         }
         other => format!("{other:?}"),
     }
@@ -344,16 +345,63 @@ fn an_operators_word_stands_until_a_quorum_speaks_after_it() {
          153 correct 4,5
          = refused r2 [4, 5]
          = letter nothing_to_correct
-         154 report a 1,2
-         = reported r2 [1, 2] a
-         = disagreement r2 [] a=[1, 2]
+         154 report a 2,1
          155 report b 1,2
-         = reported r2 [1, 2] b
-         = corrected r3 [1, 2] a+b
-         = row published a,b
+         156 report a 1,3
+         = reported r2 [1, 3] a
+         = disagreement r2 [] a=[1, 3]
+         157 report b 1,2
+         158 report c 1,3
+         = reported r2 [1, 3] c
+         = corrected r3 [1, 3] a+c
+         = row published a,c
          = settle r3
-         1155 correct 6,7
+         1158 correct 6,7
          = refused r3 [6, 7]
          = letter result_final",
+    );
+}
+
+#[test]
+fn a_source_that_repeats_what_an_operator_overruled_is_no_news_until_it_has_said_something_else() {
+    story(
+        "1 draw 1 9 100
+         150 report a 1,2
+         = reported r0 [1, 2] a
+         = published r1 [1, 2] a
+         = row published a
+         = settle r1
+         151 correct 5,4
+         = corrected r2 [4, 5]
+         = row published
+         = settle r2
+         152 report a 2,1
+         153 draw 1 8 100
+         154 report a 1,2
+         155 correct 5,6
+         = corrected r3 [5, 6]
+         = row published
+         = settle r3
+         156 report a 1,2
+         157 report a 5,6
+         = reported r3 [5, 6] a
+         158 report a 1,2
+         = reported r3 [1, 2] a
+         = corrected r4 [1, 2] a
+         = row published a
+         = settle r4",
+    );
+    // Whoever speaks for the first time says something new.
+    story(
+        "1 draw 1 9 100
+         150 correct 5,4
+         = published r1 [4, 5]
+         = row published
+         = settle r1
+         152 report a 2,1
+         = reported r1 [1, 2] a
+         = corrected r2 [1, 2] a
+         = row published a
+         = settle r2",
     );
 }

@@ -10,7 +10,7 @@ use crate::draws::{Draws, DrawsIn, DrawsOut};
 use crate::fixtures::{TENANT, delete, draw, offer, record, settings, upsert};
 use crate::harness::Harness;
 use crate::messages::{CommandMsg, Output};
-use model::{Event, Plain, RULES, Rules, pair};
+use model::{Event, Plain, RULES, Rules, Shop, pair};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -39,8 +39,7 @@ fn command(command: Command) -> In {
 fn input(time: i64, draw_id: &str, event: &Event) -> Vec<Envelope<In>> {
     let (command_id, tenant) = (Text::from(format!("c{time}{draw_id}")), Text::from(TENANT));
     let (draw_id, bonus, prizes, currency) = (Text::from(draw_id), Vec::new(), Vec::new(), None);
-    // No two records have one place.
-    let offset = time as u64 * 2 + u64::from(draw_id == "e");
+    let offset = offset(time, draw_id == "e");
     let body = match *event {
         Event::Row(rules) => {
             let row = Reference::Draw(Box::new(a_draw(&draw_id, rules.unwrap_or(RULES))));
@@ -73,22 +72,69 @@ fn input(time: i64, draw_id: &str, event: &Event) -> Vec<Envelope<In>> {
             requested_at_ms: time,
         }))),
         Event::Order { order, numbers, tickets } => {
-            let ticket = In::Tickets(TicketsIn::Ticket {
-                tenant,
-                order_id: format!("o{order}").into(),
-                offer_id: format!("of-{draw_id}").into(),
-                numbers: pair(numbers),
-                command_id,
-            });
-            let one = record(time, Class::Command, offset, ticket);
-            return vec![one; usize::from(tickets)];
+            let placed = record(time, Class::Command, offset, placed(order, &draw_id));
+            return [vec![placed], issued((time, offset), &draw_id, order, (numbers, tickets))].concat();
         }
+        Event::Place { order, .. } => placed(order, &draw_id),
+        Event::Pay(_) => unreachable!("what it pays is known to the shop"),
+        Event::End(order) => In::Tickets(TicketsIn::Ended { tenant, order_id: format!("o{order}").into() }),
+        Event::Move(draw) => moved(&draw_id, draw.map(|draw| DRAWS[usize::from(draw)])),
         Event::Refund(order) => {
             In::Tickets(TicketsIn::Refund { tenant, order_id: format!("o{order}").into() })
         }
     };
-    let class = if matches!(event, Event::Row(_)) { Class::Reference } else { Class::Command };
-    vec![record(time, class, offset, body)]
+    let of_row = matches!(event, Event::Row(_) | Event::Move(_));
+    let class = if of_row { Class::Reference } else { Class::Command };
+    let mut all = vec![record(time, class, offset, body)];
+    // Both operators look at a draw's row.
+    if let In::Draws(DrawsIn::Draw(change)) = &all[0].body {
+        all.push(Envelope { at: all[0].at, body: In::Tickets(TicketsIn::Draw(change.clone())) });
+    }
+    all
+}
+
+const DRAWS: [&str; 2] = ["d", "e"];
+
+fn placed(order: u8, offer: &str) -> In {
+    In::Tickets(TicketsIn::Placed {
+        tenant: TENANT.into(),
+        order_id: format!("o{order}").into(),
+        offer_id: format!("of-{offer}").into(),
+    })
+}
+
+/// The tickets of an order, one behind the other.
+fn issued(
+    (time, offset): (i64, u64),
+    offer: &str,
+    order: u8,
+    (numbers, tickets): (u8, u8),
+) -> Vec<Envelope<In>> {
+    let ticket = In::Tickets(TicketsIn::Ticket {
+        tenant: TENANT.into(),
+        order_id: format!("o{order}").into(),
+        offer_id: format!("of-{offer}").into(),
+        numbers: pair(numbers),
+        command_id: format!("pay-o{order}").into(),
+    });
+    vec![record(time, Class::Command, offset, ticket); usize::from(tickets)]
+}
+
+fn offer_for(offer_id: &str, draw_id: Option<&str>) -> Reference {
+    let draw_id = draw_id.map(Text::from);
+    Reference::Offer(Box::new(schemas::reference::Offer {
+        draw_id,
+        ..offer(TENANT, &format!("of-{offer_id}"))
+    }))
+}
+
+fn moved(offer: &str, draw: Option<&str>) -> In {
+    In::Tickets(TicketsIn::Offer(upsert(offer_for(offer, draw))))
+}
+
+/// No two records have one place.
+fn offset(time: i64, second: bool) -> u64 {
+    time as u64 * 2 + u64::from(second)
 }
 
 /// The four operators.
@@ -189,30 +235,43 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// What is left in the end, and what was told, must be what the plain program says.
-fn check(events: &BTreeMap<(Millis, bool), Event>, path: &Path) -> Result<(), TestCaseError> {
-    let draws = ["d", "e"];
+/// The log of these events, and what the plain program says of both draws.
+fn told_plainly(events: &BTreeMap<(Millis, bool), Event>) -> (Vec<Envelope<In>>, [Plain; 2]) {
     let mut log: Vec<Envelope<In>> = Vec::new();
-    let mut plain: [Plain; 2] = Default::default();
-    for draw_id in draws {
-        let row = upsert(Reference::Offer(Box::new(schemas::reference::Offer {
-            draw_id: Some(draw_id.into()),
-            ..offer(TENANT, &format!("of-{draw_id}"))
-        })));
-        log.push(record(0, Class::Reference, 0, In::Tickets(TicketsIn::Offer(row))));
+    let (mut plain, mut shop): ([Plain; 2], Shop) = (Default::default(), Shop::new());
+    for (number, draw_id) in DRAWS.into_iter().enumerate() {
+        log.push(record(0, Class::Reference, 0, moved(draw_id, Some(draw_id))));
         log.extend(input(1, draw_id, &Event::Row(Some(RULES))));
+        plain[number].handle(1, &Event::Row(Some(RULES)));
     }
-    plain.iter_mut().for_each(|plain| plain.rules = Some(RULES));
     for ((time, second), event) in events {
         let number = usize::from(*second);
-        log.extend(input(*time, draws[number], event));
-        plain[number].handle(*time, event);
-        // An order is in one draw only: its refund is looked for in all.
-        if let Event::Refund(_) = event {
-            plain[1 - number].handle(*time, event);
+        match event {
+            Event::Pay(order) => {
+                let Some(tickets) = shop.open(*order) else { continue };
+                log.extend(issued((*time, offset(*time, *second)), DRAWS[number], *order, tickets));
+            }
+            _ => log.extend(input(*time, DRAWS[number], event)),
+        }
+        match event {
+            // An order is in one draw only: its refund is looked for in all.
+            Event::Refund(_) => plain.iter_mut().for_each(|plain| plain.handle(*time, event)),
+            Event::Row(_) | Event::Report(..) | Event::Correct(_) => plain[number].handle(*time, event),
+            _ => {
+                if let Some(issued) = shop.handle(*time, u8::from(*second), event) {
+                    plain[usize::from(issued.draw)].give_up_waiting(*time);
+                    plain[usize::from(issued.draw)].take(&issued);
+                }
+            }
         }
     }
     plain.iter_mut().for_each(|plain| plain.give_up_waiting(10_000));
+    (log, plain)
+}
+
+/// What is left in the end, and what was told, must be what the plain program says.
+fn check(events: &BTreeMap<(Millis, bool), Event>, path: &Path) -> Result<(), TestCaseError> {
+    let (log, plain) = told_plainly(events);
     let straight = Path { workers: 1, cuts: BTreeSet::new(), crashes: BTreeMap::new() };
     let out = run(path, &log);
     prop_assert_eq!(&out, &run(&straight, &log), "results don't depend on epochs, workers and crashes");
@@ -228,7 +287,7 @@ fn check(events: &BTreeMap<(Millis, bool), Event>, path: &Path) -> Result<(), Te
             Output::Row(Row::Draw(row)) => drop(rows.insert(row.draw_id.to_string(), row.clone())),
             Output::Fact(Fact::Draw(fact)) => {
                 refused += usize::from(fact.event == DrawEvent::Refused);
-                late += usize::from(fact.event == DrawEvent::TooLate);
+                late += fact.tickets.filter(|_| fact.event == DrawEvent::TooLate).unwrap_or(0) as usize;
                 disagreements += usize::from(fact.event == DrawEvent::Disagreement);
             }
             Output::DeadLetter(letter) => unknown += usize::from(letter.reason.starts_with("unknown_draw")),
@@ -236,7 +295,7 @@ fn check(events: &BTreeMap<(Millis, bool), Event>, path: &Path) -> Result<(), Te
         }
     }
     let mut wanted = BTreeMap::new();
-    for (plain, draw_id) in plain.iter().zip(draws) {
+    for (plain, draw_id) in plain.iter().zip(DRAWS) {
         for ((revision, ticket, tier), (amount, status)) in &plain.won {
             let key = (draw_id.to_owned(), revision.to_string(), ticket.clone(), tier.clone());
             wanted.insert(key, (amount.to_string(), (*status).to_owned()));
@@ -267,14 +326,18 @@ fn events() -> impl Strategy<Value = BTreeMap<(Millis, bool), Event>> {
         2 => option::weighted(0.8, rules).prop_map(Event::Row),
         6 => (0..3_u8, 0..6_u8).prop_map(|(source, numbers)| Event::Report(source, numbers)),
         1 => (0..6_u8).prop_map(Event::Correct),
-        8 => (0..6_u8, 1..4_u8).prop_map(|(numbers, tickets)| Event::Order { order: 0, numbers, tickets }),
+        6 => (0..6_u8, 1..4_u8).prop_map(|(numbers, tickets)| Event::Order { order: 0, numbers, tickets }),
+        6 => (0..6_u8, 1..4_u8).prop_map(|(numbers, tickets)| Event::Place { order: 0, numbers, tickets }),
+        6 => (0..12_u8).prop_map(Event::Pay),
+        1 => (0..12_u8).prop_map(Event::End),
+        3 => option::weighted(0.8, 0..2_u8).prop_map(Event::Move),
         2 => (0..40_u8).prop_map(Event::Refund),
     ];
     let time = prop_oneof![9 => 2..200_i64, 1 => 200..2_500_i64];
     btree_map((time, any::<bool>()), event, 1..40).prop_map(|mut events| {
         let mut next = 0;
         for event in events.values_mut() {
-            if let Event::Order { order, .. } = event {
+            if let Event::Order { order, .. } | Event::Place { order, .. } = event {
                 (*order, next) = (next, next + 1);
             }
         }
@@ -300,10 +363,7 @@ proptest! {
 
 #[test]
 fn a_ticket_that_is_paid_after_its_offer_is_deleted_takes_part() {
-    let row = Reference::Offer(Box::new(schemas::reference::Offer {
-        draw_id: Some("d".into()),
-        ..offer(TENANT, "of-d")
-    }));
+    let row = offer_for("d", Some("d"));
     let change = |time, change| record(time, Class::Reference, 0, In::Tickets(TicketsIn::Offer(change)));
     let mut log = vec![change(0, upsert(row.clone()))];
     log.extend(input(1, "d", &Event::Row(Some(RULES))));
@@ -321,6 +381,8 @@ fn a_ticket_that_is_paid_after_its_offer_is_deleted_takes_part() {
 #[test]
 fn many_tickets_of_one_draw_are_found_in_their_chunks_and_leave_by_refund() {
     let order = |order: u64| {
+        let (tenant, order_id, offer_id) = (TENANT.into(), format!("o{order}").into(), "of-d".into());
+        let placed = TicketsIn::Placed { tenant, order_id, offer_id };
         let ticket = TicketsIn::Ticket {
             tenant: TENANT.into(),
             order_id: format!("o{order}").into(),
@@ -328,23 +390,20 @@ fn many_tickets_of_one_draw_are_found_in_their_chunks_and_leave_by_refund() {
             numbers: vec![1, 2],
             command_id: "c".into(),
         };
-        record(2 + order as i64, Class::Command, order, In::Tickets(ticket))
+        [placed, ticket].map(|body| record(2 + order as i64, Class::Command, order, In::Tickets(body)))
     };
-    let row = upsert(Reference::Offer(Box::new(schemas::reference::Offer {
-        draw_id: Some("d".into()),
-        ..offer(TENANT, "of-d")
-    })));
     // So many that slots have more than one chunk.
     let orders = 256 * 300;
-    let mut log = vec![record(0, Class::Reference, 0, In::Tickets(TicketsIn::Offer(row)))];
-    log.extend(input(1, "d", &Event::Row(Some(RULES))));
-    log.extend((0..orders).map(order));
     let end = 10 + orders as i64;
+    let mut log = vec![record(0, Class::Reference, 0, moved("d", Some("d")))];
+    log.extend(input(1, "d", &Event::Row(Some(Rules { closes_at_ms: end, ..RULES }))));
+    log.extend((0..orders).flat_map(order));
     let refund = TicketsIn::Refund { tenant: TENANT.into(), order_id: "o7".into() };
     log.push(record(end, Class::Command, 0, In::Tickets(refund)));
     log.extend(input(end + 1, "d", &Event::Correct(0)));
     let mut chain = Chain::new(2);
-    let (before, after) = log.split_at(log.len() / 2);
+    // Not between an order and its ticket.
+    let (before, after) = log.split_at(log.partition_point(|record| record.at.time() < end / 2));
     let first = chain.epoch(before, before.last().unwrap().at.time());
     assert!(first.is_empty());
     chain.crash(3);

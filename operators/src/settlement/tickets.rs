@@ -1,33 +1,44 @@
 //! The tickets of draws: kept while a draw may still be settled, looked through when a result is published.
 //!
 //! ```text
-//!   ticket of an offer with a draw ──> its order's slot ── chunk of the draw, 256 orders at most
+//!   order accepted, its offer is for a draw ──> noted, until its tickets come or it ends (see `orders`)
+//!   ticket ──> the draw of its order, in the order's slot (see `chunks`); too late once that is closed or settled
 //!   refund ──> gone, unless the draw was settled
-//!   Settle (to every worker) ──> each slot: counts by tier ──> pool ; winners ──> pay
+//!   Settle (to every worker) ──> each slot: too late by the draw's row as it is ──> out
+//!                                           counts by tier ──> pool ; winners ──> pay
 //! ```
 //!
-//! A draw of a million tickets is some thousand entries of a snapshot: only chunks that changed are written, and a
-//! chunk that is full changes by refunds alone. `order_retention_ms` after a draw's last settlement its tickets are
-//! dropped; no result is taken after that (see `draws`). That it was settled is kept.
+//! `order_retention_ms` after a draw's last settlement its tickets are dropped; no result is taken after that (see
+//! `draws`). That it was settled is kept.
 
+use super::chunks::Chunks;
+use super::orders::{Orders, Placed, in_time};
 use super::tiers::Tiers;
-use super::{Counted, Settle, SlotWinners, Winner};
+use super::{Counted, Settle, SlotWinners, of_slot};
 use crate::cause::cause_at;
-use crate::keys::{Scoped, ScopedRef};
+use crate::keys::{Scoped, ScopedRef, stage};
 use crate::messages::{Output, TableChange};
 use crate::settings::Settings;
 use runtime::{At, Ctx, KeyedState, Millis, Operator, Route, State, Timers, slot_of, stable_hash2};
 use schemas::draws::{DrawEvent, DrawFact};
-use schemas::{Fact, Reference, ReferenceKey, Text};
+use schemas::facts::Cause;
+use schemas::{Fact, Text};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-
-/// Orders of one chunk.
-const CHUNK: usize = 256;
 
 /// Into it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TicketsIn {
+    /// An order was accepted, to be held, reviewed or sold at once.
+    Placed {
+        tenant: Text,
+        order_id: Text,
+        offer_id: Text,
+    },
+    /// It ended without tickets.
+    Ended {
+        tenant: Text,
+        order_id: Text,
+    },
     /// One more ticket of an order; an order's tickets come one behind the other.
     Ticket {
         tenant: Text,
@@ -42,6 +53,8 @@ pub enum TicketsIn {
     },
     /// A change of an offer: which draw it is for.
     Offer(TableChange),
+    /// A change of a draw: when it closes.
+    Draw(TableChange),
     Settle(Box<Settle>),
 }
 
@@ -53,40 +66,13 @@ pub enum TicketsOut {
     Out(Output),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct ChunkKey {
-    draw: Scoped,
-    slot: u8,
-    number: u32,
-}
-
-/// Some orders of a slot and draw, in the order in which they came.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Chunk {
-    orders: Vec<Bought>,
-    /// Of all of them, one behind the other.
-    numbers: Vec<u8>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Bought {
-    order_id: Text,
-    /// 0: refunded.
-    tickets: u32,
-    /// Numbers of each of its tickets.
-    numbers: u8,
-}
-
 /// The operator. See the module.
 pub struct Tickets {
     settings: Settings,
-    /// Offers that are for a draw, on every worker.
-    offers: KeyedState<Scoped, Text>,
+    orders: Orders,
     /// When a draw was last settled, on every worker.
     settled: KeyedState<Scoped, Millis>,
-    chunks: KeyedState<ChunkKey, Chunk>,
-    /// How many chunks each draw has, by slot.
-    draws: BTreeMap<Scoped, BTreeMap<u8, u32>>,
+    chunks: Chunks,
     drops: Timers<Scoped>,
 }
 
@@ -95,10 +81,9 @@ impl Tickets {
     pub fn new(settings: Settings) -> Self {
         Tickets {
             settings,
-            offers: KeyedState::new_replicated("draw_offers.v1", |_| 0),
+            orders: Orders::new(),
             settled: KeyedState::new_replicated("settled_draws.v1", |_| 0),
-            chunks: KeyedState::new("draw_tickets.v1", |key: &ChunkKey| key.slot),
-            draws: BTreeMap::new(),
+            chunks: Chunks::new(),
             drops: Timers::default(),
         }
     }
@@ -107,62 +92,29 @@ impl Tickets {
         let TicketsIn::Ticket { tenant, order_id, offer_id, numbers, command_id } = ticket else {
             unreachable!("called with tickets")
         };
-        let offer = ScopedRef { tenant: &tenant, id: &offer_id };
-        let Some(draw_id) = self.offers.get(&offer) else { return };
-        let draw = Scoped { tenant: tenant.clone(), id: draw_id.clone() };
-        if self.settled.contains(&draw) {
-            return self.too_late(at, draw, &order_id, command_id, ctx);
-        }
-        self.add(draw, slot_of(stable_hash2(tenant.as_bytes(), order_id.as_bytes())), order_id, &numbers);
-    }
-
-    fn add(&mut self, draw: Scoped, slot: u8, order_id: Text, numbers: &[i32]) {
-        if !self.draws.contains_key(&draw) {
-            self.draws.insert(draw.clone(), BTreeMap::new());
-        }
-        let chunks = self.draws.get_mut(&draw).expect("inserted above").entry(slot).or_insert(0);
-        let key = ChunkKey { draw, slot, number: chunks.saturating_sub(1) };
-        if *chunks > 0 {
-            let chunk = self.chunks.get_mut(&key).expect("every chunk that is counted is there");
-            if chunk.add(&order_id, numbers) {
-                return;
+        let order = ScopedRef { tenant: &tenant, id: &order_id };
+        let Some(placed) = self.orders.of_ticket(order, &offer_id, ctx.now()) else { return };
+        let Placed { draw_id, accepted_ms } = placed;
+        let draw = Scoped { tenant, id: draw_id };
+        let closed_ms = self.orders.closes_at_ms(&draw).filter(|closes| !in_time(accepted_ms, *closes));
+        let why = match closed_ms {
+            Some(closed_ms) => accepted_late(&order_id, accepted_ms, closed_ms),
+            None if self.settled.contains(&draw) => {
+                format!("order {order_id} was confirmed after the draw was settled; refund it")
             }
-        }
-        let mut chunk = Chunk::default();
-        assert!(chunk.add(&order_id, numbers), "an empty chunk has room");
-        self.chunks.insert(ChunkKey { number: *chunks, ..key }, chunk);
-        *chunks += 1;
-    }
-
-    /// Told once for each of its tickets.
-    fn too_late(&self, at: At, draw: Scoped, order_id: &Text, command_id: Text, ctx: &mut Ctx<TicketsOut>) {
-        let reason = format!("order {order_id} was confirmed after the draw was settled; refund it");
-        let fact = DrawFact {
-            tenant: draw.tenant,
-            draw_id: draw.id,
-            tickets: Some(1),
-            reason: Some(Text::from(reason)),
-            at_ms: at.time(),
-            ..DrawFact::of(DrawEvent::TooLate, cause_at(at, command_id, &self.settings))
+            None => {
+                let slot = slot_of(stable_hash2(draw.tenant.as_bytes(), order_id.as_bytes()));
+                return self.chunks.add(draw, slot, (order_id, accepted_ms), &numbers);
+            }
         };
-        ctx.emit(at, TicketsOut::Out(Output::Fact(Fact::Draw(Box::new(fact)))));
+        let cause = cause_at(at, command_id, &self.settings);
+        ctx.emit(at, too_late(&draw, (1, why), at.time(), cause));
     }
 
     /// An order's tickets lie in its own slot, in a draw of its tenant that isn't settled, if in any.
     fn refund(&mut self, tenant: &Text, order_id: &Text) {
         let slot = slot_of(stable_hash2(tenant.as_bytes(), order_id.as_bytes()));
-        let from = Scoped { tenant: tenant.clone(), id: Text::default() };
-        let own = self.draws.range(from..).take_while(|(draw, _)| draw.tenant == *tenant);
-        for (draw, slots) in own.filter(|(draw, _)| !self.settled.contains(*draw)) {
-            for number in 0..slots.get(&slot).copied().unwrap_or(0) {
-                let key = ChunkKey { draw: draw.clone(), slot, number };
-                let found = self.chunks.get(&key).and_then(|chunk| chunk.find(order_id));
-                if let Some(found) = found {
-                    self.chunks.get_mut(&key).expect("found above").orders[found].tickets = 0;
-                    return;
-                }
-            }
-        }
+        self.chunks.refund(tenant, order_id, slot, |draw| !self.settled.contains(draw));
     }
 
     fn settle(&mut self, at: At, settle: &Settle, ctx: &mut Ctx<TicketsOut>) {
@@ -171,12 +123,10 @@ impl Tickets {
         let tiers = Tiers::new(draw, drawn);
         let mut counted = vec![0i64; tiers.tiers().len()];
         let mut tickets = 0;
-        for (&slot, &chunks) in self.draws.get(&key).into_iter().flatten() {
+        for slot in self.chunks.slots(&key) {
+            self.leave_late((at, slot), &key, settle, ctx);
             let mut winners = Vec::new();
-            for number in 0..chunks {
-                let chunk = self.chunks.get(&ChunkKey { draw: key.clone(), slot, number });
-                tickets += chunk.expect("every chunk that is counted is there").look(&tiers, &mut winners);
-            }
+            tickets += self.chunks.look(&key, slot, &tiers, &mut winners);
             winners.iter().for_each(|winner| counted[usize::from(winner.tier)] += i64::from(winner.tickets));
             if !winners.is_empty() {
                 let (tenant, draw_id) = (key.tenant.clone(), key.id.clone());
@@ -190,61 +140,38 @@ impl Tickets {
         self.settled.insert(key, settle.row.at_ms);
     }
 
+    /// The draw's row may say another closing than when the tickets came, or have come after them.
+    fn leave_late(&mut self, (at, slot): (At, u8), key: &Scoped, settle: &Settle, ctx: &mut Ctx<TicketsOut>) {
+        let closes_at_ms = settle.draw.closes_at_ms;
+        for late in self.chunks.take_late(key, slot, closes_at_ms) {
+            let why = accepted_late(&late.order_id, late.accepted_ms, closes_at_ms);
+            let told = too_late(key, (i64::from(late.tickets), why), at.time(), settle.cause.clone());
+            ctx.emit(of_slot(at, stage::TICKETS, slot), told);
+        }
+    }
+
     fn drop_at(&self, settled: Millis) -> Millis {
         settled.saturating_add(self.settings.order_retention_ms)
     }
-
-    fn on_offer(&mut self, change: TableChange) {
-        let ReferenceKey::Offer { tenant, offer_id } = change.key else { return };
-        let key = Scoped { tenant, id: offer_id };
-        match change.row {
-            Some(Reference::Offer(offer)) if offer.draw_id.is_some() => {
-                self.offers.insert(key, offer.draw_id.expect("seen above"));
-            }
-            Some(_) => drop(self.offers.remove(&key)),
-            // Nobody buys it any more, but what was bought may still be paid.
-            None => {}
-        }
-    }
 }
 
-impl Chunk {
-    /// Adds a ticket of the order that came last, or of a new one; false where that needs another chunk.
-    fn add(&mut self, order_id: &Text, numbers: &[i32]) -> bool {
-        if let Some(last) = self.orders.last_mut().filter(|last| last.order_id == *order_id) {
-            last.tickets += 1;
-            return true;
-        }
-        if self.orders.len() == CHUNK {
-            return false;
-        }
-        // What no game draws fits no matrix: it stays out, and the ticket wins nothing by its numbers.
-        let bytes: Option<Vec<u8>> = numbers.iter().map(|&number| u8::try_from(number).ok()).collect();
-        let bytes = bytes.filter(|bytes| bytes.len() < 256).unwrap_or_default();
-        self.orders.push(Bought { order_id: order_id.clone(), tickets: 1, numbers: bytes.len() as u8 });
-        self.numbers.extend(bytes);
-        true
-    }
+fn accepted_late(order_id: &Text, accepted_ms: Millis, closed_ms: Millis) -> String {
+    format!(
+        "order {order_id} was accepted at {accepted_ms} ms, and the draw was closed from {closed_ms} ms on; refund it"
+    )
+}
 
-    fn find(&self, order_id: &Text) -> Option<usize> {
-        self.orders.iter().position(|order| order.tickets > 0 && order.order_id == *order_id)
-    }
-
-    /// Notes every winner; how many tickets take part.
-    fn look(&self, tiers: &Tiers, winners: &mut Vec<Winner>) -> i64 {
-        let (mut from, mut count) = (0, 0);
-        for Bought { order_id, tickets, numbers } in &self.orders {
-            let to = from + usize::from(*numbers);
-            if *tickets > 0 {
-                count += i64::from(*tickets);
-                tiers.each(&self.numbers[from..to], |tier| {
-                    winners.push(Winner { order_id: order_id.clone(), tickets: *tickets, tier });
-                });
-            }
-            from = to;
-        }
-        count
-    }
+/// So many tickets of an order are in no draw, and why.
+fn too_late(draw: &Scoped, (tickets, why): (i64, String), at_ms: Millis, cause: Cause) -> TicketsOut {
+    let fact = DrawFact {
+        tenant: draw.tenant.clone(),
+        draw_id: draw.id.clone(),
+        tickets: Some(tickets),
+        reason: Some(Text::from(why)),
+        at_ms,
+        ..DrawFact::of(DrawEvent::TooLate, cause)
+    };
+    TicketsOut::Out(Output::Fact(Fact::Draw(Box::new(fact))))
 }
 
 impl Operator for Tickets {
@@ -258,17 +185,25 @@ impl Operator for Tickets {
 
     fn route(input: &TicketsIn) -> Route {
         match input {
-            TicketsIn::Ticket { tenant, order_id, .. } | TicketsIn::Refund { tenant, order_id } => {
+            TicketsIn::Placed { tenant, order_id, .. }
+            | TicketsIn::Ended { tenant, order_id }
+            | TicketsIn::Ticket { tenant, order_id, .. }
+            | TicketsIn::Refund { tenant, order_id } => {
                 Route::Key(stable_hash2(tenant.as_bytes(), order_id.as_bytes()))
             }
-            TicketsIn::Offer(_) | TicketsIn::Settle(_) => Route::All,
+            TicketsIn::Offer(_) | TicketsIn::Draw(_) | TicketsIn::Settle(_) => Route::All,
         }
     }
 
     fn on_record(&mut self, at: At, input: TicketsIn, ctx: &mut Ctx<TicketsOut>) {
         match input {
+            TicketsIn::Placed { tenant, order_id, offer_id } => {
+                self.orders.place(tenant, order_id, &offer_id, ctx.now());
+            }
+            TicketsIn::Ended { tenant, order_id } => self.orders.end(tenant, order_id),
             TicketsIn::Refund { tenant, order_id } => self.refund(&tenant, &order_id),
-            TicketsIn::Offer(change) => self.on_offer(change),
+            TicketsIn::Offer(change) => self.orders.on_offer(change),
+            TicketsIn::Draw(change) => self.orders.on_draw(change),
             TicketsIn::Settle(settle) => self.settle(at, &settle, ctx),
             ticket @ TicketsIn::Ticket { .. } => self.on_ticket(at, ticket, ctx),
         }
@@ -280,27 +215,26 @@ impl Operator for Tickets {
 
     fn on_timer(&mut self, due: Millis, _ctx: &mut Ctx<TicketsOut>) {
         for draw in self.drops.take(due) {
-            if self.settled.get(&draw).is_some_and(|settled| self.drop_at(*settled) > due) {
-                continue;
-            }
-            for (slot, chunks) in self.draws.remove(&draw).unwrap_or_default() {
-                for number in 0..chunks {
-                    self.chunks.remove(&ChunkKey { draw: draw.clone(), slot, number });
-                }
+            if self.settled.get(&draw).is_none_or(|settled| self.drop_at(*settled) <= due) {
+                self.chunks.forget(&draw);
             }
         }
+    }
+
+    fn on_epoch_end(&mut self, _ctx: &mut Ctx<TicketsOut>) {
+        self.orders.on_epoch_end();
     }
 
     fn states(&mut self) -> Vec<&mut dyn State> {
-        vec![&mut self.offers, &mut self.settled, &mut self.chunks]
+        let mut states: Vec<&mut dyn State> = vec![&mut self.settled];
+        states.extend(self.orders.states());
+        states.extend(self.chunks.states());
+        states
     }
 
     fn on_restored(&mut self) {
-        for (key, _) in self.chunks.iter() {
-            let chunks = self.draws.entry(key.draw.clone()).or_default().entry(key.slot).or_insert(0);
-            *chunks = (*chunks).max(key.number + 1);
-        }
-        for draw in self.draws.keys() {
+        self.chunks.on_restored();
+        for draw in self.chunks.draws() {
             if let Some(settled) = self.settled.get(draw) {
                 self.drops.set(settled.saturating_add(self.settings.order_retention_ms), draw.clone());
             }

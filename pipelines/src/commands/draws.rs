@@ -61,7 +61,8 @@ enum What {
         #[command(flatten)]
         place: Place,
     },
-    /// Say what was drawn, whatever sources say: a new revision is settled and published.
+    /// Say what was drawn, whatever sources say or before any has: a new revision is settled and published. Of a draw that
+    /// no source has reported yet, name the tenant, too.
     Correct {
         #[command(flatten)]
         draw: Which,
@@ -111,7 +112,7 @@ impl Draws {
                 send(&place, &command)
             }
             What::Correct { draw, numbers, bonus, prize, reason, place } => {
-                let tenant = draw.tenant(&place)?;
+                let tenant = draw.tenant_to_speak_of(&place)?;
                 let (command_id, now) = command_id("correct");
                 let prizes = prize.iter().map(|text| digits(text)).collect::<Result<_, _>>()?;
                 let command = Command::CorrectResult(Box::new(CorrectResult {
@@ -185,17 +186,38 @@ fn show(place: &Place, draw: &Which, json: bool) -> Result<(), Failure> {
 impl Which {
     /// The tenant: as given, or the only one with such a draw.
     fn tenant(&self, place: &Place) -> Result<Text, Failure> {
+        self.reported(place)?.ok_or_else(|| {
+            Failure::Usage(format!(
+                "nothing was reported of a draw {}; `tombola draws list` shows those that are known",
+                self.draw
+            ))
+        })
+    }
+
+    /// The same, or as given where nothing was reported yet: whether there is such a draw is judged with the word.
+    fn tenant_to_speak_of(&self, place: &Place) -> Result<Text, Failure> {
+        if let Some(tenant) = self.reported(place)? {
+            return Ok(tenant);
+        }
+        let tenant = self.tenant.as_deref().map(Text::from);
+        tenant.ok_or_else(|| {
+            Failure::Usage(format!(
+                "nothing was reported of a draw {}; to enter its result by hand, say whose it is with --tenant",
+                self.draw
+            ))
+        })
+    }
+
+    /// The tenant of the only draw that fits, of those that something was reported of.
+    fn reported(&self, place: &Place) -> Result<Option<Text>, Failure> {
         let mut sql = format!("SELECT tenant FROM draws WHERE draw_id = {}", quoted(&self.draw));
         if let Some(tenant) = &self.tenant {
             sql.push_str(&format!(" AND tenant = {}", quoted(tenant)));
         }
         let found = ask(place, &sql, 10)?;
         match &found.rows[..] {
-            [only] => Ok(output::text(&only[0]).into()),
-            [] => Err(Failure::Usage(format!(
-                "nothing was reported of a draw {}; `tombola draws list` shows those that are known",
-                self.draw
-            ))),
+            [] => Ok(None),
+            [only] => Ok(Some(output::text(&only[0]).into())),
             several => {
                 let tenants: Vec<String> = several.iter().map(|row| output::text(&row[0])).collect();
                 let tenants = tenants.join(", ");

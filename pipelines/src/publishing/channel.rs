@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A channel knows nothing of the others: its limits, its breaker and its waiting are its own. The order of its
-//! posts is that of the facts.
+//! posts is that of the facts. A post whose result is corrected meanwhile has no intent: it isn't called, nor called again.
 
 use super::follow::Request;
 use super::images::finish;
@@ -78,7 +78,7 @@ impl Channel {
 
     async fn publish(&mut self, request: Request) -> Result<(), Stopped> {
         let Request { step, fact } = request;
-        let in_doubt = step.state == StepState::Calling;
+        let in_doubt = matches!(step.state, StepState::Calling | StepState::Withdrawn);
         let mut tries = Tries { count: step.attempts, first_ms: step.first_call_ms, in_doubt };
         let outcome = loop {
             if let Some(reason) = self.expired(&fact, tries) {
@@ -144,7 +144,7 @@ impl Channel {
         killpoint::reach("publish.before_intent");
         let begin = Change::Begin { key: key.clone(), attempts: count, now_ms: crate::clock_ms() };
         if !self.context.asks.apply(vec![begin]).await?[0] {
-            return Ok(Tried::Gone);
+            return self.withdrawn(key, &post, tries).await;
         }
         killpoint::reach("publish.after_intent");
         let was_in_doubt = tries.in_doubt;
@@ -156,6 +156,35 @@ impl Channel {
         killpoint::reach("publish.after_call");
         self.look(&result);
         Ok(Tried::Judged(judge(result, count, tries_max, repeat, was_in_doubt)))
+    }
+
+    /// The step isn't wanted any more: nothing is called. What an earlier call came to is found out, where it can be.
+    async fn withdrawn(&mut self, key: &StepKey, post: &Post, tries: &mut Tries) -> Result<Tried, Stopped> {
+        let (network, certainly_nothing) = (self.network(), Change::Failed { key: key.clone() });
+        let found = match network.repeat() {
+            _ if !tries.in_doubt => Ok(None),
+            Repeat::Searchable => network.find(post, tries.first_ms).await,
+            Repeat::Recognised | Repeat::Never => {
+                let reason = unknown("a corrected result took its place before the answer was known");
+                return Ok(Tried::Judged(Verdict::GiveUp { reason }));
+            }
+        };
+        tries.count += 1;
+        match found {
+            Ok(Some(posted)) => Ok(Tried::Judged(Verdict::Posted { external_id: posted.external_id })),
+            Ok(None) => {
+                self.context.asks.apply(vec![certainly_nothing]).await?;
+                Ok(Tried::Gone)
+            }
+            Err(PostError::Again { problem, after } | PostError::InDoubt { problem, after }) => {
+                let doubt = Err(PostError::InDoubt { problem, after });
+                let (tries_max, count) = (self.context.settings.attempts, tries.count);
+                Ok(Tried::Judged(judge(doubt, count, tries_max, Repeat::Searchable, true)))
+            }
+            Err(PostError::Refused { problem }) => {
+                Ok(Tried::Judged(Verdict::GiveUp { reason: unknown(&problem) }))
+            }
+        }
     }
 
     fn network(&self) -> &dyn Network {

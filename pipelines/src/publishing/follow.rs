@@ -2,6 +2,9 @@
 //!
 //! A fact is taken when the step it asks for and the place after it are recorded, in one commit. So each is
 //! taken once, whatever happens to the process.
+//!
+//! What an earlier publisher left waits until the facts are taken that were in the log at the start: one of them may
+//! say that its result was corrected.
 
 use super::channel::Channel;
 use super::keeper::Stopped;
@@ -59,6 +62,21 @@ impl Handed {
     }
 }
 
+/// Steps that wait for the facts that were in the log at the start.
+#[derive(Default)]
+struct Held {
+    requests: Vec<Request>,
+    /// Where each partition ended, once that is known.
+    ends: BTreeMap<PartitionId, u64>,
+}
+
+impl Held {
+    /// Whether a partition, read up to here, has all of those facts.
+    fn has_read(&mut self, partition: PartitionId, read_to: u64, end: Offset) -> bool {
+        end != Offset::MAX && read_to >= *self.ends.entry(partition).or_insert(end.0)
+    }
+}
+
 /// The thread's own.
 pub struct Follower {
     reader: FactsReader,
@@ -69,6 +87,7 @@ pub struct Follower {
     /// By tenant and channel.
     channels: HashMap<String, mpsc::UnboundedSender<Request>>,
     handed: Handed,
+    held: Option<Held>,
     /// Images are drawn so many at a time: it's work for the processor.
     drawing: Arc<Semaphore>,
 }
@@ -95,8 +114,8 @@ impl Follower {
     pub fn new(reader: FactsReader, decided: Arc<Shared>, context: Context, runtime: Handle) -> Self {
         let drawing = Arc::new(Semaphore::new(2));
         let (next, channels) = (BTreeMap::new(), HashMap::new());
-        let handed = Handed::default();
-        Follower { reader, decided, context, runtime, next, channels, handed, drawing }
+        let (handed, held) = (Handed::default(), None);
+        Follower { reader, decided, context, runtime, next, channels, handed, held, drawing }
     }
 
     /// Until the publisher stops.
@@ -133,6 +152,7 @@ impl Follower {
                 self.next.insert(PartitionId { topic: runtime::TopicId(0), partition }, next);
             }
         }
+        self.held = (!steps.is_empty()).then(Held::default);
         for step in steps {
             match serde_json::from_str(&step.request) {
                 Ok(fact) => {
@@ -156,9 +176,10 @@ impl Follower {
         let decided = self.decided.decided.load(Ordering::SeqCst);
         self.reader.begin_round(crate::clock_ms())?;
         let (mut changes, mut requested, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        let mut all_read = true;
         for (&partition, &from) in &self.next {
             let fetch = self.reader.fetch(partition, Offset(from), FETCH_RECORDS)?;
-            let mut next = from;
+            let (mut next, last) = (from, fetch.records.last().map_or(from, |last| last.offset.0 + 1));
             for record in fetch.records.into_iter().take_while(|record| record.body.epoch <= decided) {
                 next = record.offset.0 + 1;
                 if let Fact::Publication(fact) = record.body.fact
@@ -168,19 +189,35 @@ impl Follower {
                     changes.push(change);
                 }
             }
+            if let Some(held) = &mut self.held {
+                let read_to = if next == last { fetch.next.0 } else { next };
+                all_read &= held.has_read(partition, read_to, fetch.end);
+            }
             if next > from {
                 let (topic, n) = (TOPIC.to_owned(), partition.partition);
                 changes.push(Change::Position { topic, partition: n, next });
                 ends.push((partition, next));
             }
         }
-        if changes.is_empty() {
-            return Ok(false);
+        let any = !changes.is_empty();
+        if any {
+            self.take(changes, requested)?;
+            self.next.extend(ends);
         }
+        if all_read && let Some(held) = self.held.take() {
+            held.requests.into_iter().for_each(|request| self.begin_step(request));
+        }
+        Ok(any)
+    }
+
+    fn take(
+        &mut self,
+        changes: Vec<Change>,
+        requested: Vec<(usize, PublicationFact)>,
+    ) -> Result<(), Failure> {
         killpoint::reach("publish.before_take");
         let effective = self.context.asks.apply_blocking(changes.clone())?;
         killpoint::reach("publish.after_take");
-        self.next.extend(ends);
         for (at, fact) in requested {
             // One that wasn't effective may have been recorded by a commit whose answer was lost.
             if let Change::Add { key, request } = &changes[at]
@@ -189,7 +226,7 @@ impl Follower {
                 self.hand_out(Request { step: new_step(key.clone(), request.clone()), fact });
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     fn hand_out(&mut self, request: Request) {
@@ -197,6 +234,13 @@ impl Follower {
             return self.tell_again(&request);
         }
         self.context.status.change(|figures| figures.waiting += 1);
+        match &mut self.held {
+            Some(held) => held.requests.push(request),
+            None => self.begin_step(request),
+        }
+    }
+
+    fn begin_step(&mut self, request: Request) {
         match request.fact.kind {
             PublicationKind::Image => {
                 let (context, drawing) = (self.context.clone(), Arc::clone(&self.drawing));

@@ -207,6 +207,71 @@ fn what_is_not_decided_or_not_wanted_any_more_is_not_done() {
     assert!(server.shown()[0].text.contains("D-2"), "{:?}", server.shown());
 }
 
+/// A post is tried in vain, its result is corrected meanwhile, and the next try would go through.
+#[test]
+fn a_post_that_is_tried_again_is_not_once_its_result_is_corrected() {
+    let (_dir, mut world, server) = one(Kind::Webhook);
+    (world.settings.backoff, world.settings.backoff_max) = (Duration::from_secs(8), Duration::from_secs(8));
+    server.trick(&[answer(503)]);
+    let publisher = world.publisher();
+    let first = world.post("D-1", "main", &server);
+    world.tell(std::slice::from_ref(&first));
+    let tried = |count: u64| publisher.status().wait(PATIENCE, |figures| figures.retries == count);
+    assert!(tried(1));
+    world.tell(&[PublicationFact { event: PublicationEvent::Superseded, ..first }]);
+    assert!(publisher.status().wait(PATIENCE, |figures| figures.waiting == 0));
+    let second = PublicationFact { revision: 2, ..world.post("D-1", "main", &server) };
+    world.tell(&[second]);
+    assert_eq!(world.wait_told(1).len(), 1);
+    assert_eq!((server.posts().len(), server.shown().len()), (2, 1));
+}
+
+/// The answer is lost, the result is corrected, and the network is asked whether the post is there.
+fn corrected_in_doubt(kind: Kind, trick: Trick) -> (Vec<String>, usize) {
+    let (_dir, mut world, server) = one(kind);
+    (world.settings.backoff, world.settings.backoff_max) = (Duration::from_secs(8), Duration::from_secs(8));
+    server.trick(&[trick]);
+    let publisher = world.publisher();
+    let first = world.post("D-1", "main", &server);
+    world.tell(std::slice::from_ref(&first));
+    assert!(publisher.status().wait(PATIENCE, |figures| figures.retries == 1));
+    world.tell(&[PublicationFact { event: PublicationEvent::Superseded, ..first }]);
+    assert!(publisher.status().wait(PATIENCE, |figures| figures.waiting == 0));
+    drop(publisher);
+    assert_eq!(server.posts().len(), 1, "it isn't called again");
+    (world.told().iter().map(said).collect(), server.shown().len())
+}
+
+#[test]
+fn what_may_have_been_posted_when_its_result_is_corrected_is_found_out_and_told() {
+    let (told, shown) = corrected_in_doubt(Kind::Mastodon, Trick::DoAndCut);
+    assert!(told[0].starts_with("main posted as s") && shown == 1, "{told:?}");
+    let (told, shown) = corrected_in_doubt(Kind::Mastodon, Trick::Cut);
+    assert!(told.is_empty() && shown == 0, "{told:?}");
+    let (told, shown) = corrected_in_doubt(Kind::Webhook, Trick::DoAndCut);
+    assert!(told[0].contains("unknown: it may have been posted") && shown == 1, "{told:?}");
+}
+
+#[test]
+fn what_an_earlier_publisher_left_waits_for_the_facts_that_were_there_at_the_start() {
+    let (_dir, mut world, server) = one(Kind::Webhook);
+    (world.settings.backoff, world.settings.backoff_max) = (Duration::from_secs(60), Duration::from_secs(60));
+    server.trick(&[answer(503)]);
+    let publisher = world.publisher();
+    let first = world.post("D-1", "main", &server);
+    world.tell(std::slice::from_ref(&first));
+    assert!(publisher.status().wait(PATIENCE, |figures| figures.retries == 1));
+    drop(publisher);
+    // As after a crash: what is in the log is decided, and this run has yet to come there.
+    world.tell_undecided(&[PublicationFact { event: PublicationEvent::Superseded, ..first }]);
+    let publisher = world.publisher();
+    assert!(publisher.status().wait(PATIENCE, |figures| figures.waiting == 1));
+    std::thread::sleep(Duration::from_millis(500));
+    world.decide();
+    assert!(publisher.status().wait(PATIENCE, |figures| figures.waiting == 0));
+    assert_eq!((server.posts().len(), server.shown().len(), world.told().len()), (1, 0, 0));
+}
+
 #[test]
 fn an_older_generation_begins_no_call_once_a_newer_one_runs() {
     let (_dir, mut world, server) = one(Kind::Telegram);

@@ -22,7 +22,7 @@ pub enum DrawEvent {
     Corrected,
     /// Prizes of a revision are settled.
     Settled,
-    /// An order that was confirmed after its draw was settled takes no part in it.
+    /// An order that was accepted once its draw was closed, or confirmed once it was settled, takes no part in it.
     TooLate,
     /// The same command again within the idempotency horizon: nothing happened twice.
     Duplicate,
@@ -150,7 +150,7 @@ pub enum PublicationEvent {
     Failed,
     /// The result is too old to post.
     Skipped,
-    /// A newer revision takes its place: whatever comes of it changes nothing.
+    /// A newer revision takes its place: nothing of it is begun any more. What had begun may still turn out to be posted.
     Superseded,
 }
 

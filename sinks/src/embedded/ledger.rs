@@ -128,13 +128,15 @@ fn make(tx: &Transaction<'_>, change: &Change) -> rusqlite::Result<usize> {
              WHERE step = ?1 AND round = ?2 AND state IN ('open', 'calling')",
             params![key.step, key.round, attempts, now_ms],
         ),
-        Change::Failed { key } => execute(
-            "UPDATE publisher_steps SET state = 'open' WHERE step = ?1 AND round = ?2 AND state = 'calling'",
-            params![key.step, key.round],
-        ),
+        Change::Failed { key } => {
+            let gone = "DELETE FROM publisher_steps WHERE step = ?1 AND round = ?2 AND state = 'withdrawn'";
+            let open = "UPDATE publisher_steps SET state = 'open' WHERE step = ?1 AND round = ?2 AND state = 'calling'";
+            let params = params![key.step, key.round];
+            Ok(execute(gone, params)? + execute(open, params)?)
+        }
         Change::Done { key, outcome } => execute(
             "UPDATE publisher_steps SET state = 'done', outcome = ?3
-             WHERE step = ?1 AND round = ?2 AND (state IN ('open', 'calling') OR outcome = ?3)",
+             WHERE step = ?1 AND round = ?2 AND (state IN ('open', 'calling', 'withdrawn') OR outcome = ?3)",
             params![key.step, key.round, outcome],
         ),
         Change::Told { key } => execute(
@@ -142,7 +144,10 @@ fn make(tx: &Transaction<'_>, change: &Change) -> rusqlite::Result<usize> {
             params![key.step, key.round],
         ),
         Change::Cancel { step } => {
-            execute("DELETE FROM publisher_steps WHERE step = ?1 AND state = 'open'", params![step])
+            let gone = "DELETE FROM publisher_steps WHERE step = ?1 AND state = 'open'";
+            let withdrawn =
+                "UPDATE publisher_steps SET state = 'withdrawn' WHERE step = ?1 AND state = 'calling'";
+            Ok(execute(gone, params![step])? + execute(withdrawn, params![step])?)
         }
         Change::Position { topic, partition, next } => execute(
             "INSERT OR REPLACE INTO publisher_positions VALUES (?1, ?2, ?3)",

@@ -131,13 +131,15 @@ fn make(session: &Session, change: &Change) -> Result<u64> {
             session.execute(doing, sql, &[&key.step, &key.round, attempts, now_ms])
         }
         Change::Failed { key } => {
-            let sql = "UPDATE publisher_steps SET state = 'open'
-                       WHERE step = $1 AND round = $2 AND state = 'calling'";
-            session.execute(doing, sql, &[&key.step, &key.round])
+            let gone = "DELETE FROM publisher_steps WHERE step = $1 AND round = $2 AND state = 'withdrawn'";
+            let open = "UPDATE publisher_steps SET state = 'open'
+                        WHERE step = $1 AND round = $2 AND state = 'calling'";
+            let gone = session.execute(doing, gone, &[&key.step, &key.round])?;
+            Ok(gone + session.execute(doing, open, &[&key.step, &key.round])?)
         }
         Change::Done { key, outcome } => {
             let sql = "UPDATE publisher_steps SET state = 'done', outcome = $3
-                       WHERE step = $1 AND round = $2 AND (state IN ('open', 'calling') OR outcome = $3)";
+                       WHERE step = $1 AND round = $2 AND (state IN ('open', 'calling', 'withdrawn') OR outcome = $3)";
             session.execute(doing, sql, &[&key.step, &key.round, outcome])
         }
         Change::Told { key } => {
@@ -145,8 +147,11 @@ fn make(session: &Session, change: &Change) -> Result<u64> {
             session.execute(doing, sql, &[&key.step, &key.round])
         }
         Change::Cancel { step } => {
-            let sql = "DELETE FROM publisher_steps WHERE step = $1 AND state = 'open'";
-            session.execute(doing, sql, &[step])
+            let gone = "DELETE FROM publisher_steps WHERE step = $1 AND state = 'open'";
+            let withdrawn =
+                "UPDATE publisher_steps SET state = 'withdrawn' WHERE step = $1 AND state = 'calling'";
+            let gone = session.execute(doing, gone, &[step])?;
+            Ok(gone + session.execute(doing, withdrawn, &[step])?)
         }
         Change::Position { topic, partition, next } => {
             let sql = "INSERT INTO publisher_positions VALUES ($1, $2, $3)

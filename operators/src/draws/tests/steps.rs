@@ -23,7 +23,7 @@ fn an_image_then_a_post_and_outcomes_of_ended_steps_change_nothing() {
          153 rendered 1 - 1
          154 unposted 1 x 1
          = post x failed r1 #1 p1
-         = row x r1 failed
+         = row x r1 failed broken
          = letter post_failed
          155 unposted 1 x 1
          156 retry unposted 1 x 1
@@ -32,7 +32,7 @@ fn an_image_then_a_post_and_outcomes_of_ended_steps_change_nothing() {
          157 unposted 1 x 1
          158 posted 1 x 2
          = post x posted r1 #2 p1
-         = row x r1 posted
+         = row x r1 posted x
          159 unposted 1 x 2
          160 posted 2 x 1
          = refused r1 []
@@ -59,14 +59,14 @@ fn what_is_too_old_is_rendered_and_posted_by_hand_only() {
          = row x r1 waiting
          701 unrendered 1 - 1
          = image failed r1 #1 acme/lotto/d/result/en/r1.png
-         = row x r1 waiting
+         = row x r1 waiting its image failed: broken
          = letter image_failed
          702 republish
          = image requested r1 #2 acme/lotto/d/result/en/r1.png
          703 rendered 1 - 2
          = image ready r1 #2 p1
          = post x skipped r1 #0 p1
-         = row x r1 skipped
+         = row x r1 skipped drawn more than 500 ms ago
          704 channel y
          705 republish y
          = row y r1 waiting
@@ -149,11 +149,11 @@ fn what_may_be_there_is_posted_again_only_where_its_channel_is_named() {
          = row x r1 requested
          154 lost 1 t 1
          = post t failed r1 #1 p1
-         = row t r1 failed
+         = row t r1 failed unknown: it may have been posted
          = letter post_failed
          155 lost 1 x 1
          = post x failed r1 #1 p1
-         = row x r1 failed
+         = row x r1 failed unknown: it may have been posted
          = letter post_failed
          156 republish
          = post x requested r1 #2 p1
@@ -166,10 +166,80 @@ fn what_may_be_there_is_posted_again_only_where_its_channel_is_named() {
          = row t r1 requested
          159 unposted 1 t 2
          = post t failed r1 #2 p1
-         = row t r1 failed
+         = row t r1 failed broken
          = letter post_failed
          160 republish
          = post t requested r1 #3 p1
          = row t r1 requested",
+    );
+}
+
+#[test]
+fn what_was_posted_of_a_superseded_revision_is_told_and_nothing_of_it_is_asked_for_again() {
+    story(
+        "1 draw
+         1 channel x
+         1 channel y
+         1 telegram z
+         150 correct 1,2
+         = published r1 [1, 2]
+         = row published
+         = settle r1
+         = image requested r1 #1 acme/lotto/d/result/en/r1.png
+         = row x r1 waiting
+         = row y r1 waiting
+         = row z r1 waiting
+         151 rendered 1 - 1
+         = image ready r1 #1 p1
+         = post x requested r1 #1 p1
+         = row x r1 requested
+         = post y requested r1 #1 p1
+         = row y r1 requested
+         = post z requested r1 #1 p1
+         = row z r1 requested
+         152 posted 1 y 1
+         = post y posted r1 #1 p1
+         = row y r1 posted x
+         153 correct 1,3
+         = corrected r2 [1, 3]
+         = row published
+         = settle r2
+         = post x superseded r1 #1 acme/lotto/d/result/en/r1.png
+         = row x r1 superseded
+         = post z superseded r1 #1 acme/lotto/d/result/en/r1.png
+         = row z r1 superseded
+         = image requested r2 #1 acme/lotto/d/result/en/r2.png
+         = row x r2 waiting
+         = row y r2 waiting
+         = row z r2 waiting
+         154 lost 1 z 1
+         = post z superseded r1 #1 acme/lotto/d/result/en/r1.png
+         = row z r1 superseded unknown: it may have been posted
+         155 lost 1 z 1
+         156 retry lost 1 z 1
+         157 posted 1 x 1
+         = post x posted r1 #1 acme/lotto/d/result/en/r1.png
+         = row x r1 posted x
+         158 posted 1 x 1
+         159 posted 1 y 1
+         160 rendered 1 - 1
+         161 correct 1,4
+         = corrected r3 [1, 4]
+         = row published
+         = settle r3
+         = image superseded r2 #1 acme/lotto/d/result/en/r2.png
+         = post x superseded r2 #0 acme/lotto/d/result/en/r2.png
+         = row x r2 superseded
+         = post y superseded r2 #0 acme/lotto/d/result/en/r2.png
+         = row y r2 superseded
+         = post z superseded r2 #0 acme/lotto/d/result/en/r2.png
+         = row z r2 superseded
+         = image requested r3 #1 acme/lotto/d/result/en/r3.png
+         = row x r3 waiting
+         = row y r3 waiting
+         = row z r3 waiting
+         162 posted 1 z 1
+         = post z posted r1 #1 acme/lotto/d/result/en/r1.png
+         = row z r1 posted x",
     );
 }

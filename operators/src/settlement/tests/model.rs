@@ -9,8 +9,75 @@ pub(super) enum Event {
     Row(Option<Rules>),
     Report(u8, u8),
     Correct(u8),
-    Order { order: u8, numbers: u8, tickets: u8 },
+    /// Ordered and sold at once.
+    Order {
+        order: u8,
+        numbers: u8,
+        tickets: u8,
+    },
+    /// Ordered, to be paid, or not.
+    Place {
+        order: u8,
+        numbers: u8,
+        tickets: u8,
+    },
+    Pay(u8),
+    End(u8),
+    /// The offer is for another draw now, by its number, or for none.
+    Move(Option<u8>),
     Refund(u8),
+}
+
+/// Offers and their orders on the way to draws.
+pub(super) struct Shop {
+    offers: [Option<u8>; 2],
+    /// Order → its draw, when it was accepted, its numbers and tickets.
+    open: BTreeMap<u8, (Option<u8>, Millis, u8, u8)>,
+}
+
+/// Tickets of an order for a draw.
+pub(super) struct Issued {
+    pub(super) draw: u8,
+    pub(super) accepted_ms: Millis,
+    pub(super) order: u8,
+    pub(super) numbers: u8,
+    pub(super) tickets: u8,
+}
+
+impl Shop {
+    /// Each offer is for the draw of its number.
+    pub(super) fn new() -> Self {
+        Shop { offers: [Some(0), Some(1)], open: BTreeMap::new() }
+    }
+
+    /// What happens at an offer; the tickets it issues.
+    pub(super) fn handle(&mut self, time: Millis, offer: u8, event: &Event) -> Option<Issued> {
+        let draw = self.offers[usize::from(offer)];
+        match *event {
+            Event::Move(to) => self.offers[usize::from(offer)] = to,
+            Event::Place { order, numbers, tickets } => {
+                self.open.insert(order, (draw, time, numbers, tickets));
+            }
+            Event::Order { order, numbers, tickets } => {
+                self.open.insert(order, (draw, time, numbers, tickets));
+                return self.issue(order);
+            }
+            Event::Pay(order) => return self.issue(order),
+            Event::End(order) => drop(self.open.remove(&order)),
+            _ => {}
+        }
+        None
+    }
+
+    /// Numbers and tickets of an order that may be paid.
+    pub(super) fn open(&self, order: u8) -> Option<(u8, u8)> {
+        self.open.get(&order).map(|(_, _, numbers, tickets)| (*numbers, *tickets))
+    }
+
+    fn issue(&mut self, order: u8) -> Option<Issued> {
+        let (draw, accepted_ms, numbers, tickets) = self.open.remove(&order)?;
+        draw.map(|draw| Issued { draw, accepted_ms, order, numbers, tickets })
+    }
 }
 
 /// What a row of a draw may say otherwise than before.
@@ -38,9 +105,13 @@ pub(super) struct Plain {
     waiting: Vec<(Millis, Event)>,
     /// When it was said, and what.
     words: BTreeMap<u8, (Millis, u8)>,
+    /// What sources had said when an operator spoke, until they say something else.
+    overruled: BTreeMap<u8, u8>,
     pub(super) published: Option<(i32, BTreeSet<i32>, Millis)>,
-    /// Order, numbers, tickets.
-    tickets: Vec<(u8, Vec<i32>, u8)>,
+    /// The closing of the newest row there was.
+    closes_at_ms: Option<Millis>,
+    /// Order, numbers, tickets, when it was accepted.
+    tickets: Vec<(u8, Vec<i32>, u8, Millis)>,
     settled: bool,
     pub(super) refused: usize,
     pub(super) unknown: usize,
@@ -65,7 +136,8 @@ impl Plain {
             Event::Row(rules) => {
                 let before = self.rules.map(|_| self.counting());
                 self.rules = *rules;
-                if rules.is_some() {
+                if let Some(rules) = rules {
+                    self.closes_at_ms = Some(rules.closes_at_ms);
                     let published = self.agree(time);
                     if published || Some(self.counting()) != before {
                         self.look_for_disagreement();
@@ -74,10 +146,6 @@ impl Plain {
                     waiting.iter().for_each(|(_, event)| self.handle(time, event));
                 }
             }
-            Event::Order { tickets, .. } if self.settled => self.late += usize::from(*tickets),
-            Event::Order { order, numbers, tickets } => {
-                self.tickets.push((*order, pair(*numbers), *tickets));
-            }
             Event::Refund(order) if !self.settled => self.tickets.retain(|ticket| ticket.0 != *order),
             Event::Refund(_) => {}
             Event::Report(..) | Event::Correct(_) if self.rules.is_none() => {
@@ -85,6 +153,18 @@ impl Plain {
             }
             Event::Report(source, numbers) => self.report(time, *source, *numbers),
             Event::Correct(numbers) => self.correct(time, *numbers),
+            Event::Order { .. } | Event::Place { .. } | Event::Pay(_) | Event::End(_) | Event::Move(_) => {
+                unreachable!("the shop's")
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, issued: &Issued) {
+        let Issued { accepted_ms, order, numbers, tickets, .. } = *issued;
+        if self.settled || self.closes_at_ms.is_some_and(|closes| accepted_ms >= closes) {
+            self.late += usize::from(tickets);
+        } else {
+            self.tickets.push((order, pair(numbers), tickets, accepted_ms));
         }
     }
 
@@ -96,6 +176,11 @@ impl Plain {
 
     fn report(&mut self, time: Millis, source: u8, numbers: u8) {
         let Some(drawn) = self.taken(time, numbers) else { return };
+        let rules = self.rules.expect("without a row it waits");
+        if self.overruled.get(&source).and_then(|said| fits(rules, &pair(*said))).as_ref() == Some(&drawn) {
+            return;
+        }
+        self.overruled.remove(&source);
         let news = self.counting().get(&source) != Some(&drawn);
         self.words.insert(source, (time, numbers));
         if news {
@@ -110,7 +195,8 @@ impl Plain {
             self.refused += 1;
             return;
         }
-        self.words.clear();
+        let words = std::mem::take(&mut self.words);
+        self.overruled.extend(words.into_iter().map(|(source, (_, said))| (source, said)));
         self.publish(time, drawn);
     }
 
@@ -168,7 +254,10 @@ impl Plain {
         self.settled = true;
         let mut winners: [Vec<String>; 2] = Default::default();
         self.took_part = 0;
-        for (order, numbers, tickets) in &self.tickets {
+        let closes_at_ms = self.rules.expect("nothing is published without a row").closes_at_ms;
+        let late = self.tickets.extract_if(.., |ticket| ticket.3 >= closes_at_ms);
+        self.late += late.map(|ticket| usize::from(ticket.2)).sum::<usize>();
+        for (order, numbers, tickets, _) in &self.tickets {
             self.took_part += i64::from(*tickets);
             let numbers = self.rules.and_then(|rules| fits(rules, numbers));
             let hits = numbers.map_or(0, |numbers| numbers.intersection(&drawn).count());
