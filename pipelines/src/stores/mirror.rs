@@ -2,7 +2,7 @@
 
 use super::{Result, StoreError};
 use crate::config::Config;
-use connectors::captured_records::CapturedDecoder;
+use connectors::captured_records::{BytesDecoder, CapturedDecoder};
 use connectors::embedded::{EmbeddedReader, Log, Registry};
 use connectors::kafka::{ConfluentRegistry, KafkaReader, KafkaSettings, KafkaView, ReaderOptions};
 use runtime::source::{LogError, LogReader};
@@ -47,9 +47,12 @@ impl MirrorLog for Embedded {
     }
 
     fn reader(&mut self, topics: &[String]) -> std::result::Result<Reader, LogError> {
-        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         let decoder = CapturedDecoder::new(Registry::open(&self.dir)?);
-        Ok(Box::new(EmbeddedReader::open(&self.dir, &topics, decoder)?))
+        Ok(Box::new(EmbeddedReader::open(&self.dir, &names(topics), decoder)?))
+    }
+
+    fn bytes(&mut self, topics: &[String]) -> std::result::Result<Reader, LogError> {
+        Ok(Box::new(EmbeddedReader::open(&self.dir, &names(topics), BytesDecoder)?))
     }
 }
 
@@ -72,10 +75,20 @@ impl MirrorLog for Kafka {
     }
 
     fn reader(&mut self, topics: &[String]) -> std::result::Result<Reader, LogError> {
-        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         let decoder = CapturedDecoder::new(self.registry.clone());
-        // What retention has taken is in no log any more; the versions of what is left are right without it.
-        let options = ReaderOptions { pipeline: "mirror".to_owned(), from_log_start: true };
-        Ok(Box::new(KafkaReader::open(&self.settings, options, &topics, |_| true, decoder)?))
+        Ok(Box::new(KafkaReader::open(&self.settings, options(), &names(topics), |_| true, decoder)?))
     }
+
+    fn bytes(&mut self, topics: &[String]) -> std::result::Result<Reader, LogError> {
+        Ok(Box::new(KafkaReader::open(&self.settings, options(), &names(topics), |_| true, BytesDecoder)?))
+    }
+}
+
+/// What retention has taken is in no log any more; the versions of what is left are right without it.
+fn options() -> ReaderOptions {
+    ReaderOptions { pipeline: "mirror".to_owned(), from_log_start: true }
+}
+
+fn names(topics: &[String]) -> Vec<&str> {
+    topics.iter().map(String::as_str).collect()
 }

@@ -30,18 +30,23 @@
 //! renamed column and values that were rewritten without changes (`ALTER ... USING`; a new column whose default is a function or
 //! an array) need the table to be snapshotted again. What was deleted while no connector watched stays.
 
+mod batch;
 mod binary;
 mod ddl;
 mod deliver;
 mod evolve;
+mod fault;
 mod gather;
 mod names;
+mod park;
+mod parked;
 mod rows;
 mod state;
 mod status;
 mod untold;
 mod work;
 
+pub use park::{ParkedTable, parked_tables};
 pub use state::MirrorStore;
 pub use status::{MirrorFigures, MirrorStatus};
 
@@ -79,6 +84,12 @@ pub trait MirrorLog: Send {
     /// # Errors
     /// See [`LogError`].
     fn reader(&mut self, topics: &[String]) -> Result<Box<dyn LogReader<Record = Captured>>, LogError>;
+
+    /// The same, of records as they are: each comes as [`Captured::Unreadable`], with its bytes.
+    ///
+    /// # Errors
+    /// See [`LogError`].
+    fn bytes(&mut self, topics: &[String]) -> Result<Box<dyn LogReader<Record = Captured>>, LogError>;
 }
 
 /// What a mirror reads from and records in.
