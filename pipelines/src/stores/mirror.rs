@@ -1,15 +1,21 @@
 //! The mirror of captured tables: a thread beside the pipeline, fed from the topics that Debezium writes.
 
-use super::{Result, StoreError};
-use crate::config::Config;
+use super::{Result, StoreError, Stores};
+use crate::config::{AnalyticsKind, Config, ServingKind};
 use connectors::captured_records::{BytesDecoder, CapturedDecoder};
 use connectors::embedded::{EmbeddedReader, Log, Registry};
 use connectors::kafka::{ConfluentRegistry, KafkaReader, KafkaSettings, KafkaView, ReaderOptions};
 use runtime::source::{LogError, LogReader};
+use schemas::Value;
 use schemas::captured::Captured;
 use sinks::clickhouse::ClickHouseSettings;
-use sinks::clickhouse::mirror::{Mirror, MirrorLog, MirrorSettings, MirrorSources, MirrorStore};
+use sinks::clickhouse::mirror::{
+    Mirror, MirrorLog, MirrorSettings, MirrorSources, MirrorStore, ParkedTable, parked_tables,
+};
 use std::path::{Path, PathBuf};
+
+/// How long the mirror's document may be waited for.
+const DOCUMENT_MS_MAX: u64 = 5_000;
 
 type Reader = Box<dyn LogReader<Record = Captured>>;
 
@@ -29,6 +35,39 @@ pub fn settings(config: &Config) -> ClickHouseSettings {
 pub fn start(config: &Config, log: Box<dyn MirrorLog>, store: Box<dyn MirrorStore>) -> Result<Mirror> {
     let settings = MirrorSettings { clickhouse: settings(config), topics: config.mirror.topics.clone() };
     Mirror::start(settings, MirrorSources { log, store }).map_err(StoreError::NoThread)
+}
+
+impl Stores {
+    /// Whether this pipeline mirrors captured tables: the one with sales does, so that they are mirrored once.
+    pub fn mirrors(&self) -> bool {
+        let config = &self.config;
+        let configured = config.analytics.kind != AnalyticsKind::None && !config.mirror.topics.is_empty();
+        configured && self.pipeline.sells()
+    }
+
+    /// Tables that the mirror has parked, whether it runs or not.
+    ///
+    /// # Errors
+    /// Where the mirror's document can't be read.
+    pub fn parked_tables(&self) -> Result<Vec<ParkedTable>> {
+        let mut tables = match self.tables() {
+            Err(StoreError::Nothing { .. }) => return Ok(Vec::new()),
+            tables => tables?,
+        };
+        // The embedded mirror makes its table when it first runs.
+        let made = match self.config.serving.kind {
+            ServingKind::Embedded => "SELECT name FROM sqlite_master WHERE name = 'mirror'",
+            ServingKind::Postgres => "SELECT 'mirror'",
+        };
+        if tables.query(made, 1, DOCUMENT_MS_MAX)?.rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = tables.query("SELECT document FROM mirror", 1, DOCUMENT_MS_MAX)?;
+        match found.rows.first().and_then(|row| row.first()) {
+            Some(Value::Text(document)) => parked_tables(document).map_err(StoreError::MirrorDocument),
+            _ => Ok(Vec::new()),
+        }
+    }
 }
 
 /// The embedded log.

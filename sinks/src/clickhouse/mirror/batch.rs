@@ -8,6 +8,7 @@ use super::evolve;
 use super::fault::{Blame, Failure, blame, of_table, of_topic, told};
 use super::gather::{Gather, Taken, clock_ms};
 use super::names::table_of;
+use super::notes;
 use super::park::{REFUSED_MAX, Whose, in_a_row};
 use super::rows::{self, Kind, Pieces};
 use super::state::{Batch, MirrorState, Range, Table, Tables};
@@ -186,8 +187,11 @@ impl Work {
         &mut self,
         state: &mut MirrorState,
         whose: Whose<'_>,
-        refusals: Vec<Refusal>,
+        mut refusals: Vec<Refusal>,
     ) -> Result<(), Failure> {
+        // Whichever came first, the same is told of the same.
+        refusals
+            .sort_by(|a, b| (&a.topic, a.partition, &a.offsets).cmp(&(&b.topic, b.partition, &b.offsets)));
         let mut inserts: BTreeMap<String, usize> = BTreeMap::new();
         refusals.iter().for_each(|refusal| *inserts.entry(refusal.topic.clone()).or_default() += 1);
         let (mut at_fault, mut cut) = (None, false);
@@ -214,6 +218,7 @@ impl Work {
         }
         if cut {
             write(self.store.as_mut(), state)?;
+            killpoint::reach("mirror.after_cut");
         }
         at_fault.map_or(Ok(()), Err)
     }
@@ -292,7 +297,7 @@ impl Work {
             let mut gather = Gather::new(self.log.bytes(&topics)?, topics.into());
             bytes = gather.read_some(range, &wanted).map_err(|error| of_topic(&range.topic, error))?;
         }
-        rows::add_rejected(pieces, taken, &bytes);
+        notes::add_rejected(pieces, taken, &bytes);
         Ok(())
     }
 

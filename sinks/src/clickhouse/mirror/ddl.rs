@@ -5,7 +5,8 @@
 
 use super::binary::decimal_width;
 use super::names::{CURRENT, quoted_name};
-use super::rows::{REJECTED, TRUNCATIONS, is_null_name, key_type};
+use super::notes::{REJECTED, TRUNCATIONS};
+use super::rows::{is_null_name, key_type};
 use super::state::{Table, TableColumn};
 use crate::clickhouse::client::{Client, quoted};
 use crate::clickhouse::error::{ClickHouseError, Result};

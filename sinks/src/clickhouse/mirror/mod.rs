@@ -21,6 +21,9 @@
 //!    dropped, and no type taken back, because the document doesn't know it yet. Statements on tables may be repeated.
 //! 4. A row is current where its place in the source isn't before the last TRUNCATE of its table.
 //! 5. What isn't told (an unchanged large value) is written as it was.
+//! 6. What is one table's fault, or one record's, is nobody else's ([`park`]): the table stands aside with its ranges and their tokens, the record
+//!    lies in `mirror_rejected`.
+//! 7. Whoever has been replaced by a newer generation records nothing, and changes no table: it asks before each statement.
 //!
 //! A crash, step by step: before the plan, nothing has happened; after it, tables are brought up to what was recorded with it,
 //! and the batch is read, and sent, again under the same tokens and looked for; after the progress is told, only the document is behind. A server that lost what
@@ -38,6 +41,7 @@ mod evolve;
 mod fault;
 mod gather;
 mod names;
+mod notes;
 mod park;
 mod parked;
 mod rows;
@@ -59,8 +63,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 /// What helps wherever a table can't be followed.
-const REMEDY_AGAIN: &str = "drop the table and its rows in mirror_progress, take a new snapshot of it into a new topic (or \
-                            empty the topic), and start again";
+const REMEDY_AGAIN: &str = "drop the table and its rows in mirror_progress, and take a new snapshot of it into a new topic, \
+                            or empty the topic: it begins anew";
 
 /// What is mirrored, and where to.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ use super::names::table_of;
 use super::park::Whose;
 use super::state::{MirrorState, Table};
 use super::work::{Open, Work, write};
+use runtime::killpoint;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -71,7 +72,12 @@ impl Work {
             figures.retries += 1;
             figures.parked = state.parked.len() as u64;
         });
-        if news { write(self.store.as_mut(), state) } else { Ok(()) }
+        if news {
+            killpoint::reach("mirror.before_park");
+            write(self.store.as_mut(), state)?;
+            killpoint::reach("mirror.after_park");
+        }
+        Ok(())
     }
 
     /// It has gone on.

@@ -8,6 +8,7 @@
 use super::binary::Writer;
 use super::gather::Taken;
 use super::names::quoted_name;
+use super::notes::add_truncations;
 use super::state::{Position, Range, Table};
 use super::untold::Found;
 use schemas::captured::{Captured, Cell, Column, ColumnType, RowChange, TableSchema};
@@ -16,10 +17,6 @@ use std::sync::Arc;
 
 /// What a row has besides the source's columns, in this order.
 const OWN_COLUMNS: &str = "__version, __deleted, __lsn, __partition, __offset, __changed_at";
-/// The same for its rows of truncations and of records nobody can read.
-pub(super) const TRUNCATIONS: &str = "mirror_truncations";
-pub(super) const REJECTED: &str = "mirror_rejected";
-
 /// One insert.
 #[derive(Debug)]
 pub(super) struct Piece {
@@ -63,14 +60,6 @@ impl Pieces {
     pub fn has_rows(&self) -> bool {
         self.all.iter().any(|piece| matches!(piece.kind, Kind::Rows(_)))
     }
-}
-
-/// A record that doesn't go into its table: why, and its bytes.
-pub(super) struct Rejected<'a> {
-    pub offset: u64,
-    pub reason: &'a str,
-    pub key: &'a [u8],
-    pub value: &'a [u8],
 }
 
 /// A row in its place.
@@ -302,7 +291,7 @@ impl Pieces {
         }
     }
 
-    fn note(&mut self, table: &str, columns: &str, bytes: Vec<u8>, offsets: Vec<u64>) {
+    pub fn note(&mut self, table: &str, columns: &str, bytes: Vec<u8>, offsets: Vec<u64>) {
         let name = self.count.to_string();
         self.count += 1;
         let (table, columns, rows) = (table.to_owned(), columns.to_owned(), offsets.len() as u64);
@@ -310,81 +299,10 @@ impl Pieces {
     }
 }
 
-fn write_place(writer: &mut Writer, range: &Range, offset: u64) {
-    writer.string(range.topic.as_bytes());
-    writer.bytes.extend_from_slice(&range.partition.to_le_bytes());
-    writer.bytes.extend_from_slice(&offset.to_le_bytes());
-}
-
-fn add_truncations(pieces: &mut Pieces, taken: &Taken) {
-    let (mut writer, mut offsets) = (Writer::default(), Vec::new());
-    for record in &taken.records {
-        if let Captured::Truncate { position } = &record.body {
-            write_place(&mut writer, &taken.range, record.offset.0);
-            writer.bytes.extend_from_slice(&position.to_le_bytes());
-            offsets.push(record.offset.0);
-        }
-    }
-    if !offsets.is_empty() {
-        pieces.note(TRUNCATIONS, "topic, __partition, __offset, lsn", writer.bytes, offsets);
-    }
-}
-
-const REJECTED_COLUMNS: &str = "topic, __partition, __offset, reason, `key`, value";
-
-/// What lies in `mirror_rejected`: records that can't be read, and `bytes` of those that can't be written or are refused.
-pub(super) fn add_rejected(pieces: &mut Pieces, taken: &Taken, bytes: &BTreeMap<u64, Captured>) {
-    let mut all: Vec<Rejected<'_>> = Vec::new();
-    for record in &taken.records {
-        if let Captured::Unreadable { reason, .. } = &record.body {
-            all.extend(rejected(record.offset.0, reason, &record.body));
-        }
-    }
-    let unfit = std::mem::take(&mut pieces.unfit);
-    for (offset, reason) in &unfit {
-        all.extend(bytes.get(offset).and_then(|body| rejected(*offset, reason, body)));
-    }
-    all.sort_by_key(|rejected| rejected.offset);
-    if !all.is_empty() {
-        let mut writer = Writer::default();
-        all.iter().for_each(|rejected| write_rejected(&mut writer, &taken.range, rejected));
-        let offsets = all.iter().map(|rejected| rejected.offset).collect();
-        pieces.note(REJECTED, REJECTED_COLUMNS, writer.bytes, offsets);
-    }
-    for (offset, reason) in &taken.range.refused {
-        let Some(refused) = bytes.get(offset).and_then(|body| rejected(*offset, reason, body)) else {
-            continue;
-        };
-        let mut writer = Writer::default();
-        write_rejected(&mut writer, &taken.range, &refused);
-        pieces.all.push(Piece {
-            table: REJECTED.to_owned(),
-            columns: REJECTED_COLUMNS.to_owned(),
-            bytes: writer.bytes,
-            rows: 1,
-            offsets: vec![*offset],
-            name: format!("refused:{offset}"),
-            kind: Kind::Refused,
-        });
-    }
-    pieces.rejected = (all.len() + taken.range.refused.len()) as u64;
-    pieces.unfit = unfit;
-}
-
-fn rejected<'a>(offset: u64, reason: &'a str, body: &'a Captured) -> Option<Rejected<'a>> {
-    let Captured::Unreadable { key, value, .. } = body else { return None };
-    let [key, value] = [key, value].map(|bytes| bytes.as_deref().unwrap_or_default());
-    Some(Rejected { offset, reason, key, value })
-}
-
-fn write_rejected(writer: &mut Writer, range: &Range, rejected: &Rejected<'_>) {
-    write_place(writer, range, rejected.offset);
-    [rejected.reason.as_bytes(), rejected.key, rejected.value].iter().for_each(|text| writer.string(text));
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // a test: what fails here fails the test
 mod tests {
+    use super::super::notes::add_rejected;
     use super::*;
     use runtime::source::{Claim, Fetched};
     use runtime::{Class, Offset};

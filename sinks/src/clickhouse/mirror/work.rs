@@ -140,7 +140,9 @@ impl Work {
             self.park(&mut open.state, &topic, &lost)?;
             taken.retain(|taken| taken.range.topic != topic);
         }
-        self.acquit(&mut open.state, &taken)?;
+        if !more {
+            self.acquit(&mut open.state, &taken)?;
+        }
         let nothing = taken.is_empty();
         if !nothing {
             self.load(&mut open.state, taken)?;
