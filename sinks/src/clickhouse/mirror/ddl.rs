@@ -385,7 +385,7 @@ mod tests {
     }
 
     /// What is done to a table that has `has`, or what speaks against it.
-    fn check(has: &str, wanted: &str, dropping: &str, expected: Result<Option<&str>, &str>) {
+    fn check(has: &str, wanted: &str, dropping: &str, expected: std::result::Result<Option<&str>, &str>) {
         let settings = ClickHouseSettings::default();
         let plan = Plan { settings: &settings, place: "ch" };
         match (plan.alter(&table(wanted, dropping), &there(has)), expected) {

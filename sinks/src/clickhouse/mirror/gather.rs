@@ -354,4 +354,59 @@ mod tests {
         stuck.store(false, Ordering::Relaxed);
         assert_eq!(taken(), (vec![0], None));
     }
+
+    /// Topics of one partition each; the log of the second is lost.
+    struct Lost;
+
+    impl LogReader for Lost {
+        type Record = Captured;
+
+        fn partitions(&mut self) -> Result<Vec<PartitionId>, LogError> {
+            Ok((0..2).map(|topic| PartitionId { topic: TopicId(topic), partition: 0 }).collect())
+        }
+
+        fn fetch(&mut self, id: PartitionId, from: Offset, max: usize) -> Result<Fetch<Captured>, LogError> {
+            if id.topic.0 == 1 {
+                let [place, problem, remedy] = ["b", "it is gone", "restore it"].map(str::to_owned);
+                return Err(LogError::Stop { place, problem, remedy });
+            }
+            let record = |offset: u64| {
+                let body = Captured::Truncate { position: offset };
+                Fetched { offset: Offset(offset), claim: Claim::Nothing, class: Class::Reference, body }
+            };
+            let records = (from.0..6_000).take(max).map(record).collect();
+            Ok(Fetch::dense(from, records, Offset(6_000)))
+        }
+
+        fn wait(&mut self, _: u64) {}
+    }
+
+    fn of_two_topics() -> Gather {
+        Gather::new(Box::new(Lost), ["a", "b"].map(str::to_owned).into())
+    }
+
+    #[test]
+    fn a_topic_that_is_lost_is_told_as_its_own_fault_and_what_is_held_is_not_read() {
+        let mut gather = of_two_topics();
+        let (taken, _) = gather.read(10, 10_000).unwrap();
+        assert_eq!(taken.iter().map(|taken| taken.range.topic.as_str()).collect::<Vec<_>>(), ["a"]);
+        let faults = gather.take_faults();
+        assert_eq!(faults["b"], "b: it is gone; restore it");
+        gather.hold(["b".to_owned()].into());
+        let (taken, _) = gather.read(10, 10_000).unwrap();
+        assert_eq!((taken.len(), taken[0].range.from), (1, 10));
+        assert!(gather.take_faults().is_empty());
+        assert_eq!(gather.lag(), 6_000 - 20);
+        gather.restart(&MirrorState::default());
+        assert_eq!(gather.lag(), 6_000, "what was taken in vain is still to be mirrored");
+    }
+
+    #[test]
+    fn some_records_of_a_range_are_read_again_wherever_they_lie() {
+        let range = Range { topic: "a".to_owned(), to: 6_000, records: 6_000, ..Range::default() };
+        let wanted: BTreeSet<u64> = [0, 1, 999, 1_000, 5_999].into();
+        let found = of_two_topics().read_some(&range, &wanted).unwrap();
+        assert_eq!(found.keys().copied().collect::<BTreeSet<_>>(), wanted);
+        assert_eq!(found[&999], Captured::Truncate { position: 999 });
+    }
 }
