@@ -62,9 +62,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// What helps wherever a table can't be followed.
-const REMEDY_AGAIN: &str = "drop the table and its rows in mirror_progress, and take a new snapshot of it into a new topic, \
-                            or empty the topic: it begins anew";
+/// What helps wherever a table can't be followed. In this order, as a table that is only missing is made again.
+const REMEDY_AGAIN: &str = "take a new snapshot of it into an emptied topic (or a new one), then delete its rows from \
+                            mirror_progress, then drop its table: it begins anew";
 
 /// What is mirrored, and where to.
 #[derive(Clone, Debug)]
