@@ -54,6 +54,26 @@ impl<S: SchemaSource> Decode for CapturedDecoder<S> {
     }
 }
 
+/// Takes every record as it is, for whoever is to keep one that nothing could be done with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BytesDecoder;
+
+impl Decode for BytesDecoder {
+    type Record = Captured;
+
+    fn decode(
+        &mut self,
+        _topic: &str,
+        _partition: u32,
+        _offset: u64,
+        record: RawRecord<'_>,
+    ) -> Result<Decoded<Captured>, LogError> {
+        let [key, value] = [record.key, record.value].map(|bytes| bytes.map(Into::into));
+        let body = Captured::Unreadable { reason: String::new(), key, value };
+        Ok(Decoded { claim: Claim::At(record.timestamp_ms), class: Class::Reference, body })
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // a test: what fails here fails the test
 mod tests {

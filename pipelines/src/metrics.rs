@@ -121,6 +121,7 @@ pub struct Metrics {
     pub mirror_rejected: Counter,
     pub mirror_clamped: Counter,
     pub mirror_lag: Gauge,
+    pub mirror_parked: Gauge,
     pub mirror_stopped: Gauge,
     pub mirror_behind: Seconds,
     pub frontier_age: Seconds,
@@ -220,7 +221,7 @@ impl Metrics {
         r.register("mirror_retries", "Tries to mirror that failed", self.mirror_retries.clone());
         r.register(
             "mirror_rejected",
-            "Records of captured tables that can't be read: they lie in mirror_rejected",
+            "Records of captured tables that can't be read or written: they lie in mirror_rejected",
             self.mirror_rejected.clone(),
         );
         r.register(
@@ -233,6 +234,9 @@ impl Metrics {
             "Records of captured tables that are not mirrored yet",
             self.mirror_lag.clone(),
         );
+        let help =
+            "Captured tables of which nothing more is mirrored until they are mended; the others go on";
+        r.register("mirror_parked", help, self.mirror_parked.clone());
         r.register(
             "mirror_stopped",
             "1 where mirroring has stopped and an operator is needed; sales go on",

@@ -10,17 +10,16 @@
 mod support;
 
 use connectors::embedded::{Appender, Log, NewRecord};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::Folder;
 use support::captured::{
     Compared, Connector, assert_no_record_twice, clickhouse, column, try_clickhouse, wait_until_mirrored,
-    wrapped,
 };
+use support::mirrored::{Cells, begin, begin_embedded, change, killed_at, message, next, run, told};
 use support::process::{self, Running};
-use support::services::{Services, env, foreign, script, sql, wait_until, well};
+use support::services::{env, foreign, sql, wait_until, well};
 
 const TABLE: &str = "
 DROP TABLE IF EXISTS everything; DROP TYPE IF EXISTS mood; CREATE TYPE mood AS ENUM ('glad', 'sad');
@@ -70,40 +69,6 @@ fn columns() -> Vec<Compared> {
     ]
     .map(|(name, kind)| column(name, kind))
     .into()
-}
-
-fn change(statements: &str) {
-    sql(&env("PG_URL"), &format!("SET search_path = public; {statements}"));
-}
-
-fn settings(dir: &Path) -> String {
-    let password = dir.join("clickhouse.password");
-    std::fs::write(&password, env("CLICKHOUSE_PASSWORD")).unwrap();
-    format!(
-        "[analytics]\nkind = \"clickhouse\"\n[clickhouse]\nurl = \"{}\"\nuser = \"{}\"\ndatabase = \"mirror_facts\"\n\
-         password_file = \"{}\"\n[mirror]\ntopics = [\"oltp.public.*\"]\ninterval_ms = 100\n\
-         [tickets]\nkey = \"a key for tests, not for tickets\"\n",
-        env("CLICKHOUSE_URL"),
-        env("CLICKHOUSE_USER"),
-        password.display()
-    )
-}
-
-/// Everything empty, and a data directory on it.
-fn begin() -> (Services, Folder) {
-    let (services, dir) = (Services::empty(), Folder::new());
-    for service in ["connect", "clickhouse"] {
-        well(script(&["start", service]));
-    }
-    for database in ["mirror", "mirror_facts"] {
-        clickhouse(&format!("DROP DATABASE IF EXISTS {database} SYNC"));
-    }
-    services.configure(dir.path(), &settings(dir.path()));
-    (services, dir)
-}
-
-fn run(dir: &Path) -> Running {
-    Running::start(process::tombola(dir, &["run"]))
 }
 
 #[test]
@@ -252,30 +217,6 @@ fn change_things(n: usize) {
     ));
 }
 
-/// A row's cells besides its id: name, type, value.
-type Cells = Vec<(String, &'static str, Value)>;
-
-/// A message of a table `things` as Debezium writes it in JSON with its schema; the key, the value.
-fn told(op: &str, id: i64, cells: &Cells, lsn: u64) -> (Vec<u8>, Vec<u8>) {
-    let field = |name: &str, ty: &str| json!({ "field": name, "type": ty });
-    let fields = cells.iter().map(|(name, ty, _)| field(name, ty));
-    let fields: Vec<Value> = std::iter::once(field("id", "int32")).chain(fields).collect();
-    let row = json!({ "type": "struct", "field": "after", "fields": fields });
-    let schema = json!({ "type": "struct", "fields": [row] });
-    let mut after = json!({ "id": id });
-    cells.iter().for_each(|(name, _, value)| after[name] = value.clone());
-    let after = (op == "u").then_some(after);
-    let payload = json!({ "op": op, "before": null, "after": after, "source": { "lsn": lsn, "ts_ms": 1_700_000_000_000_i64, "snapshot": "false" } });
-    let key = json!({ "type": "struct", "fields": [field("id", "int32")] });
-    (wrapped(&key, &json!({ "id": id })), wrapped(&schema, &payload))
-}
-
-/// The same of the columns `n` and `word`.
-fn message(op: &str, id: i64, after: Option<(i64, &str)>, lsn: u64) -> (Vec<u8>, Vec<u8>) {
-    let (n, word) = after.unwrap_or_default();
-    told(op, id, &vec![("n".to_owned(), "int64", json!(n)), ("word".to_owned(), "string", json!(word))], lsn)
-}
-
 /// Changes of a table, every one of them told once or more, and the rows that are left.
 fn history(count: u64) -> (Vec<NewRecord>, BTreeMap<i64, (i64, String)>) {
     let (mut records, mut rows, mut seed) = (Vec::new(), BTreeMap::new(), 73_u64);
@@ -310,19 +251,6 @@ fn history(count: u64) -> (Vec<NewRecord>, BTreeMap<i64, (i64, String)>) {
         }
     }
     (records, rows)
-}
-
-/// Everything empty, and a data directory on the embedded log.
-fn begin_embedded() -> (Services, Folder) {
-    let (services, _) = begin();
-    let dir = Folder::new();
-    std::fs::write(dir.path().join("tombola.toml"), settings(dir.path())).unwrap();
-    process::end_of(process::tombola(dir.path(), &["migrate"])).assert(0, &[]);
-    (services, dir)
-}
-
-fn next() -> Result<String, String> {
-    try_clickhouse("SELECT sum(next) FROM mirror.mirror_progress FINAL")
 }
 
 #[test]
@@ -402,13 +330,6 @@ impl Round {
         assert_eq!(shown.lines().collect::<Vec<_>>(), (0..ROWS_OF_ROUND).map(values).collect::<Vec<_>>());
         assert_no_record_twice("things");
     }
-}
-
-fn killed_at(dir: &Path, point: &str) {
-    let mut command = process::tombola(dir, &["run"]);
-    command.env("TOMBOLA_KILL_AT", format!("{point}:1"));
-    let ended = process::end_of(command);
-    assert!(ended.was_killed(), "{point}: {ended:?}");
 }
 
 #[test]

@@ -72,7 +72,10 @@ pub const MIRROR: &[&str] = &[
     "mirror.after_done",
 ];
 
-const GROUPS: [&[&str]; 5] = [ALL, LOADER, FEED, PUBLISHER, MIRROR];
+/// Those of a mirror that finds a table or a record at fault.
+pub const MIRROR_FAULTS: &[&str] = &["mirror.before_park", "mirror.after_park", "mirror.after_cut"];
+
+const GROUPS: [&[&str]; 6] = [ALL, LOADER, FEED, PUBLISHER, MIRROR, MIRROR_FAULTS];
 
 /// Dies here if the environment says so.
 pub fn reach(name: &'static str) {

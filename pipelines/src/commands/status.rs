@@ -5,6 +5,7 @@ use super::{Failure, output};
 use crate::publishing::standing::{self, ChannelPosts, Undecided, Waiting};
 use crate::stores::Tables;
 use crate::stores::{StoreError, Stores};
+use sinks::clickhouse::mirror::ParkedTable;
 use sinks::embedded::{PipelineLock, Progress};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -47,7 +48,24 @@ struct Report {
     frontier_age_ms: i64,
     /// Where the pipeline decides on draws.
     publishing: Option<Publishing>,
+    /// Where the pipeline mirrors captured tables.
+    mirror: Option<Mirror>,
     topics: Vec<Topic>,
+}
+
+#[derive(serde::Serialize)]
+struct Mirror {
+    /// A running mirror has stopped: its log says why.
+    stopped: bool,
+    parked: Vec<Parked>,
+}
+
+/// A table of which nothing more is mirrored until it is mended.
+#[derive(serde::Serialize)]
+struct Parked {
+    topic: String,
+    since_ms: i64,
+    reason: String,
 }
 
 #[derive(serde::Serialize)]
@@ -100,6 +118,7 @@ fn report(stores: &Stores) -> Result<Report, Failure> {
     let publishing = tables.as_mut().filter(|_| stores.pipeline().runs("draws"));
     let process = PipelineLock::holder(dir);
     let publishing = publishing.map(|tables| publishing_of(tables.as_mut(), dir, process.is_some()));
+    let mirror = stores.mirrors().then(|| mirror_of(stores, process.is_some()));
     let age_ms = if progress.decided_now == 0 { 0 } else { crate::clock_ms() - progress.decided_now };
     Ok(Report {
         data_dir: dir.display().to_string(),
@@ -112,6 +131,7 @@ fn report(stores: &Stores) -> Result<Report, Failure> {
         decided_now_ms: progress.decided_now,
         frontier_age_ms: age_ms.max(0),
         publishing: publishing.transpose()?,
+        mirror: mirror.transpose()?,
         topics: topics
             .into_iter()
             .map(|t| Topic { topic: t.topic, records: t.ends.iter().sum(), partition_ends: t.ends })
@@ -119,13 +139,28 @@ fn report(stores: &Stores) -> Result<Report, Failure> {
     })
 }
 
-fn publishing_of(tables: &mut dyn Tables, dir: &Path, runs: bool) -> Result<Publishing, Failure> {
-    // What only a running publisher knows it tells once a second; what an ended one told last is no news.
-    let told = if runs {
+/// What only a running pipeline knows it tells once a second; what an ended one told last is no news.
+fn told(dir: &Path, runs: bool) -> String {
+    if runs {
         std::fs::read_to_string(dir.join(crate::metrics::FILE)).unwrap_or_default()
     } else {
         String::new()
+    }
+}
+
+fn mirror_of(stores: &Stores, runs: bool) -> Result<Mirror, Failure> {
+    let parked = |table: ParkedTable| {
+        let ParkedTable { topic, reason, since_ms } = table;
+        Parked { topic, since_ms, reason }
     };
+    Ok(Mirror {
+        stopped: told(&stores.state_dir(), runs).lines().any(|line| line == "tombola_mirror_stopped 1"),
+        parked: stores.parked_tables()?.into_iter().map(parked).collect(),
+    })
+}
+
+fn publishing_of(tables: &mut dyn Tables, dir: &Path, runs: bool) -> Result<Publishing, Failure> {
+    let told = told(dir, runs);
     Ok(Publishing {
         draws: standing::undecided(tables)?,
         channels: standing::channels(tables)?,
@@ -151,10 +186,29 @@ fn text(report: &Report) -> String {
     if let Some(publishing) = &report.publishing {
         publishing_text(publishing, &mut out);
     }
+    if let Some(mirror) = &report.mirror {
+        mirror_text(mirror, &mut out);
+    }
     let row = |t: &Topic| vec![t.topic.clone(), t.records.to_string(), format!("{:?}", t.partition_ends)];
     let rows: Vec<Vec<String>> = report.topics.iter().map(row).collect();
     let _ = write!(out, "\n{}", output::table(&["topic", "records", "partition ends"], &rows));
     out
+}
+
+fn mirror_text(mirror: &Mirror, out: &mut String) {
+    if mirror.stopped {
+        let _ = writeln!(out, "mirror          has stopped; the log says why, and the next run goes on");
+    }
+    for Parked { topic, since_ms, reason } in &mirror.parked {
+        let since = output::time(*since_ms);
+        let _ = writeln!(out, "mirror          {topic} is parked since {since}: {reason}");
+    }
+    if !mirror.parked.is_empty() {
+        let _ = writeln!(
+            out,
+            "                parked tables go on from where they were once that is mended; the others go on now"
+        );
+    }
 }
 
 fn publishing_text(publishing: &Publishing, out: &mut String) {

@@ -197,6 +197,7 @@ impl Metrics {
         }
         self.mirror_lag.set(figures.lag as i64);
         self.mirror_behind.set(figures.behind_ms as f64 / 1_000.0);
+        self.mirror_parked.set(figures.parked as i64);
         self.mirror_stopped.set(i64::from(figures.state == LoaderState::Stopped));
     }
 }

@@ -32,6 +32,8 @@ pub enum StoreError {
     Bindings(#[from] BindingError),
     #[error(transparent)]
     Sink(#[from] SinkError),
+    #[error("{0}")]
+    MirrorDocument(String),
     #[error("{}: {problem}; check that the data directory may be written", path.display())]
     Locked { path: PathBuf, problem: std::io::Error },
     #[error("{} holds no {file}: {remedy}, or name another --data-dir or other --jobs", dir.display())]

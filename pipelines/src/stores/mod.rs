@@ -335,15 +335,13 @@ impl Stores {
         clickhouse::start(&self.config, &self.pipeline, &topics, reader, plans).map(Some)
     }
 
-    /// Starts what mirrors captured tables into the analytical store, where that is configured. The pipeline with
-    /// sales does it, so that tables are mirrored once.
+    /// Starts what mirrors captured tables into the analytical store, where that is configured.
     ///
     /// # Errors
     /// See [`StoreError`]. A store that is away is none.
     pub fn mirror(&self, generation: Generation) -> Result<Option<Mirror>> {
         let config = &self.config;
-        let off = config.analytics.kind == AnalyticsKind::None || config.mirror.topics.is_empty();
-        if off || !self.pipeline.sells() {
+        if !self.mirrors() {
             return Ok(None);
         }
         let log = match config.log.kind {

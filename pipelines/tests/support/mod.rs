@@ -13,6 +13,7 @@ pub mod captured;
 pub mod connector;
 pub mod disk;
 pub mod load;
+pub mod mirrored;
 pub mod past;
 pub mod process;
 pub mod services;

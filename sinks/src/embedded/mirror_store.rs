@@ -58,6 +58,13 @@ impl MirrorStore for EmbeddedMirror {
         let written = tx.execute("INSERT OR REPLACE INTO mirror VALUES (1, ?1)", [document]);
         written.and_then(|_| tx.commit()).map_err(failed)
     }
+
+    fn check(&mut self) -> std::result::Result<(), SinkError> {
+        let newest = newest_generation(&self.db.conn);
+        let theirs = newest.map_err(|e| self.db.failed("read the newest generation", e).into_sink(NAME))?;
+        let ours = self.generation;
+        if ours == theirs { Ok(()) } else { Err(SinkError::Fenced { sink: NAME, ours, theirs }) }
+    }
 }
 
 #[cfg(test)]
@@ -79,9 +86,12 @@ mod tests {
         assert_eq!(older.read().unwrap(), None);
         older.write("{}").unwrap();
         older.write("{\"a\":1}").unwrap();
+        older.check().unwrap();
         let mut newer = begin(dir.path());
         assert_eq!(newer.read().unwrap().as_deref(), Some("{\"a\":1}"));
         assert!(matches!(older.write("{}"), Err(SinkError::Fenced { .. })));
+        assert!(matches!(older.check(), Err(SinkError::Fenced { .. })), "it must not change a table, either");
+        newer.check().unwrap();
         newer.write("{\"a\":2}").unwrap();
         assert_eq!(older.read().unwrap().as_deref(), Some("{\"a\":2}"));
     }

@@ -84,4 +84,10 @@ impl MirrorStore for PostgresMirror {
         let (ours, theirs) = (self.generation, self.giving_up(theirs)?);
         Err(SinkError::Fenced { sink: NAME, ours, theirs })
     }
+
+    fn check(&mut self) -> std::result::Result<(), SinkError> {
+        let theirs = self.newest();
+        let (ours, theirs) = (self.generation, self.giving_up(theirs)?);
+        if ours == theirs { Ok(()) } else { Err(SinkError::Fenced { sink: NAME, ours, theirs }) }
+    }
 }

@@ -5,7 +5,8 @@
 
 use super::binary::decimal_width;
 use super::names::{CURRENT, quoted_name};
-use super::rows::{REJECTED, TRUNCATIONS, is_null_name, key_type};
+use super::notes::{REJECTED, TRUNCATIONS};
+use super::rows::{is_null_name, key_type};
 use super::state::{Table, TableColumn};
 use crate::clickhouse::client::{Client, quoted};
 use crate::clickhouse::error::{ClickHouseError, Result};
@@ -57,19 +58,29 @@ ORDER BY (topic, __partition, __offset)
 SETTINGS @settings@",
 ];
 
-/// What every table has besides its source's columns.
-const OWN_COLUMNS: [&str; 7] =
-    ["__version", "__deleted", "__lsn", "__partition", "__offset", "__changed_at", "__mirrored_at"];
-
-/// Makes the mirror's own tables, and those of the topics as they are to be.
+/// Asks for tables and changes them.
 pub(super) struct Ddl<'a> {
     pub client: &'a Client,
     pub stop: &'a AtomicBool,
     pub settings: &'a ClickHouseSettings,
 }
 
-/// Columns the server has: by table, by name, with their types.
-pub(super) type Columns = BTreeMap<String, BTreeMap<String, String>>;
+/// Columns the server has: by table, by name.
+pub(super) type Columns = BTreeMap<String, BTreeMap<String, There>>;
+
+/// A column as the server has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct There {
+    pub ty: String,
+    /// Worked out by the server (MATERIALIZED, ALIAS, EPHEMERAL), so that nobody can write it.
+    pub computed: bool,
+}
+
+/// One statement, and what it does.
+pub(super) struct Statement {
+    pub doing: &'static str,
+    pub sql: String,
+}
 
 impl Ddl<'_> {
     /// The mirror's own tables; the database, where this user may make it.
@@ -88,29 +99,41 @@ impl Ddl<'_> {
             .try_for_each(|create| self.run("make its own tables", &fill_in(create, self.settings)))
     }
 
-    fn run(&self, doing: &'static str, sql: &str) -> Result<()> {
+    /// Runs one.
+    pub fn run(&self, doing: &'static str, sql: &str) -> Result<()> {
         self.client.change(doing, Some(self.stop), sql)
     }
 
     /// What is there.
     pub fn columns(&self) -> Result<Columns> {
-        let sql = "SELECT table, name, type FROM system.columns WHERE database = currentDatabase()";
+        let sql = "SELECT table, name, type, default_kind IN ('MATERIALIZED', 'ALIAS', 'EPHEMERAL') FROM system.columns
+                   WHERE database = currentDatabase()";
         let mut all = Columns::new();
-        for (table, name, ty) in
-            self.client.rows::<(String, String, String)>("read its columns", Some(self.stop), sql)?
+        for (table, name, ty, computed) in
+            self.client.rows::<(String, String, String, u8)>("read its columns", Some(self.stop), sql)?
         {
-            all.entry(table).or_default().insert(name, ty);
+            all.entry(table).or_default().insert(name, There { ty, computed: computed == 1 });
         }
         Ok(all)
     }
+}
 
-    /// Brings one table and its view to what they are to be.
-    pub fn bring_up(&self, topic: &str, table: &Table, there: &Columns) -> Result<()> {
-        match there.get(&table.name) {
-            None => self.run("make a table", &self.create(table))?,
-            Some(known) => self.alter(table, known)?,
-        }
-        self.run("make a view", &self.view(topic, table))
+/// What brings tables to what they are to be.
+pub(super) struct Plan<'a> {
+    pub settings: &'a ClickHouseSettings,
+    /// The server, in messages.
+    pub place: &'a str,
+}
+
+impl Plan<'_> {
+    /// The statements for one table and its view.
+    pub fn statements(&self, topic: &str, table: &Table, there: &Columns) -> Result<Vec<Statement>> {
+        let change = match there.get(&table.name) {
+            None => Some(Statement { doing: "make a table", sql: self.create(table) }),
+            Some(known) => self.alter(table, known)?.map(|sql| Statement { doing: "change a table", sql }),
+        };
+        let view = Statement { doing: "make a view", sql: self.view(topic, table) };
+        Ok(change.into_iter().chain([view]).collect())
     }
 
     fn create(&self, table: &Table) -> String {
@@ -133,19 +156,24 @@ impl Ddl<'_> {
         )
     }
 
-    fn alter(&self, table: &Table, known: &BTreeMap<String, String>) -> Result<()> {
+    /// Columns that aren't ours stay as they are: somebody has put them there by hand.
+    fn alter(&self, table: &Table, known: &BTreeMap<String, There>) -> Result<Option<String>> {
         let wanted = physical(table);
         let mut changes: Vec<String> = Vec::new();
-        let ours = |name: &str| wanted.iter().any(|(wanted, ..)| wanted == name);
-        for name in known.keys().filter(|name| !OWN_COLUMNS.contains(&name.as_str()) && !ours(name)) {
+        let is_ours = |name: &&String| known.get(*name).is_some_and(|there| !there.computed);
+        for name in table.dropping.iter().filter(is_ours) {
             changes.push(format!("DROP COLUMN IF EXISTS {}", quoted_name(name)));
         }
         for (name, ty, default) in &wanted {
             match known.get(name) {
                 None => changes.push(format!("ADD COLUMN IF NOT EXISTS {} {ty}{default}", quoted_name(name))),
-                Some(theirs) if !same_type(theirs, ty) => {
+                Some(There { computed: true, .. }) => return Err(self.taken(table, name)),
+                Some(There { ty: theirs, .. }) if !same_type(theirs, ty) => {
                     if table.is_key(name) {
                         return Err(self.key_widened(table, name, theirs, ty));
+                    }
+                    if narrows(theirs, ty) {
+                        return Err(self.narrowed(table, name, theirs, ty));
                     }
                     changes.push(format!("MODIFY COLUMN {} {ty}{default}", quoted_name(name)));
                 }
@@ -153,25 +181,40 @@ impl Ddl<'_> {
             }
         }
         if changes.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let cluster = fill_in("@on_cluster@", self.settings);
-        let sql = format!(
+        Ok(Some(format!(
             "ALTER TABLE {} {cluster} {} SETTINGS alter_sync = 2, mutations_sync = 2",
             quoted_name(&table.name),
             changes.join(", ")
-        );
-        self.run("change a table", &sql)
+        )))
+    }
+
+    fn refused(&self, table: &Table, problem: String, remedy: &str) -> ClickHouseError {
+        let place = format!("{}, table {}", self.place, table.name);
+        ClickHouseError::Stop { place, problem, remedy: remedy.to_owned() }
     }
 
     fn key_widened(&self, table: &Table, column: &str, theirs: &str, ours: &str) -> ClickHouseError {
-        ClickHouseError::Stop {
-            place: format!("{}, table {}", self.client.place, table.name),
-            problem: format!(
-                "the key's column `{column}` is to become {ours}, and ClickHouse can't change that of {theirs}"
-            ),
-            remedy: super::REMEDY_AGAIN.to_owned(),
-        }
+        let problem = format!(
+            "the key's column `{column}` is to become {ours}, and ClickHouse can't change that of {theirs}"
+        );
+        self.refused(table, problem, super::REMEDY_AGAIN)
+    }
+
+    fn taken(&self, table: &Table, column: &str) -> ClickHouseError {
+        let problem =
+            format!("the source has a column `{column}`, and one that was added by hand has its name");
+        self.refused(table, problem, "drop that, or rename it")
+    }
+
+    /// Values that are there may not fit any more: only a document that is older than the server would ask for that.
+    fn narrowed(&self, table: &Table, column: &str, theirs: &str, ours: &str) -> ClickHouseError {
+        let problem =
+            format!("the column `{column}` is {theirs} there, wider than the {ours} that was recorded");
+        let remedy = "if it was changed by hand, change it back; else a newer process mirrors: end this one";
+        self.refused(table, problem, remedy)
     }
 
     /// Plain semantics: the newest row of each key, unless it was deleted, or truncated since.
@@ -250,6 +293,48 @@ fn same_type(a: &str, b: &str) -> bool {
     bare(a) == bare(b)
 }
 
+/// Whether values of the one type may not fit the other.
+fn narrows(theirs: &str, ours: &str) -> bool {
+    match (measure(theirs), measure(ours)) {
+        (Some((family, whole, scale)), Some((other, whole_ours, scale_ours))) if family == other => {
+            whole > whole_ours || scale > scale_ours
+        }
+        (_, ours) => bare(theirs) == "String" && ours.is_some(),
+    }
+}
+
+/// A type without what stands around it.
+fn bare(ty: &str) -> &str {
+    let mut rest = ty;
+    while let Some(inside) =
+        ["Nullable(", "Array(", "LowCardinality("].iter().find_map(|head| rest.strip_prefix(head))
+    {
+        rest = inside.strip_suffix(')').unwrap_or(inside);
+    }
+    rest
+}
+
+/// Of a type whose sizes are ordered: its family, digits before and after the point.
+fn measure(ty: &str) -> Option<(&'static str, u32, u32)> {
+    let (name, rest) = bare(ty).split_once('(').unwrap_or((bare(ty), ""));
+    let mut numbers = rest.trim_end_matches(')').split(',').map_while(|part| part.trim().parse::<u32>().ok());
+    let mut next = || numbers.next().unwrap_or(0);
+    Some(match name {
+        "Int16" => ("number", 5, 0),
+        "Int32" => ("number", 10, 0),
+        "Int64" => ("number", 19, 0),
+        "Decimal" => {
+            let (precision, scale) = (next(), next());
+            ("number", precision.saturating_sub(scale), scale)
+        }
+        "Float32" => ("float", 32, 0),
+        "Float64" => ("float", 64, 0),
+        "DateTime64" => ("time", 0, next()),
+        "Time64" => ("clock", 0, next()),
+        _ => return None,
+    })
+}
+
 /// A type as ClickHouse calls it.
 pub(super) fn sql_type(ty: &ColumnType) -> String {
     use ColumnType as T;
@@ -268,5 +353,79 @@ pub(super) fn sql_type(ty: &ColumnType) -> String {
         T::Timestamp { digits } => format!("DateTime64({digits}, 'UTC')"),
         T::ZonedTimestamp => "DateTime64(6, 'UTC')".to_owned(),
         T::Array(items) => format!("Array(Nullable({}))", sql_type(items)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test: what fails here fails the test
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// `id:Int64 a:Nullable(String) b=Nullable(String)`, `=` where the server works it out.
+    fn there(text: &str) -> BTreeMap<String, There> {
+        let column = |text: &str| {
+            let (name, ty) = text.split_once([':', '=']).unwrap();
+            (name.to_owned(), There { ty: ty.to_owned(), computed: text.contains('=') })
+        };
+        text.split(' ').map(column).collect()
+    }
+
+    /// `id:n a:text`: numbers and texts.
+    fn table(text: &str, dropping: &str) -> Table {
+        let column = |text: &str| {
+            let (name, ty) = text.split_once(':').unwrap();
+            let ty = if ty == "n" { ColumnType::Int32 } else { ColumnType::Text };
+            TableColumn { name: name.to_owned(), stored: name.to_owned(), ty, since: 0, default: None }
+        };
+        let dropping: BTreeSet<String> = dropping.split_whitespace().map(str::to_owned).collect();
+        let columns = text.split(' ').map(column).collect();
+        let (key, gone) = (vec!["id".to_owned()], BTreeSet::new());
+        Table { name: "things".to_owned(), key, columns, position: 9, gone, dropping }
+    }
+
+    /// What is done to a table that has `has`, or what speaks against it.
+    fn check(has: &str, wanted: &str, dropping: &str, expected: std::result::Result<Option<&str>, &str>) {
+        let settings = ClickHouseSettings::default();
+        let plan = Plan { settings: &settings, place: "ch" };
+        match (plan.alter(&table(wanted, dropping), &there(has)), expected) {
+            (Ok(sql), Ok(expected)) => {
+                let done = sql.map(|sql| {
+                    let sql = sql.trim_start_matches("ALTER TABLE `things`").trim().to_owned();
+                    sql.replace(" SETTINGS alter_sync = 2, mutations_sync = 2", "")
+                });
+                assert_eq!(done.as_deref(), expected, "{has} -> {wanted}");
+            }
+            (Err(problem), Err(expected)) => assert!(problem.to_string().contains(expected), "{problem}"),
+            (other, _) => panic!("{has} -> {wanted}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn columns_that_were_added_by_hand_stay() {
+        let has = "id:Int64 a:Nullable(String) upper=String note:String __version:UInt128";
+        check(has, "id:n a:text", "", Ok(None));
+        check(has, "id:n a:text b:text", "", Ok(Some("ADD COLUMN IF NOT EXISTS `b` Nullable(String)")));
+        check(has, "id:n", "a", Ok(Some("DROP COLUMN IF EXISTS `a`")));
+        check(has, "id:n", "a upper", Ok(Some("DROP COLUMN IF EXISTS `a`")));
+        check(has, "id:n a:text upper:text", "", Err("added by hand has its name"));
+    }
+
+    #[test]
+    fn no_column_becomes_narrower_than_the_server_has_it() {
+        check("id:Int64 a:Nullable(Int16)", "id:n a:n", "", Ok(Some("MODIFY COLUMN `a` Nullable(Int32)")));
+        for wider in ["Nullable(Int64)", "Nullable(Decimal(12,2))", "Nullable(String)"] {
+            check(&format!("id:Int64 a:{wider}"), "id:n a:n", "", Err("wider than"));
+        }
+        check(
+            "id:Int64 a:Nullable(Int64)",
+            "id:n a:text",
+            "",
+            Ok(Some("MODIFY COLUMN `a` Nullable(String)")),
+        );
+        check("id:String a:Nullable(String)", "id:n a:text", "", Err("ClickHouse can't change"));
+        assert!(narrows("Nullable(DateTime64(6, 'UTC'))", "Nullable(DateTime64(3, 'UTC'))"));
+        assert!(!narrows("Nullable(Decimal(10, 2))", "Nullable(Decimal(14, 2))"));
+        assert!(narrows("Nullable(Decimal(10, 2))", "Nullable(Int32)"));
     }
 }

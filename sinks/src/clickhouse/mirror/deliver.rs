@@ -5,13 +5,17 @@
 //! too. An insert is there as a whole or not at all, so one row of it is enough. Where none is found, it is lost, or
 //! those looked for have been replaced by newer ones: it is sent under another token, which costs duplicates that
 //! merge away, at most.
+//!
+//! An insert that is refused for what is one table's, or in its rows, leaves the others alone: all are sent, and what
+//! speaks against each is told.
 
+use super::fault::{Blame, blame};
 use super::gather::{Taken, clock_ms};
 use super::names::quoted_name;
-use super::rows::{Piece, Pieces};
+use super::rows::{Kind, Piece};
 use super::state::{Batch, MirrorState, Range};
 use crate::clickhouse::client::{Client, quoted};
-use crate::clickhouse::error::Result;
+use crate::clickhouse::error::{ClickHouseError, Result};
 use crate::clickhouse::insert::INSERT_SETTINGS;
 use futures::{StreamExt, TryStreamExt, stream};
 use runtime::killpoint;
@@ -28,54 +32,113 @@ const LOOK_FOR_MAX: usize = 1_000;
 pub(super) struct Delivery<'a> {
     pub client: &'a Client,
     pub stop: &'a AtomicBool,
-    pub state: &'a MirrorState,
+    pub mirror_id: &'a str,
+    /// The batch's.
+    pub number: u64,
     pub batch: &'a Batch,
 }
 
-/// What came of a batch that may have been sent before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Delivered {
-    Whole,
-    /// Something is missing: raise the attempt and deliver again.
-    Lost,
+/// One insert and the range it is of.
+#[derive(Clone, Copy)]
+pub(super) struct Parcel<'a> {
+    pub range: &'a Range,
+    pub piece: &'a Piece,
+}
+
+/// An insert that the server doesn't take, where others may be.
+pub(super) struct Refusal {
+    pub topic: String,
+    pub partition: u32,
+    pub kind: Kind,
+    pub offsets: Vec<u64>,
+    pub error: ClickHouseError,
+}
+
+/// What came of sending.
+#[derive(Default)]
+pub(super) struct Delivered {
+    /// Tokens of what is there.
+    pub there: Vec<String>,
+    pub refused: Vec<Refusal>,
+    /// Something is missing that the server says it has: raise the attempt and deliver again.
+    pub lost: bool,
+}
+
+impl Delivered {
+    fn note(&mut self, parcel: Parcel<'_>, token: String, refused: Option<ClickHouseError>) {
+        let Parcel { range: Range { topic, partition, .. }, piece } = parcel;
+        match refused {
+            None => self.there.push(token),
+            Some(error) => self.refused.push(Refusal {
+                topic: topic.clone(),
+                partition: *partition,
+                kind: piece.kind,
+                offsets: piece.offsets.clone(),
+                error,
+            }),
+        }
+    }
 }
 
 impl Delivery<'_> {
     /// Sends what was never sent.
-    pub fn send_all(&self, all: &[(&Range, &Pieces)]) -> Result<()> {
-        let pieces =
-            all.iter().flat_map(|(range, pieces)| pieces.all.iter().map(move |piece| (*range, piece)));
-        let sent = stream::iter(pieces).map(Ok);
-        let sent = sent.try_for_each_concurrent(AT_ONCE, |(range, piece)| self.send_one(range, piece));
-        self.client.wait("insert rows", Some(self.stop), sent)
+    pub fn send_all(&self, parcels: &[Parcel<'_>]) -> Result<Delivered> {
+        let answers = stream::iter(parcels.iter().copied())
+            .map(|parcel| async move { Ok((parcel, self.refused(parcel).await?)) })
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<_>>();
+        let answers = async { Ok(answers.await) };
+        let answers: Result<Vec<_>> = self.client.wait("insert rows", Some(self.stop), answers)?;
+        let mut delivered = Delivered::default();
+        for (parcel, refused) in answers? {
+            delivered.note(parcel, self.token(parcel), refused);
+        }
+        Ok(delivered)
     }
 
     /// Sends what may have been sent before.
-    pub fn send_again(&self, all: &[(&Range, &Pieces)]) -> Result<Delivered> {
-        for (range, pieces) in all {
-            for piece in &pieces.all {
-                if self.batch.attempt > 1 && self.is_there(range, piece)? {
-                    continue;
+    pub fn send_again(&self, parcels: &[Parcel<'_>]) -> Result<Delivered> {
+        let mut delivered = Delivered::default();
+        for parcel in parcels {
+            match self.brought(*parcel) {
+                Ok(true) => delivered.note(*parcel, self.token(*parcel), None),
+                Ok(false) => {
+                    delivered.lost = true;
+                    break;
                 }
-                self.client.wait("insert rows", Some(self.stop), self.send_one(range, piece))?;
-                // Under a token that was never used, what is acknowledged is there.
-                if self.batch.attempt == 1 && !self.is_there(range, piece)? {
-                    return Ok(Delivered::Lost);
-                }
+                Err(error) if blame(&error) == Blame::Everyone => return Err(error),
+                Err(error) => delivered.note(*parcel, self.token(*parcel), Some(error)),
             }
         }
-        Ok(Delivered::Whole)
+        Ok(delivered)
     }
 
-    async fn send_one(&self, range: &Range, piece: &Piece) -> clickhouse::error::Result<()> {
+    /// Sends one insert, unless it is there; whether it is there then.
+    fn brought(&self, parcel: Parcel<'_>) -> Result<bool> {
+        if self.batch.attempt > 1 && self.is_there(parcel)? {
+            return Ok(true);
+        }
+        self.client.wait("insert rows", Some(self.stop), self.send_one(parcel))?;
+        // Under a token that was never used, what is acknowledged is there.
+        Ok(self.batch.attempt > 1 || self.is_there(parcel)?)
+    }
+
+    /// Sends one insert: what speaks against it, unless that is everybody's trouble.
+    async fn refused(&self, parcel: Parcel<'_>) -> Result<Option<ClickHouseError>> {
+        let Err(error) = self.send_one(parcel).await else { return Ok(None) };
+        let error = ClickHouseError::of_request(self.client.place.clone(), "insert rows", error);
+        if blame(&error) == Blame::Everyone { Err(error) } else { Ok(Some(error)) }
+    }
+
+    async fn send_one(&self, parcel: Parcel<'_>) -> clickhouse::error::Result<()> {
+        let piece = parcel.piece;
         killpoint::reach("mirror.before_insert");
         let sql = format!("INSERT INTO {} ({}) FORMAT RowBinary", piece.table, piece.columns);
         let mut insert = self.client.http.insert_formatted_with(sql);
         for (name, value) in INSERT_SETTINGS {
             insert = insert.with_setting(name, value);
         }
-        let mut insert =
-            insert.with_setting("insert_deduplication_token", self.token(range, piece)).buffered();
+        let mut insert = insert.with_setting("insert_deduplication_token", self.token(parcel)).buffered();
         let mut rest = piece.bytes.as_slice();
         while !rest.is_empty() {
             rest = &rest[insert.write(rest).await?..];
@@ -86,15 +149,16 @@ impl Delivery<'_> {
     }
 
     /// Whose plan, which batch and attempt, which offsets, which of their inserts.
-    fn token(&self, range: &Range, piece: &Piece) -> String {
-        let MirrorState { mirror_id, batch, .. } = self.state;
-        let Range { topic, partition, from, to, .. } = range;
-        let (attempt, number) = (self.batch.attempt, piece.number);
-        format!("{mirror_id}/{batch}/{attempt}/{topic}/{partition}/{from}-{to}/{number}")
+    pub fn token(&self, parcel: Parcel<'_>) -> String {
+        let Parcel { range: Range { topic, partition, from, to, .. }, piece } = parcel;
+        let Delivery { mirror_id, number, batch, .. } = self;
+        let (attempt, name) = (batch.attempt, &piece.name);
+        format!("{mirror_id}/{number}/{attempt}/{topic}/{partition}/{from}-{to}/{name}")
     }
 
     /// Whether a row of the insert is there, among its last ones: of one key the server keeps the newest alone.
-    fn is_there(&self, range: &Range, piece: &Piece) -> Result<bool> {
+    fn is_there(&self, parcel: Parcel<'_>) -> Result<bool> {
+        let Parcel { range, piece } = parcel;
         let of_topic = match piece.columns.starts_with("topic, ") {
             true => format!("AND topic = {}", quoted(&range.topic)),
             false => String::new(),
@@ -121,8 +185,8 @@ impl Delivery<'_> {
             format!(
                 "({}, {partition}, {}, {}, {to}, {snapshot}, {lsn}, fromUnixTimestamp64Milli({changed_ms}))",
                 quoted(topic),
-                quoted(&after.mirror_id),
-                after.batch
+                quoted(self.mirror_id),
+                self.number
             )
         };
         let rows: Vec<String> = taken.iter().map(row).collect();

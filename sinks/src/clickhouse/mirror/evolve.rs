@@ -6,9 +6,9 @@
 //! that a column which was dropped and made again under the same name starts empty, as it does in the source: it is kept
 //! under a name of its own, whatever the server still holds under the old one.
 
+use super::rows::is_null_name;
 use super::state::{Table, TableColumn};
 use schemas::captured::{Column, ColumnType, TableSchema};
-use std::collections::BTreeSet;
 
 /// What can't be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,8 @@ pub(super) fn first(name: String, schema: &TableSchema, position: u64) -> Table 
         default: column.default.clone(),
     };
     let columns = schema.columns.iter().map(column).collect();
-    Table { name, key: key_of(schema), columns, position, gone: BTreeSet::new() }
+    let (gone, dropping) = Default::default();
+    Table { name, key: key_of(schema), columns, position, gone, dropping }
 }
 
 /// Takes a record's schema into the table.
@@ -46,7 +47,13 @@ pub(super) fn follow(table: &mut Table, schema: &TableSchema, position: u64) -> 
         table.position = position;
         let known = std::mem::take(&mut table.columns);
         let is_gone = |column: &&TableColumn| !schema.columns.iter().any(|theirs| theirs.name == column.name);
-        table.gone.extend(known.iter().filter(is_gone).map(|column| column.name.clone()));
+        for column in known.iter().filter(is_gone) {
+            table.gone.insert(column.name.clone());
+            table.dropping.insert(column.stored.clone());
+            if matches!(column.ty, ColumnType::Array(_)) {
+                table.dropping.insert(is_null_name(&column.stored));
+            }
+        }
         let column = |theirs: &Column| match known.iter().find(|known| known.name == theirs.name) {
             Some(known) => known.clone(),
             None => added(theirs, position, table.gone.contains(&theirs.name)),

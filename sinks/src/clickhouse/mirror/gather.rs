@@ -4,7 +4,7 @@ use super::state::{MirrorState, Range};
 use runtime::source::{Fetched, LogError, LogReader};
 use runtime::{Millis, Offset, PartitionId, TopicId};
 use schemas::captured::{Captured, Cell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Records asked for at once.
@@ -28,26 +28,46 @@ pub(super) struct Gather {
     next: BTreeMap<PartitionId, u64>,
     /// Since when a change waits for its other half.
     halves: BTreeMap<PartitionId, Instant>,
-    /// Records between what was read and the log's end, as last heard.
-    behind: BTreeMap<PartitionId, u64>,
+    /// The log's ends, as last heard.
+    ends: BTreeMap<PartitionId, u64>,
     /// What can't be read just now, and why; the others go on.
     stuck: BTreeMap<PartitionId, String>,
+    /// Topics of which nothing is read.
+    held: BTreeSet<String>,
+    /// Topics that can't be read any more, and why: to be taken by whoever reads.
+    faults: BTreeMap<String, String>,
 }
 
 impl Gather {
     /// A reader of these topics, in the order of its topic numbers.
     pub fn new(reader: Box<dyn LogReader<Record = Captured>>, topics: Vec<String>) -> Gather {
-        let (next, halves, behind, stuck) = Default::default();
-        Gather { reader, topics, next, halves, behind, stuck }
+        let (next, halves, ends, stuck, held, faults) = Default::default();
+        Gather { reader, topics, next, halves, ends, stuck, held, faults }
     }
 
     pub fn topics(&self) -> &[String] {
         &self.topics
     }
 
+    /// Reads nothing of these topics.
+    pub fn hold(&mut self, topics: BTreeSet<String>) {
+        self.held = topics;
+        let (all, held) = (&self.topics, &self.held);
+        self.stuck.retain(|id, _| !held.contains(&all[usize::from(id.topic.0)]));
+    }
+
+    /// Topics that the last reading found unreadable for good, and why.
+    pub fn take_faults(&mut self) -> BTreeMap<String, String> {
+        std::mem::take(&mut self.faults)
+    }
+
+    fn topic(&self, id: PartitionId) -> &String {
+        &self.topics[usize::from(id.topic.0)]
+    }
+
     /// Goes on from what has been taken.
     pub fn restart(&mut self, state: &MirrorState) {
-        self.next.clear();
+        self.next.values_mut().for_each(|next| *next = 0);
         for (n, topic) in self.topics.iter().enumerate() {
             for (partition, position) in state.positions.get(topic).into_iter().flatten() {
                 self.next
@@ -58,7 +78,8 @@ impl Gather {
 
     /// Records that are in the log and not taken yet.
     pub fn lag(&self) -> u64 {
-        self.behind.values().sum()
+        let behind = |(id, end): (&PartitionId, &u64)| end.saturating_sub(self.next[id]);
+        self.ends.iter().map(behind).sum()
     }
 
     /// Why a partition waits, of the first that does.
@@ -78,7 +99,9 @@ impl Gather {
         }
         self.reader.begin_round(clock_ms())?;
         let mut taken: BTreeMap<PartitionId, Taken> = BTreeMap::new();
-        let (mut records, mut bytes, mut open) = (0, 0, self.next.keys().copied().collect::<Vec<_>>());
+        let free = |id: &&PartitionId| !self.held.contains(self.topic(**id));
+        let mut open: Vec<PartitionId> = self.next.keys().filter(free).copied().collect();
+        let (mut records, mut bytes) = (0, 0);
         while !open.is_empty() && records < records_max && bytes < bytes_max {
             let mut more = Vec::new();
             for id in open {
@@ -92,7 +115,11 @@ impl Gather {
                         self.note_stuck(id, why.to_string());
                         continue;
                     }
-                    other => other?,
+                    Err(lost @ LogError::Stop { .. }) => {
+                        self.faults.insert(self.topic(id).clone(), lost.to_string());
+                        continue;
+                    }
+                    Ok(read) => read,
                 };
                 self.stuck.remove(&id);
                 (records, bytes) = (records + count, bytes + size);
@@ -146,7 +173,7 @@ impl Gather {
         let fetch = self.reader.fetch(id, Offset(next), max)?;
         let to = fetch.next.0.max(next);
         self.next.insert(id, to);
-        self.behind.insert(id, if fetch.end == Offset::MAX { 0 } else { fetch.end.0.saturating_sub(to) });
+        self.ends.insert(id, if fetch.end == Offset::MAX { to } else { fetch.end.0 });
         let count = fetch.records.len();
         let size = fetch.records.iter().map(|record| size_of(&record.body)).sum();
         let range = || Range {
@@ -154,7 +181,7 @@ impl Gather {
             partition: id.partition,
             from: next,
             to,
-            records: 0,
+            ..Range::default()
         };
         let of_partition = taken.entry(id).or_insert_with(|| Taken { range: range(), records: Vec::new() });
         of_partition.range.to = to;
@@ -163,11 +190,44 @@ impl Gather {
         Ok((count, size))
     }
 
-    /// The records of a range that was recorded, read again.
-    pub fn read_again(&mut self, range: &Range) -> Result<Taken, LogError> {
+    fn id_of(&self, range: &Range) -> Result<PartitionId, LogError> {
         let topic = self.topics.iter().position(|known| *known == range.topic);
         let topic = topic.ok_or_else(|| changed(range, "the topic is gone, or no longer mirrored"))?;
-        let id = PartitionId { topic: TopicId(topic as u16), partition: range.partition };
+        Ok(PartitionId { topic: TopicId(topic as u16), partition: range.partition })
+    }
+
+    /// Some records of a range that was recorded.
+    pub fn read_some(
+        &mut self,
+        range: &Range,
+        offsets: &BTreeSet<u64>,
+    ) -> Result<BTreeMap<u64, Captured>, LogError> {
+        let (id, began, mut found) = (self.id_of(range)?, clock_ms(), BTreeMap::new());
+        self.reader.partitions()?;
+        let mut wanted = offsets.first().copied();
+        while let Some(offset) = wanted {
+            self.reader.begin_round(clock_ms())?;
+            let fetch = self.reader.fetch(id, Offset(offset), FETCH_RECORDS)?;
+            if fetch.records.is_empty() && clock_ms() - began > AGAIN_MS_MAX {
+                return Err(LogError::Retry("the log doesn't bring what it held".into()));
+            }
+            if fetch.records.is_empty() {
+                self.reader.wait(WAIT_MS);
+            }
+            let through = fetch.records.last().map(|record| record.offset.0);
+            let of_these = fetch.records.into_iter().filter(|record| offsets.contains(&record.offset.0));
+            found.extend(of_these.map(|record| (record.offset.0, record.body)));
+            if through.is_some() && !found.contains_key(&offset) {
+                return Err(changed(range, "a record is gone"));
+            }
+            wanted = through.map_or(wanted, |through| offsets.range(through + 1..).next().copied());
+        }
+        Ok(found)
+    }
+
+    /// The records of a range that was recorded, read again.
+    pub fn read_again(&mut self, range: &Range) -> Result<Taken, LogError> {
+        let id = self.id_of(range)?;
         let (mut records, mut next, began) = (Vec::new(), range.from, clock_ms());
         self.reader.partitions()?;
         while next < range.to {
@@ -293,5 +353,60 @@ mod tests {
         assert_eq!(taken(), (vec![], why));
         stuck.store(false, Ordering::Relaxed);
         assert_eq!(taken(), (vec![0], None));
+    }
+
+    /// Topics of one partition each; the log of the second is lost.
+    struct Lost;
+
+    impl LogReader for Lost {
+        type Record = Captured;
+
+        fn partitions(&mut self) -> Result<Vec<PartitionId>, LogError> {
+            Ok((0..2).map(|topic| PartitionId { topic: TopicId(topic), partition: 0 }).collect())
+        }
+
+        fn fetch(&mut self, id: PartitionId, from: Offset, max: usize) -> Result<Fetch<Captured>, LogError> {
+            if id.topic.0 == 1 {
+                let [place, problem, remedy] = ["b", "it is gone", "restore it"].map(str::to_owned);
+                return Err(LogError::Stop { place, problem, remedy });
+            }
+            let record = |offset: u64| {
+                let body = Captured::Truncate { position: offset };
+                Fetched { offset: Offset(offset), claim: Claim::Nothing, class: Class::Reference, body }
+            };
+            let records = (from.0..6_000).take(max).map(record).collect();
+            Ok(Fetch::dense(from, records, Offset(6_000)))
+        }
+
+        fn wait(&mut self, _: u64) {}
+    }
+
+    fn of_two_topics() -> Gather {
+        Gather::new(Box::new(Lost), ["a", "b"].map(str::to_owned).into())
+    }
+
+    #[test]
+    fn a_topic_that_is_lost_is_told_as_its_own_fault_and_what_is_held_is_not_read() {
+        let mut gather = of_two_topics();
+        let (taken, _) = gather.read(2_000, 1_000_000).unwrap();
+        assert_eq!(taken.iter().map(|taken| taken.range.topic.as_str()).collect::<Vec<_>>(), ["a"]);
+        let faults = gather.take_faults();
+        assert_eq!(faults["b"], "b: it is gone; restore it");
+        gather.hold(["b".to_owned()].into());
+        let (taken, _) = gather.read(2_000, 1_000_000).unwrap();
+        assert_eq!((taken.len(), taken[0].range.from), (1, 2_000));
+        assert!(gather.take_faults().is_empty());
+        assert_eq!(gather.lag(), 6_000 - 4_000);
+        gather.restart(&MirrorState::default());
+        assert_eq!(gather.lag(), 6_000, "what was taken in vain is still to be mirrored");
+    }
+
+    #[test]
+    fn some_records_of_a_range_are_read_again_wherever_they_lie() {
+        let range = Range { topic: "a".to_owned(), to: 6_000, records: 6_000, ..Range::default() };
+        let wanted: BTreeSet<u64> = [0, 1, 999, 1_000, 5_999].into();
+        let found = of_two_topics().read_some(&range, &wanted).unwrap();
+        assert_eq!(found.keys().copied().collect::<BTreeSet<_>>(), wanted);
+        assert_eq!(found[&999], Captured::Truncate { position: 999 });
     }
 }

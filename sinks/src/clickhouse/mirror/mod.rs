@@ -21,6 +21,9 @@
 //!    dropped, and no type taken back, because the document doesn't know it yet. Statements on tables may be repeated.
 //! 4. A row is current where its place in the source isn't before the last TRUNCATE of its table.
 //! 5. What isn't told (an unchanged large value) is written as it was.
+//! 6. What is one table's fault, or one record's, is nobody else's ([`park`]): the table stands aside with its ranges and their tokens, the record
+//!    lies in `mirror_rejected`.
+//! 7. Whoever has been replaced by a newer generation records nothing, and changes no table: it asks before each statement.
 //!
 //! A crash, step by step: before the plan, nothing has happened; after it, tables are brought up to what was recorded with it,
 //! and the batch is read, and sent, again under the same tokens and looked for; after the progress is told, only the document is behind. A server that lost what
@@ -30,18 +33,24 @@
 //! renamed column and values that were rewritten without changes (`ALTER ... USING`; a new column whose default is a function or
 //! an array) need the table to be snapshotted again. What was deleted while no connector watched stays.
 
+mod batch;
 mod binary;
 mod ddl;
 mod deliver;
 mod evolve;
+mod fault;
 mod gather;
 mod names;
+mod notes;
+mod park;
+mod parked;
 mod rows;
 mod state;
 mod status;
 mod untold;
 mod work;
 
+pub use park::{ParkedTable, parked_tables};
 pub use state::MirrorStore;
 pub use status::{MirrorFigures, MirrorStatus};
 
@@ -53,9 +62,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// What helps wherever a table can't be followed.
-const REMEDY_AGAIN: &str = "drop the table and its rows in mirror_progress, take a new snapshot of it into a new topic (or \
-                            empty the topic), and start again";
+/// What helps wherever a table can't be followed. In this order, as a table that is only missing is made again.
+const REMEDY_AGAIN: &str = "take a new snapshot of it into an emptied topic (or a new one), then delete its rows from \
+                            mirror_progress, then drop its table: it begins anew";
 
 /// What is mirrored, and where to.
 #[derive(Clone, Debug)]
@@ -79,6 +88,12 @@ pub trait MirrorLog: Send {
     /// # Errors
     /// See [`LogError`].
     fn reader(&mut self, topics: &[String]) -> Result<Box<dyn LogReader<Record = Captured>>, LogError>;
+
+    /// The same, of records as they are: each comes as [`Captured::Unreadable`], with its bytes.
+    ///
+    /// # Errors
+    /// See [`LogError`].
+    fn bytes(&mut self, topics: &[String]) -> Result<Box<dyn LogReader<Record = Captured>>, LogError>;
 }
 
 /// What a mirror reads from and records in.

@@ -1,5 +1,8 @@
 //! Which topics are mirrored, and what their tables are called.
 
+use super::ddl::is_own;
+use std::collections::BTreeMap;
+
 /// Ends the name of the view with plain semantics.
 pub(super) const CURRENT: &str = "_current";
 
@@ -31,6 +34,37 @@ pub(super) fn table_of(topic: &str) -> String {
         all => all,
     };
     of_table.join("_")
+}
+
+/// Topics that have a table each, in a fixed order; and those whose table would be another's, and why. Of two, the one that
+/// is mirrored already keeps its name, else the first.
+pub(super) fn tell_apart(
+    mut topics: Vec<String>,
+    is_mirrored: impl Fn(&str) -> bool,
+) -> (Vec<String>, BTreeMap<String, String>) {
+    topics.sort_by_key(|topic| (!is_mirrored(topic), topic.clone()));
+    let (mut apart, mut refused): (Vec<String>, _) = (Vec::new(), BTreeMap::new());
+    for topic in topics {
+        let name = table_of(&topic);
+        // A table must not be taken for another one's view.
+        let clashes = |other: &&String| {
+            let theirs = table_of(other);
+            theirs == name || format!("{theirs}{CURRENT}") == name || format!("{name}{CURRENT}") == theirs
+        };
+        if let Some(other) = apart.iter().find(clashes) {
+            let why = format!(
+                "topics {other} and {topic} would share a table or view `{name}`; narrow mirror.topics"
+            );
+            refused.insert(topic, why);
+        } else if is_own(&name) {
+            refused
+                .insert(topic, format!("the mirror has a table `{name}` of its own; narrow mirror.topics"));
+        } else {
+            apart.push(topic);
+        }
+    }
+    apart.sort();
+    (apart, refused)
 }
 
 /// A name as SQL writes it.
@@ -69,5 +103,20 @@ mod tests {
         ] {
             assert_eq!(table_of(topic), expected);
         }
+    }
+
+    #[test]
+    fn a_topic_whose_table_would_be_anothers_stands_aside_and_the_others_are_mirrored() {
+        let check = |topics: &str, mirrored: &str, expected: &str, refused: &str| {
+            let topics = topics.split(' ').map(str::to_owned).collect();
+            let (apart, nameless) = tell_apart(topics, |topic| topic == mirrored);
+            let nameless: Vec<String> = nameless.into_keys().collect();
+            assert_eq!((apart.join(" "), nameless.join(" ")), (expected.to_owned(), refused.to_owned()));
+        };
+        check("b.public.t a.public.t a.u", "", "a.public.t a.u", "b.public.t");
+        check("b.public.t a.public.t a.u", "b.public.t", "a.u b.public.t", "a.public.t");
+        check("a.t a.t_current", "", "a.t", "a.t_current");
+        check("a.t a.t_current", "a.t_current", "a.t_current", "a.t");
+        check("a.mirror_progress a.t", "", "a.t", "a.mirror_progress");
     }
 }

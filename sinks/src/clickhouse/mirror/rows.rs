@@ -8,18 +8,15 @@
 use super::binary::Writer;
 use super::gather::Taken;
 use super::names::quoted_name;
+use super::notes::add_truncations;
 use super::state::{Position, Range, Table};
 use super::untold::Found;
-use runtime::source::Fetched;
 use schemas::captured::{Captured, Cell, Column, ColumnType, RowChange, TableSchema};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a row has besides the source's columns, in this order.
 const OWN_COLUMNS: &str = "__version, __deleted, __lsn, __partition, __offset, __changed_at";
-/// The same for its rows of truncations and of records nobody can read.
-pub(super) const TRUNCATIONS: &str = "mirror_truncations";
-pub(super) const REJECTED: &str = "mirror_rejected";
-
 /// One insert.
 #[derive(Debug)]
 pub(super) struct Piece {
@@ -30,8 +27,20 @@ pub(super) struct Piece {
     pub rows: u64,
     /// Of its rows.
     pub offsets: Vec<u64>,
-    /// Within its range.
-    pub number: usize,
+    /// Within its range: with the range's, it names the insert for good.
+    pub name: String,
+    pub kind: Kind,
+}
+
+/// What an insert brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Rows of a table, of which this is the number: it may be cut.
+    Rows(usize),
+    /// What the mirror notes for itself.
+    Note,
+    /// A record that the server refused, which is known for good once everything else was taken.
+    Refused,
 }
 
 /// Everything of one range.
@@ -40,6 +49,17 @@ pub(super) struct Pieces {
     pub all: Vec<Piece>,
     pub clamped: u64,
     pub rejected: u64,
+    /// By offset: records that no row can be made of, and why.
+    pub unfit: BTreeMap<u64, String>,
+    /// How many inserts there are, those of no rows among them.
+    count: usize,
+}
+
+impl Pieces {
+    /// Rows of the table among them.
+    pub fn has_rows(&self) -> bool {
+        self.all.iter().any(|piece| matches!(piece.kind, Kind::Rows(_)))
+    }
 }
 
 /// A row in its place.
@@ -80,37 +100,57 @@ struct Way {
     /// Places in the record and in the table.
     places: Vec<(usize, usize)>,
     writer: Writer,
-    rows: u64,
+    /// Of each row: its record's offset, and where its bytes end.
     offsets: Vec<u64>,
+    ends: Vec<usize>,
 }
 
-/// The inserts of a range's rows.
+/// The inserts of a range's rows. A record that no row can be made of is left out whole.
 pub(super) fn pieces(
     taken: &Taken,
     table: Option<&Table>,
     rows: &[RowAt<'_>],
     found: &Found,
 ) -> Result<Pieces, String> {
-    let mut ways: Vec<Way> = Vec::new();
+    let (mut ways, mut pieces) = (Vec::new(), Pieces::default());
     for at in rows {
         let table = table.ok_or("a range with rows has a table")?;
-        let place = |why: String| format!("offset {}: {why}", at.offset);
         let way = way_of(&mut ways, table, at);
-        write_row(way, table, at, found).map_err(place)?;
-        write_own(&mut way.writer, &taken.range, at);
-        way.rows += 1;
-        way.offsets.push(at.offset);
+        if taken.range.refused.contains_key(&at.offset) || pieces.unfit.contains_key(&at.offset) {
+            continue;
+        }
+        match write_row(way, table, at, found) {
+            Ok(()) => way.end_row(&taken.range, at),
+            Err(why) => {
+                way.forget(at.offset);
+                pieces.unfit.insert(at.offset, why);
+            }
+        }
     }
-    let mut pieces = Pieces::default();
     for way in ways {
         let table = table.ok_or("a range with rows has a table")?;
         pieces.clamped += way.writer.clamped;
-        let columns = columns_of(table, &way.places);
-        pieces.add(quoted_name(&table.name), columns, way.writer.bytes, way.rows, way.offsets);
+        pieces.add_rows(taken, table, way);
     }
     add_truncations(&mut pieces, taken);
-    add_rejected(&mut pieces, taken);
     Ok(pieces)
+}
+
+impl Way {
+    fn end_row(&mut self, range: &Range, at: &RowAt<'_>) {
+        write_own(&mut self.writer, range, at);
+        self.offsets.push(at.offset);
+        self.ends.push(self.writer.bytes.len());
+    }
+
+    /// Takes back what was written of a record.
+    fn forget(&mut self, offset: u64) {
+        while self.offsets.last() == Some(&offset) {
+            self.offsets.pop();
+            self.ends.pop();
+        }
+        self.writer.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+    }
 }
 
 fn way_of<'a>(ways: &'a mut Vec<Way>, table: &Table, at: &RowAt<'_>) -> &'a mut Way {
@@ -125,7 +165,8 @@ fn way_of<'a>(ways: &'a mut Vec<Way>, table: &Table, at: &RowAt<'_>) -> &'a mut 
         Some((n, table.columns.iter().position(is_it)?))
     };
     let places = at.schema.columns.iter().enumerate().filter_map(here).collect();
-    ways.push(Way { schema, too_old, places, writer: Writer::default(), rows: 0, offsets: Vec::new() });
+    let (writer, offsets, ends) = Default::default();
+    ways.push(Way { schema, too_old, places, writer, offsets, ends });
     ways.last_mut().expect("pushed just now")
 }
 
@@ -219,56 +260,51 @@ pub(super) fn is_null_name(column: &str) -> String {
 }
 
 impl Pieces {
-    fn add(&mut self, table: String, columns: String, bytes: Vec<u8>, rows: u64, offsets: Vec<u64>) {
-        let number = self.all.len();
-        self.all.push(Piece { table, columns, bytes, rows, offsets, number });
-    }
-}
-
-fn write_place(writer: &mut Writer, range: &Range, record: &Fetched<Captured>) {
-    writer.string(range.topic.as_bytes());
-    writer.bytes.extend_from_slice(&range.partition.to_le_bytes());
-    writer.bytes.extend_from_slice(&record.offset.0.to_le_bytes());
-}
-
-fn add_truncations(pieces: &mut Pieces, taken: &Taken) {
-    let (mut writer, mut rows, mut offsets) = (Writer::default(), 0, Vec::new());
-    for record in &taken.records {
-        if let Captured::Truncate { position } = &record.body {
-            write_place(&mut writer, &taken.range, record);
-            writer.bytes.extend_from_slice(&position.to_le_bytes());
-            rows += 1;
-            offsets.push(record.offset.0);
+    /// One way's rows, in the parts that its range says.
+    fn add_rows(&mut self, taken: &Taken, table: &Table, way: Way) {
+        let (number, parts) = (self.count, taken.range.parts(self.count));
+        self.count += 1;
+        let (table, columns) = (quoted_name(&table.name), columns_of(table, &way.places));
+        let Way { offsets, ends, writer: Writer { bytes, .. }, .. } = way;
+        if parts.len() == 1 {
+            let (name, rows) = (number.to_string(), offsets.len() as u64);
+            if rows > 0 {
+                self.all.push(Piece { table, columns, bytes, rows, offsets, name, kind: Kind::Rows(number) });
+            }
+            return;
+        }
+        for (from, to) in parts {
+            let [first, end] = [from, to].map(|bound| offsets.partition_point(|offset| *offset < bound));
+            if first == end {
+                continue;
+            }
+            let begin = if first == 0 { 0 } else { ends[first - 1] };
+            self.all.push(Piece {
+                table: table.clone(),
+                columns: columns.clone(),
+                bytes: bytes[begin..ends[end - 1]].to_vec(),
+                rows: (end - first) as u64,
+                offsets: offsets[first..end].to_vec(),
+                name: format!("{number}:{from}-{to}"),
+                kind: Kind::Rows(number),
+            });
         }
     }
-    if rows > 0 {
-        let columns = "topic, __partition, __offset, lsn".to_owned();
-        pieces.add(TRUNCATIONS.to_owned(), columns, writer.bytes, rows, offsets);
-    }
-}
 
-fn add_rejected(pieces: &mut Pieces, taken: &Taken) {
-    let (mut writer, mut offsets) = (Writer::default(), Vec::new());
-    for record in &taken.records {
-        if let Captured::Unreadable { reason, key, value } = &record.body {
-            write_place(&mut writer, &taken.range, record);
-            writer.string(reason.as_bytes());
-            writer.string(key.as_deref().unwrap_or_default());
-            writer.string(value.as_deref().unwrap_or_default());
-            pieces.rejected += 1;
-            offsets.push(record.offset.0);
-        }
-    }
-    if pieces.rejected > 0 {
-        let columns = "topic, __partition, __offset, reason, `key`, value".to_owned();
-        pieces.add(REJECTED.to_owned(), columns, writer.bytes, pieces.rejected, offsets);
+    pub fn note(&mut self, table: &str, columns: &str, bytes: Vec<u8>, offsets: Vec<u64>) {
+        let name = self.count.to_string();
+        self.count += 1;
+        let (table, columns, rows) = (table.to_owned(), columns.to_owned(), offsets.len() as u64);
+        self.all.push(Piece { table, columns, bytes, rows, offsets, name, kind: Kind::Note });
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test: what fails here fails the test
 mod tests {
+    use super::super::notes::add_rejected;
     use super::*;
-    use runtime::source::Claim;
+    use runtime::source::{Claim, Fetched};
     use runtime::{Class, Offset};
 
     /// Rows as they come: `r100` read by a snapshot at 100, `90` a change at 90. The order in which they win, by offset.
@@ -289,8 +325,8 @@ mod tests {
             Fetched { offset: Offset(offset as u64), claim: Claim::Nothing, class: Class::Reference, body }
         };
         let records: Vec<_> = text.split(' ').enumerate().map(record).collect();
-        let range =
-            Range { topic: "t".to_owned(), partition: 0, from: 0, to: 9, records: records.len() as u64 };
+        let records_in = records.len() as u64;
+        let range = Range { topic: "t".to_owned(), to: 9, records: records_in, ..Range::default() };
         let taken = Taken { range, records };
         let (mut rows, _) = rows_of(&taken, Position::default());
         rows.sort_by_key(|at| at.version);
@@ -310,5 +346,86 @@ mod tests {
     #[test]
     fn what_is_told_again_has_the_version_it_had() {
         check("120 130 120", &[0, 2, 1]);
+    }
+
+    /// A row of table `t (id, n)` as `id:n`, its number NULL where there is none; one word for each record.
+    fn record(offset: u64, word: &str) -> Fetched<Captured> {
+        let columns =
+            ["id", "n"].map(|name| Column { name: name.to_owned(), ty: ColumnType::Int32, default: None });
+        let schema = Arc::new(TableSchema { columns: columns.into(), key: vec![0] });
+        let row = |text: &str| {
+            let (id, n) = text.split_once(':').unwrap();
+            let cell = |text: &str| text.parse().map_or(Cell::Null, Cell::Int);
+            let cells = vec![cell(id), cell(n)];
+            RowChange { position: 9, snapshot_read: false, deleted: false, moves: false, ts_ms: 0, cells }
+        };
+        let body = Captured::Rows { schema, rows: word.split('+').map(row).collect() };
+        Fetched { offset: Offset(offset), claim: Claim::Nothing, class: Class::Reference, body }
+    }
+
+    /// The pieces of some records, from offset 5 on, of one writer's schema.
+    fn made(words: &str, range: Range) -> (Taken, Pieces) {
+        let mut records: Vec<_> =
+            words.split(' ').enumerate().map(|(n, word)| record(5 + n as u64, word)).collect();
+        let Captured::Rows { schema: first, .. } = records[0].body.clone() else { unreachable!() };
+        for record in &mut records {
+            if let Captured::Rows { schema, .. } = &mut record.body {
+                *schema = Arc::clone(&first);
+            }
+        }
+        let (from, to) = (5, 5 + records.len() as u64);
+        let range = Range { topic: "x.t".to_owned(), from, to, records: to - from, ..range };
+        let taken = Taken { range, records };
+        let table = super::super::evolve::first("t".to_owned(), &first, 1);
+        let (rows, _) = rows_of(&taken, Position::default());
+        let mut pieces = pieces(&taken, Some(&table), &rows, &Found::default()).unwrap();
+        drop(rows);
+        let wanted: Vec<u64> = pieces.unfit.keys().chain(taken.range.refused.keys()).copied().collect();
+        let bytes = |offset: u64| Captured::Unreadable {
+            reason: String::new(),
+            key: Some(format!("key {offset}").into_bytes().into()),
+            value: Some(format!("value {offset}").into_bytes().into()),
+        };
+        add_rejected(
+            &mut pieces,
+            &taken,
+            &wanted.into_iter().map(|offset| (offset, bytes(offset))).collect(),
+        );
+        (taken, pieces)
+    }
+
+    fn shown(pieces: &Pieces) -> Vec<String> {
+        let piece = |piece: &Piece| format!("{} {} {:?}", piece.table, piece.name, piece.offsets);
+        pieces.all.iter().map(piece).collect()
+    }
+
+    #[test]
+    fn a_record_that_no_row_can_be_made_of_is_rejected_whole_and_the_others_are_written() {
+        let (_, all) = made("1:1 :2 3:3", Range::default());
+        assert_eq!(shown(&all), ["`t` 0 [5, 7]", "mirror_rejected 1 [6]"]);
+        assert_eq!((all.rejected, all.all[0].rows), (1, 2));
+        let (_, without) = made("1:1 3:3", Range::default());
+        assert_eq!(all.all[0].bytes.len(), without.all[0].bytes.len(), "nothing is left of it");
+        let text = String::from_utf8_lossy(&all.all[1].bytes).into_owned();
+        for part in ["x.t", "`id`: Null", "key 6", "value 6"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let (_, moved) = made("1:1 2:2+:2 3:3", Range::default());
+        assert_eq!(shown(&moved), ["`t` 0 [5, 7]", "mirror_rejected 1 [6]"], "both rows of a moved key");
+        let (_, none) = made(":1", Range::default());
+        assert_eq!(shown(&none), ["mirror_rejected 1 [5]"]);
+    }
+
+    #[test]
+    fn an_insert_that_was_cut_comes_in_parts_and_without_what_was_refused() {
+        let mut range = Range { refused: [(7, "no".to_owned())].into(), ..Range::default() };
+        range.cuts.insert(0, [7, 8].into());
+        let (_, all) = made("1:1 2:2 3:3 4:4", range);
+        let expected = ["`t` 0:5-7 [5, 6]", "`t` 0:8-9 [8]", "mirror_rejected refused:7 [7]"];
+        assert_eq!(shown(&all), expected);
+        let (_, whole) = made("1:1 2:2 3:3 4:4", Range::default());
+        let row = whole.all[0].bytes.len() / 4;
+        assert_eq!(all.all[0].bytes, whole.all[0].bytes[..2 * row]);
+        assert_eq!(all.all[1].bytes, whole.all[0].bytes[3 * row..]);
     }
 }

@@ -16,6 +16,9 @@ pub trait MirrorStore: Send {
 
     /// Replaces it.
     fn write(&mut self, document: &str) -> Result<(), SinkError>;
+
+    /// Whether this is still whom it would let write: `Fenced` where a newer generation has begun.
+    fn check(&mut self) -> Result<(), SinkError>;
 }
 
 /// Everything that is known.
@@ -32,6 +35,28 @@ pub(super) struct MirrorState {
     pub tables: Tables,
     /// Recorded, not done.
     pub pending: Option<Batch>,
+    /// By topic: tables that stand aside.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parked: BTreeMap<String, Parked>,
+}
+
+/// A table that stands aside until it can be gone on with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Parked {
+    pub reason: String,
+    /// UTC.
+    pub since_ms: i64,
+    /// What was recorded of it and isn't done.
+    pub batch: Option<Numbered>,
+}
+
+/// A batch that others have overtaken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Numbered {
+    pub number: u64,
+    pub batch: Batch,
 }
 
 /// By topic.
@@ -55,7 +80,7 @@ pub(super) struct Batch {
 }
 
 /// What a batch takes of one partition: offsets from `from` to before `to`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Range {
     pub topic: String,
     pub partition: u32,
@@ -63,6 +88,12 @@ pub(super) struct Range {
     pub to: u64,
     /// Fewer than `to - from` where the log has gaps.
     pub records: u64,
+    /// By the number of an insert that was refused: the offsets at which it was cut.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cuts: BTreeMap<usize, BTreeSet<u64>>,
+    /// By offset: records that the server refuses, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<u64, String>,
 }
 
 /// A mirrored table as it is to be.
@@ -76,6 +107,9 @@ pub(super) struct Table {
     pub position: u64,
     /// Names of columns that were dropped once.
     pub gone: BTreeSet<String>,
+    /// The server's columns that this batch drops: of others it may have, nothing is known here.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub dropping: BTreeSet<String>,
 }
 
 /// One of its columns.

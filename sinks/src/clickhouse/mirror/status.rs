@@ -16,7 +16,9 @@ pub struct MirrorFigures {
     pub resent: u64,
     /// Tries that failed.
     pub retries: u64,
-    /// Records that can't be read, now in `mirror_rejected`.
+    /// Tables that stand aside until what is wrong with them is mended.
+    pub parked: u64,
+    /// Records that can't be read or written, now in `mirror_rejected`.
     pub rejected: u64,
     /// Times beyond what their column holds, kept as the nearest it can.
     pub clamped: u64,

@@ -48,19 +48,17 @@ pub(super) fn find(client: &Client, stop: &AtomicBool, table: &Table, rows: &[Ro
     if !rows.iter().any(|at| at.row.cells.contains(&Cell::Unavailable)) {
         return Ok(Found::default());
     }
-    let broken = |problem: String| ClickHouseError::Stop {
-        place: format!("{}, table {}", client.place, table.name),
-        problem,
-        remedy: "report this, with the table's definition".to_owned(),
-    };
     let mut search = Search::default();
     for at in rows {
         let mut key = Writer::default();
-        write_key(&mut key, table, at).map_err(&broken)?;
+        // A row whose key or value can't be written is none: its record is rejected, with the reason.
+        if write_key(&mut key, table, at).is_err() {
+            continue;
+        }
         if at.row.deleted {
             search.end(at, key.bytes);
-        } else {
-            search.look(table, at, key.bytes).map_err(&broken)?;
+        } else if let Err(why) = search.look(table, at, key.bytes) {
+            tracing::debug!(offset = at.offset, why, "a value of this record can't be written");
         }
     }
     let Search { mut found, asked, .. } = search;

@@ -2,23 +2,19 @@
 //!
 //! After a failure nothing that it remembers is believed: document, server and log are asked again.
 
-use super::ddl::{self, Columns, Ddl};
-use super::deliver::{Delivered, Delivery, last_change};
-use super::evolve;
-use super::gather::{Gather, Taken, clock_ms};
-use super::names::{CURRENT, is_wanted, table_of};
-use super::rows::{self, Pieces};
-use super::state::{Batch, MirrorState, Position, Range, Tables};
+use super::ddl::{self, Ddl};
+use super::fault::{Failure, of_topic};
+use super::gather::{Gather, Taken};
+use super::names::{is_wanted, tell_apart};
+use super::park::Whose;
+use super::parked::Turns;
+use super::state::{MirrorState, Position};
 use super::status::MirrorStatus;
-use super::untold;
 use super::{MirrorLog, MirrorSettings, MirrorSources, MirrorStore, REMEDY_AGAIN};
 use crate::clickhouse::client::Client;
 use crate::clickhouse::error::ClickHouseError;
 use crate::clickhouse::status::LoaderState;
-use runtime::killpoint;
-use runtime::sink::SinkError;
-use runtime::source::LogError;
-use schemas::captured::Captured;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -26,12 +22,6 @@ use std::time::{Duration, Instant};
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// How often topics are looked for.
 const TOPICS_EVERY: Duration = Duration::from_secs(3);
-
-/// What to do about a failure.
-pub(super) enum Failure {
-    Retry(String),
-    Stop(String),
-}
 
 /// Whether there is more to do at once.
 enum Pace {
@@ -42,19 +32,22 @@ enum Pace {
 /// The thread's own.
 pub(super) struct Work {
     settings: MirrorSettings,
-    client: Client,
-    log: Box<dyn MirrorLog>,
-    store: Box<dyn MirrorStore>,
-    stop: Arc<AtomicBool>,
-    status: Arc<MirrorStatus>,
+    pub(super) client: Client,
+    pub(super) log: Box<dyn MirrorLog>,
+    pub(super) store: Box<dyn MirrorStore>,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) status: Arc<MirrorStatus>,
+    pub(super) turns: Turns,
+    /// By topic: records that the server refused since it took one.
+    pub(super) in_a_row: BTreeMap<String, usize>,
     /// Absent until everything has been asked, and after each failure.
     open: Option<Open>,
 }
 
 /// What is believed while all goes well.
-struct Open {
-    state: MirrorState,
-    gather: Gather,
+pub(super) struct Open {
+    pub state: MirrorState,
+    pub gather: Gather,
     looked_at: Instant,
 }
 
@@ -67,7 +60,8 @@ impl Work {
     ) -> Result<Work, ClickHouseError> {
         let client = Client::new(&settings.clickhouse)?;
         let MirrorSources { log, store } = sources;
-        Ok(Work { settings, client, log, store, stop, status, open: None })
+        let (turns, in_a_row) = Default::default();
+        Ok(Work { settings, client, log, store, stop, status, turns, in_a_row, open: None })
     }
 
     pub fn run(mut self) {
@@ -85,6 +79,10 @@ impl Work {
                     self.sleep_until(Instant::now() + wait);
                 }
                 Err(Failure::Stop(problem)) => return super::stopped(&self.status, &problem),
+                // Whoever deals with one table parks it; there is none here.
+                Err(Failure::Table { topic, reason }) => {
+                    return super::stopped(&self.status, &format!("topic {topic}: {reason}"));
+                }
             }
         }
     }
@@ -135,58 +133,108 @@ impl Work {
         if open.looked_at.elapsed() >= TOPICS_EVERY {
             open = self.look_for_topics(open)?;
         }
+        self.retry_parked(&mut open)?;
         let settings = &self.settings.clickhouse;
-        let (taken, more) = open.gather.read(settings.batch_rows_max, settings.batch_bytes_max)?;
+        let (mut taken, more) = open.gather.read(settings.batch_rows_max, settings.batch_bytes_max)?;
+        for (topic, lost) in open.gather.take_faults() {
+            self.park(&mut open.state, &topic, &lost)?;
+            taken.retain(|taken| taken.range.topic != topic);
+        }
+        if !more {
+            self.acquit(&mut open.state, &taken)?;
+        }
         let nothing = taken.is_empty();
         if !nothing {
-            self.load(&mut open.state, &taken)?;
+            self.load(&mut open.state, taken)?;
         }
+        if std::mem::take(&mut self.turns.changed) {
+            open.gather.restart(&open.state);
+        }
+        self.tell(&open);
+        self.open = Some(open);
+        Ok(if more && !nothing { Pace::GoOn } else { Pace::CaughtUp })
+    }
+
+    fn tell(&self, open: &Open) {
+        let parked = open.state.parked.iter().next();
+        let parked = parked.map(|(topic, parked)| format!("topic {topic} is parked: {}", parked.reason));
         self.status.change(|figures| {
             figures.topics = open.gather.topics().len() as u64;
+            figures.parked = open.state.parked.len() as u64;
             figures.lag = open.gather.lag();
-            figures.problem = open.gather.problem();
+            figures.problem = open.gather.problem().or(parked);
             figures.state = match &figures.problem {
                 Some(_) => LoaderState::Waiting,
                 None if figures.lag == 0 => LoaderState::Idle,
                 None => LoaderState::Loading,
             };
         });
-        self.open = Some(open);
-        Ok(if more && !nothing { Pace::GoOn } else { Pace::CaughtUp })
     }
 
     /// Asks document, server and log where they stand, and finishes what was begun.
     fn open(&mut self) -> Result<Open, Failure> {
+        self.turns.restart();
+        self.store.check()?;
         self.ddl().own_tables()?;
         let mut state = self.read_state()?;
         self.heal(&mut state)?;
         let there = self.ddl().columns()?;
         // The pending batch's among them: they were recorded with it.
-        for (topic, table) in &state.tables {
-            self.ddl().bring_up(topic, table, &there)?;
+        for (topic, table) in state.tables.clone() {
+            if !state.parked.contains_key(&topic) {
+                let brought = self.bring_up(&topic, &table, &there);
+                self.spare(&mut state, brought)?;
+            }
         }
-        let gather = self.gather(&state)?;
-        // A topic that is no longer mirrored takes its batch with it: the others are read again from their positions.
-        let is_read = |range: &Range| gather.topics().contains(&range.topic);
-        state.pending = state.pending.filter(|batch| batch.ranges.iter().all(is_read));
-        if let Some(batch) = state.pending.as_mut().filter(|batch| batch.attempt > 1) {
-            // Only the first attempt's rows are looked for after they were sent: a later one needs a token never used.
-            batch.attempt += 1;
-            write(self.store.as_mut(), &state)?;
-        }
-        let mut open = Open { state, gather, looked_at: Instant::now() };
-        if let Some(batch) = open.state.pending.clone() {
-            let again = |range: &Range| open.gather.read_again(range);
-            let taken: Vec<Taken> = batch.ranges.iter().map(again).collect::<Result<_, _>>()?;
+        let topics = self.wanted_topics(&mut state)?;
+        let mut gather = Gather::new(self.log.reader(&topics)?, topics);
+        // A topic that is no longer mirrored takes its batch with it: it is read again from its position, should it come back.
+        self.drop_unread(&mut state, gather.topics());
+        let taken = self.read_pending(&mut state, &mut gather)?;
+        if !taken.is_empty() {
             self.status.change(|figures| figures.resent += 1);
-            self.deliver(&mut open.state, &taken, true)?;
-            open.gather.restart(&open.state);
+            self.deliver(&mut state, Whose::All, taken, true)?;
         }
-        Ok(open)
+        gather.restart(&state);
+        Ok(Open { state, gather, looked_at: Instant::now() })
     }
 
-    fn ddl(&self) -> Ddl<'_> {
+    fn drop_unread(&self, state: &mut MirrorState, topics: &[String]) {
+        let of_batch = state.pending.iter().flat_map(|batch| &batch.ranges).map(|range| &range.topic);
+        let is_unread = |topic: &&String| !topics.contains(topic);
+        let unread: BTreeSet<String> =
+            of_batch.chain(state.parked.keys()).filter(is_unread).cloned().collect();
+        for topic in unread {
+            state.give_up(&topic);
+            if !is_wanted(&self.settings.topics, &topic) {
+                state.parked.remove(&topic);
+            }
+        }
+    }
+
+    /// The pending batch's records, read again.
+    fn read_pending(&mut self, state: &mut MirrorState, gather: &mut Gather) -> Result<Vec<Taken>, Failure> {
+        // Only the first attempt's rows are looked for after they were sent: a later one needs a token never used.
+        if state.pending.as_ref().is_some_and(|batch| batch.attempt > 1) {
+            self.raise(state, Whose::All)?;
+        }
+        let ranges = state.pending.as_ref().map_or(Vec::new(), |batch| batch.ranges.clone());
+        let mut all = Vec::new();
+        for range in ranges {
+            match gather.read_again(&range) {
+                Ok(taken) => all.push(taken),
+                Err(error) => self.spare(state, Err(of_topic(&range.topic, error)))?,
+            }
+        }
+        Ok(all)
+    }
+
+    pub(super) fn ddl(&self) -> Ddl<'_> {
         Ddl { client: &self.client, stop: &self.stop, settings: &self.settings.clickhouse }
+    }
+
+    pub(super) fn plan(&self) -> ddl::Plan<'_> {
+        ddl::Plan { settings: &self.settings.clickhouse, place: &self.client.place }
     }
 
     fn read_state(&mut self) -> Result<MirrorState, Failure> {
@@ -208,7 +256,8 @@ impl Work {
     }
 
     /// A server that has less than it acknowledged was emptied or restored from a backup: what it lacks is mirrored again.
-    fn heal(&self, state: &mut MirrorState) -> Result<(), Failure> {
+    /// The topics of which it has anything.
+    pub(super) fn heal(&self, state: &mut MirrorState) -> Result<BTreeSet<String>, Failure> {
         let sql = "SELECT topic, `partition`, argMax(mirror_id, batch), argMax(next, batch), argMax(snapshot, batch)
                    FROM mirror_progress GROUP BY topic, `partition` SETTINGS select_sequential_consistency = 1";
         type Row = (String, u32, String, u64, u64);
@@ -220,6 +269,7 @@ impl Work {
                 self.client.place
             )));
         }
+        let mut behind = BTreeSet::new();
         for (topic, partitions) in &mut state.positions {
             for (partition, position) in partitions {
                 let theirs = rows.iter().find(|row| row.0 == *topic && row.1 == *partition);
@@ -233,39 +283,22 @@ impl Work {
                         "ClickHouse lacks what it had: mirrored again"
                     );
                     *position = theirs;
-                    state.pending = None;
+                    behind.insert(topic.clone());
                 }
             }
         }
-        Ok(())
+        behind.iter().for_each(|topic| state.give_up(topic));
+        Ok(rows.into_iter().map(|(topic, ..)| topic).collect())
     }
 
-    fn gather(&mut self, state: &MirrorState) -> Result<Gather, Failure> {
-        let topics = self.wanted_topics()?;
-        let reader = self.log.reader(&topics)?;
-        let mut gather = Gather::new(reader, topics);
-        gather.restart(state);
-        Ok(gather)
-    }
-
-    /// Topics of tables, in a fixed order; two that come to one name are an operator's to tell apart.
-    fn wanted_topics(&mut self) -> Result<Vec<String>, Failure> {
+    /// Topics of tables, in a fixed order. Those that can't have a table of their own are parked.
+    fn wanted_topics(&mut self, state: &mut MirrorState) -> Result<Vec<String>, Failure> {
         let mut topics: Vec<String> = self.log.topics()?;
         topics.retain(|topic| is_wanted(&self.settings.topics, topic));
-        topics.sort();
-        for (n, topic) in topics.iter().enumerate() {
-            let name = table_of(topic);
-            if let Some(other) = topics[..n].iter().find(|other| table_of(other) == name) {
-                return Err(Failure::Stop(format!(
-                    "topics {other} and {topic} would both be the table `{name}`; narrow mirror.topics"
-                )));
-            }
-            // A table must not be taken for another one's view.
-            let is_view = |other: &String| format!("{}{CURRENT}", table_of(other)) == name;
-            if ddl::is_own(&name) || topics.iter().any(is_view) {
-                return Err(Failure::Stop(format!(
-                    "topic {topic}: the mirror calls a table or view of its own `{name}`; narrow mirror.topics"
-                )));
+        let (topics, nameless) = tell_apart(topics, |topic| state.tables.contains_key(topic));
+        for (topic, why) in nameless {
+            if state.parked.get(&topic).is_none_or(|parked| parked.reason != why) {
+                self.park(state, &topic, &why)?;
             }
         }
         Ok(topics)
@@ -273,178 +306,16 @@ impl Work {
 
     fn look_for_topics(&mut self, mut open: Open) -> Result<Open, Failure> {
         open.looked_at = Instant::now();
-        if self.wanted_topics()? != open.gather.topics() {
-            open.gather = self.gather(&open.state)?;
+        let topics = self.wanted_topics(&mut open.state)?;
+        if topics != open.gather.topics() {
+            open.gather = Gather::new(self.log.reader(&topics)?, topics);
+            open.gather.restart(&open.state);
         }
         Ok(open)
     }
-
-    /// Records and sends what is in hand. Its tables are recorded with it, before the server's are changed: a server that is
-    /// ahead of the document would be taken back, and what it had in new columns would be lost.
-    fn load(&mut self, state: &mut MirrorState, taken: &[Taken]) -> Result<(), Failure> {
-        let before = std::mem::take(&mut state.tables);
-        state.tables = self.followed(&before, taken)?;
-        let ranges = taken.iter().map(|taken| taken.range.clone()).collect();
-        state.batch += 1;
-        state.pending = Some(Batch { attempt: 1, ranges });
-        killpoint::reach("mirror.before_plan");
-        write(self.store.as_mut(), state)?;
-        killpoint::reach("mirror.after_plan");
-        self.change_tables(&before, &state.tables)?;
-        self.deliver(state, taken, false)
-    }
-
-    /// Sends the pending batch until it is there, and notes that it is.
-    fn deliver(&mut self, state: &mut MirrorState, taken: &[Taken], doubtful: bool) -> Result<(), Failure> {
-        let mut after = state.clone();
-        let all = self.pieces(state, &mut after, taken)?;
-        let all_of: Vec<(&Range, &Pieces)> = taken.iter().map(|t| &t.range).zip(&all).collect();
-        loop {
-            let batch = state.pending.clone().expect("a batch is recorded before it is sent");
-            let delivery = Delivery { client: &self.client, stop: &self.stop, state, batch: &batch };
-            if !doubtful {
-                delivery.send_all(&all_of)?;
-            } else if delivery.send_again(&all_of)? == Delivered::Lost {
-                tracing::warn!(
-                    batch = state.batch,
-                    "ClickHouse lacks rows that it dropped as known: they are sent again"
-                );
-                state.pending = Some(Batch { attempt: batch.attempt + 1, ..batch });
-                write(self.store.as_mut(), state)?;
-                continue;
-            }
-            killpoint::reach("mirror.before_progress");
-            delivery.tell_progress(taken, &after)?;
-            break;
-        }
-        after.pending = None;
-        killpoint::reach("mirror.before_done");
-        write(self.store.as_mut(), &after)?;
-        killpoint::reach("mirror.after_done");
-        *state = after;
-        self.count(taken, &all);
-        Ok(())
-    }
-
-    /// The tables as this batch needs them.
-    fn followed(&self, before: &Tables, taken: &[Taken]) -> Result<Tables, Failure> {
-        let mut after = before.clone();
-        for taken in taken {
-            for record in &taken.records {
-                let Captured::Rows { schema, rows } = &record.body else { continue };
-                let Some(position) = rows.first().map(|row| row.position) else { continue };
-                let topic = &taken.range.topic;
-                let Some(table) = after.get_mut(topic) else {
-                    after.insert(topic.clone(), evolve::first(table_of(topic), schema, position));
-                    continue;
-                };
-                evolve::follow(table, schema, position).map_err(|changed| {
-                    Failure::Stop(format!(
-                        "{}, table {}: the source's key changed from ({}) to ({}); {REMEDY_AGAIN}",
-                        self.client.place,
-                        table.name,
-                        changed.from.join(", "),
-                        changed.to.join(", ")
-                    ))
-                })?;
-            }
-        }
-        Ok(after)
-    }
-
-    /// Brings up those on the server that changed.
-    fn change_tables(&self, before: &Tables, after: &Tables) -> Result<(), Failure> {
-        let mut there: Option<Columns> = None;
-        for (topic, table) in after {
-            let same = before.get(topic).is_some_and(|before| before.columns == table.columns);
-            if !same {
-                let there = match &there {
-                    Some(there) => there,
-                    None => there.insert(self.ddl().columns()?),
-                };
-                killpoint::reach("mirror.before_table");
-                self.ddl().bring_up(topic, table, there)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The inserts of each range; positions move in `after`.
-    fn pieces(
-        &self,
-        state: &MirrorState,
-        after: &mut MirrorState,
-        taken: &[Taken],
-    ) -> Result<Vec<Pieces>, Failure> {
-        let mut all = Vec::new();
-        for taken in taken {
-            let Range { topic, partition, .. } = &taken.range;
-            let (rows, position) = rows::rows_of(taken, state.position(topic, *partition));
-            let table = after.tables.get(topic);
-            let found = match table {
-                Some(table) => untold::find(&self.client, &self.stop, table, &rows)?,
-                None => untold::Found::default(),
-            };
-            if found.missing > 0 {
-                tracing::warn!(
-                    topic,
-                    values = found.missing,
-                    "values that were not told are nowhere to be found: NULL"
-                );
-                self.status.change(|figures| figures.missing += found.missing);
-            }
-            let pieces = rows::pieces(taken, table, &rows, &found).map_err(|why| {
-                Failure::Stop(format!(
-                    "topic {topic}, partition {partition}, {why}; report this, with the table's definition"
-                ))
-            })?;
-            all.push(pieces);
-            after.positions.entry(topic.clone()).or_default().insert(*partition, position);
-        }
-        Ok(all)
-    }
-
-    fn count(&self, taken: &[Taken], all: &[Pieces]) {
-        let newest = taken.iter().map(last_change).map(|(_, ms)| ms).max().unwrap_or(0);
-        let rejected: u64 = all.iter().map(|pieces| pieces.rejected).sum();
-        if rejected > 0 {
-            tracing::warn!(rejected, "records that can't be read lie in mirror_rejected, with their reasons");
-        }
-        self.status.change(|figures| {
-            figures.batches += 1;
-            figures.rows += all.iter().flat_map(|pieces| &pieces.all).map(|piece| piece.rows).sum::<u64>();
-            figures.rejected += rejected;
-            figures.clamped += all.iter().map(|pieces| pieces.clamped).sum::<u64>();
-            figures.behind_ms = clock_ms() - newest;
-        });
-    }
 }
 
-fn write(store: &mut dyn MirrorStore, state: &MirrorState) -> Result<(), Failure> {
+pub(super) fn write(store: &mut dyn MirrorStore, state: &MirrorState) -> Result<(), Failure> {
     let document = serde_json::to_string(state).expect("the document is plain data");
     Ok(store.write(&document)?)
-}
-
-impl From<SinkError> for Failure {
-    fn from(error: SinkError) -> Self {
-        match error {
-            SinkError::Retry { .. } => Failure::Retry(error.to_string()),
-            _ => Failure::Stop(error.to_string()),
-        }
-    }
-}
-
-impl From<LogError> for Failure {
-    fn from(error: LogError) -> Self {
-        match error {
-            LogError::Retry(_) => Failure::Retry(error.to_string()),
-            LogError::Stop { .. } => Failure::Stop(error.to_string()),
-        }
-    }
-}
-
-impl From<ClickHouseError> for Failure {
-    fn from(error: ClickHouseError) -> Self {
-        if error.is_passing() { Failure::Retry(error.to_string()) } else { Failure::Stop(error.to_string()) }
-    }
 }

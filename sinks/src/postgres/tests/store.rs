@@ -224,9 +224,12 @@ fn service_postgres_the_mirrors_document_is_replaced_whole_and_fenced() {
     place.terminate("mirror");
     assert!(matches!(older.write("{\"a\":1}"), Err(SinkError::Retry { .. })));
     older.write("{\"a\":1}").unwrap();
+    older.check().unwrap();
     let mut newer = crate::postgres::PostgresMirror::open(&place.settings, place.begin()).unwrap();
     let refused = older.write("{}");
     assert!(matches!(refused, Err(SinkError::Fenced { .. })), "{refused:?}");
+    assert!(matches!(older.check(), Err(SinkError::Fenced { .. })), "it must not change a table, either");
+    newer.check().unwrap();
     assert_eq!(newer.read().unwrap().as_deref(), Some("{\"a\":1}"));
     newer.write("{\"a\":2}").unwrap();
     assert_eq!(older.read().unwrap().as_deref(), Some("{\"a\":2}"));
