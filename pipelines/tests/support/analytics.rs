@@ -8,6 +8,11 @@ use std::path::Path;
 pub fn empty(_turn: &Services, dir: &Path, database: &str) -> String {
     well(script(&["start", "clickhouse"]));
     forget(database);
+    settings(dir, database)
+}
+
+/// The settings of a data directory whose facts go into this database.
+pub fn settings(dir: &Path, database: &str) -> String {
     let password = dir.join("clickhouse.password");
     std::fs::write(&password, env("CLICKHOUSE_PASSWORD")).expect("the directory can be written");
     format!(

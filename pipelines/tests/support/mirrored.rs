@@ -1,9 +1,9 @@
 //! A pipeline that mirrors into a real ClickHouse, and messages as Debezium writes them.
 
-use super::Folder;
-use super::captured::{clickhouse, try_clickhouse, wrapped};
+use super::captured::{try_clickhouse, wrapped};
 use super::process::{self, Running};
 use super::services::{Services, env, script, sql, well};
+use super::{Folder, analytics};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -12,18 +12,13 @@ pub fn change(statements: &str) {
     sql(&env("PG_URL"), &format!("SET search_path = public; {statements}"));
 }
 
+/// What a pipeline that mirrors is told besides.
+const MIRROR: &str = "[mirror]\ntopics = [\"oltp.public.*\"]\ninterval_ms = 100\n\
+                      [tickets]\nkey = \"a key for tests, not for tickets\"\n";
+
 /// Settings of a pipeline that mirrors.
 pub fn settings(dir: &Path) -> String {
-    let password = dir.join("clickhouse.password");
-    std::fs::write(&password, env("CLICKHOUSE_PASSWORD")).expect("it can be written");
-    format!(
-        "[analytics]\nkind = \"clickhouse\"\n[clickhouse]\nurl = \"{}\"\nuser = \"{}\"\ndatabase = \"mirror_facts\"\n\
-         password_file = \"{}\"\n[mirror]\ntopics = [\"oltp.public.*\"]\ninterval_ms = 100\n\
-         [tickets]\nkey = \"a key for tests, not for tickets\"\n",
-        env("CLICKHOUSE_URL"),
-        env("CLICKHOUSE_USER"),
-        password.display()
-    )
+    analytics::settings(dir, "mirror_facts") + MIRROR
 }
 
 /// Everything empty, and a data directory on it.
@@ -32,9 +27,7 @@ pub fn begin() -> (Services, Folder) {
     for service in ["connect", "clickhouse"] {
         well(script(&["start", service]));
     }
-    for database in ["mirror", "mirror_facts"] {
-        clickhouse(&format!("DROP DATABASE IF EXISTS {database} SYNC"));
-    }
+    ["mirror", "mirror_facts"].into_iter().for_each(analytics::forget);
     services.configure(dir.path(), &settings(dir.path()));
     (services, dir)
 }
