@@ -62,6 +62,8 @@ struct World {
     kafka: KafkaAppender,
     ids: SchemaIds,
     bucket: (String, BTreeMap<String, String>),
+    /// Of the last row that was told.
+    lsn: u64,
 }
 
 fn bucket() -> (String, BTreeMap<String, String>) {
@@ -129,7 +131,7 @@ fn offer(number: usize) -> Reference {
     }))
 }
 
-fn draw(number: usize) -> Reference {
+fn draw(number: usize, closes_at_ms: i64) -> Reference {
     Reference::Draw(Box::new(Draw {
         tenant: "acme".into(),
         draw_id: draw_id(number).into(),
@@ -141,7 +143,7 @@ fn draw(number: usize) -> Reference {
         bonus_max: 0,
         bonus_in_main: false,
         repeats: false,
-        closes_at_ms: pipelines::clock_ms() - 60_000,
+        closes_at_ms,
         sources_required: 1,
         currency: "EUR".into(),
         pool_minor: None,
@@ -196,7 +198,7 @@ fn report(number: usize) -> Command {
         prizes: Vec::new(),
         jackpot_minor: None,
         currency: None,
-        drawn_at_ms: now - 1_000,
+        drawn_at_ms: now,
         reported_at_ms: now,
     }))
 }
@@ -245,7 +247,7 @@ impl World {
         services.configure(dir.path(), &settings(dir.path(), &servers, &bucket));
         let kafka = KafkaSettings { bootstrap: env("KAFKA_BOOTSTRAP"), properties: BTreeMap::new() };
         let ids = load::schema_ids(dir.path());
-        World { services, dir, servers, kafka: KafkaAppender::open(&kafka).unwrap(), ids, bucket }
+        World { services, dir, servers, kafka: KafkaAppender::open(&kafka).unwrap(), ids, bucket, lsn: 0 }
     }
 
     fn append(&mut self, body: &Body) {
@@ -264,14 +266,20 @@ impl World {
         process::end_of(process::tombola(self.dir.path(), arguments)).assert(0, &[]);
     }
 
-    /// Rows, and tickets that are sold before any result comes.
-    fn open(&mut self) {
-        let rows = (0..POINTS.len()).flat_map(|number| [offer(number), draw(number)]);
-        let rows: Vec<Reference> = rows.chain(self.servers.iter().map(channel)).collect();
-        for (lsn, row) in rows.into_iter().enumerate() {
-            let lsn = lsn as u64 + 1;
-            self.append(&Body::Change { op: Op::Create, before: None, after: Box::new(row), lsn });
+    /// Rows, as they come to be or change.
+    fn tell(&mut self, op: Op, rows: Vec<Reference>) {
+        for row in rows {
+            self.lsn += 1;
+            self.append(&Body::Change { op, before: None, after: Box::new(row), lsn: self.lsn });
         }
+    }
+
+    /// Rows, and tickets that are sold before the draws close; results come after that.
+    fn open(&mut self) {
+        let closes_at_ms = pipelines::clock_ms() + 3_600_000;
+        let rows = (0..POINTS.len()).flat_map(|number| [offer(number), draw(number, closes_at_ms)]);
+        let rows = rows.chain(self.servers.iter().map(channel)).collect();
+        self.tell(Op::Create, rows);
         for number in 0..POINTS.len() {
             (0..ORDERS).for_each(|n| self.append(&Body::Command(order(number, n))));
         }
@@ -280,6 +288,8 @@ impl World {
             sql(&env("PG_URL"), "SELECT count(*) FROM tombola.tickets") == (POINTS.len() * ORDERS).to_string()
         });
         drop(running);
+        let closes_at_ms = pipelines::clock_ms();
+        self.tell(Op::Update, (0..POINTS.len()).map(|number| draw(number, closes_at_ms)).collect());
     }
 
     fn server(&self, channel: &str) -> &Server {
