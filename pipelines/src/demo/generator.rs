@@ -98,7 +98,7 @@ impl Generator {
     pub fn new(options: Options) -> Self {
         let businesses = world::businesses(options.orders.unwrap_or(ENDLESS_STOCKED_FOR));
         let mut changes = Changes::default();
-        let closes_at_ms = |number| closes_at_ms(&options, number);
+        let closes_at_ms = |number| announced_ms(&options, number);
         let lotteries = businesses.iter().filter(|_| options.draws);
         let first = lotteries.flat_map(|business| draws::first(business, closes_at_ms)).collect();
         Generator {
@@ -271,7 +271,7 @@ impl Generator {
             if business.kind != OfferKind::Ticket {
                 continue;
             }
-            let announced = draws::draw(business, next, closes_at_ms(&self.options, next));
+            let announced = draws::draw(business, next, announced_ms(&self.options, next));
             let mut bodies = vec![self.changes.announce(announced)];
             let closed = Some(draws::draw_id(number));
             for offer in business.offers.iter_mut().filter(|offer| offer.draw_id == closed) {
@@ -279,6 +279,8 @@ impl Generator {
                 offer.draw_id = Some(draws::draw_id(next));
                 bodies.push(self.changes.update(&before, offer));
             }
+            let open = draws::draw(business, number, announced_ms(&self.options, number));
+            bodies.push(self.changes.close(open));
             let closed = draws::draw(business, number, closes_at_ms(&self.options, number));
             bodies.into_iter().for_each(|body| self.plan_body(at_ms, body));
             for (at_ms, command) in draws::results(&closed, number, &mut self.drum) {
@@ -316,6 +318,11 @@ impl Iterator for Generator {
 /// When a lottery's `number`-th draw closes.
 fn closes_at_ms(options: &Options, number: u64) -> i64 {
     options.start_ms + ((number + 1) * options.close_every() * 1_000 / options.orders_per_s) as i64
+}
+
+/// When it is announced to close: not before the clock gets there, which the stream's time may be ahead of or behind.
+fn announced_ms(options: &Options, number: u64) -> i64 {
+    closes_at_ms(options, number) + 86_400_000
 }
 
 fn id(order: &PlaceOrder, what: &str) -> Text {

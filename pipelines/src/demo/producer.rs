@@ -146,5 +146,5 @@ fn take_batch(stream: &mut Peekable<Generator>, due_ms: Option<i64>) -> Vec<Time
 }
 
 fn is_change(timed: &Timed) -> bool {
-    matches!(timed.body, Body::Change { .. })
+    matches!(timed.body, Body::Change { .. } | Body::Close { .. })
 }

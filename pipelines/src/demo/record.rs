@@ -2,6 +2,8 @@
 
 use connectors::embedded::NewRecord;
 use schemas::debezium::{Op, envelope, key_of};
+use schemas::draws::Draw;
+use schemas::reference::ReferenceTable;
 use schemas::{Command, Record, Reference, SchemaIds, encode_command};
 
 /// What a record says.
@@ -14,6 +16,11 @@ pub enum Body {
         before: Option<Box<Reference>>,
         after: Box<Reference>,
         /// Position in the source's log.
+        lsn: u64,
+    },
+    /// A draw closes at the moment at which this is appended: the stream's time may run faster than the clock.
+    Close {
+        draw: Box<Draw>,
         lsn: u64,
     },
     /// Bytes that mean nothing: bound for the dead letters.
@@ -33,6 +40,7 @@ impl Body {
         match self {
             Body::Command(command) => command.record().topic(),
             Body::Change { after, .. } => after.table().topic(),
+            Body::Close { .. } => ReferenceTable::Draws.topic(),
             Body::Garbage(_) => Record::PlaceOrder.topic(),
         }
     }
@@ -43,13 +51,27 @@ impl Body {
         let (key, value) = match self {
             Body::Command(command) => (Some(command.subject_id().as_bytes().to_vec()), avro(command, ids)),
             Body::Change { op, before, after, lsn } => {
-                let json = envelope(*op, before.as_deref(), Some(after), timestamp_ms, *lsn);
-                (Some(key_of(&after.key()).into_bytes()), json.into_bytes())
+                change(*op, before.as_deref(), after, (timestamp_ms, *lsn))
+            }
+            Body::Close { draw, lsn } => {
+                let closed = Reference::Draw(Box::new(Draw { closes_at_ms: timestamp_ms, ..*draw.clone() }));
+                change(Op::Update, Some(&Reference::Draw(draw.clone())), &closed, (timestamp_ms, *lsn))
             }
             Body::Garbage(bytes) => (None, bytes.clone()),
         };
         NewRecord { partition: None, key, value: Some(value), timestamp_ms, headers: Vec::new() }
     }
+}
+
+/// Key and value of a change, made at a moment, at a position in the source's log.
+fn change(
+    op: Op,
+    before: Option<&Reference>,
+    after: &Reference,
+    (made_ms, lsn): (i64, u64),
+) -> (Option<Vec<u8>>, Vec<u8>) {
+    let json = envelope(op, before, Some(after), made_ms, lsn);
+    (Some(key_of(&after.key()).into_bytes()), json.into_bytes())
 }
 
 fn avro(command: &Command, ids: &SchemaIds) -> Vec<u8> {

@@ -39,6 +39,12 @@ impl Changes {
         self.change(Op::Create, None, Reference::Draw(Box::new(draw)))
     }
 
+    /// A draw that closes.
+    pub fn close(&mut self, draw: Draw) -> Body {
+        self.lsn += 8;
+        Body::Close { draw: Box::new(draw), lsn: self.lsn }
+    }
+
     fn change(&mut self, op: Op, before: Option<Reference>, after: Reference) -> Body {
         self.lsn += 8;
         Body::Change { op, before: before.map(Box::new), after: Box::new(after), lsn: self.lsn }
