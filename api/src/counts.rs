@@ -11,6 +11,11 @@ use prometheus_client::registry::{Registry, Unit};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Brings a counter to what is counted elsewhere, where it is less: two who do so at once add nothing twice.
+pub fn raise(counter: &Counter, total: u64) {
+    counter.inner().fetch_max(total, Ordering::Relaxed);
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     route: &'static str,
@@ -107,9 +112,8 @@ impl Counts {
         self.waiting.set(app.decided.waiting() as i64);
         self.live.set(app.decided.live() as i64);
         let spans = app.tracer.as_ref().map(|tracer| tracer.figures()).unwrap_or_default();
-        // As high as it is by now: whoever else asks at this moment adds nothing twice.
-        self.spans_sent.inner().fetch_max(spans.sent, Ordering::Relaxed);
-        self.spans_dropped.inner().fetch_max(spans.dropped, Ordering::Relaxed);
+        raise(&self.spans_sent, spans.sent);
+        raise(&self.spans_dropped, spans.dropped);
         self.telling.set(app.decided.is_telling().into());
         self.resident.set(resident_bytes().unwrap_or_default());
         let mut text = String::new();

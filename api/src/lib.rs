@@ -37,5 +37,6 @@ mod trace;
 
 pub use app::{ApiError, ApiSettings, Shop};
 pub use auth::{AuthSettings, JwtSettings};
+pub use counts::raise;
 pub use routes::{Access, Method, ROUTES, Route};
 pub use server::Server;

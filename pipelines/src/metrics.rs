@@ -12,6 +12,7 @@ mod feed;
 mod publisher;
 mod sources;
 
+use api::raise;
 pub use draws::{DrawLabels, DrawMetrics, DrawsWatch, StandingLabels, StepLabels};
 pub use feed::{Counted, Reporter, Watched};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -24,7 +25,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use publisher::{ChannelLabels, PublisherMetrics};
 pub use sources::{FeedMetrics, SourceLabels, SourceMetrics};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 /// Where a pipeline writes them, within its data directory.
 pub const FILE: &str = "metrics.prom";
@@ -72,11 +73,6 @@ pub struct ActionLabels {
 
 /// A gauge of seconds.
 pub type Seconds = Gauge<f64, AtomicU64>;
-
-/// Brings a counter to what is counted elsewhere, where it is less.
-fn raise(counter: &Counter, total: u64) {
-    counter.inner().fetch_max(total, Ordering::Relaxed);
-}
 
 /// Upper ends of the delay's buckets: as fine as the aims are, coarse where it only says "too late".
 const DELAY_BUCKETS_S: [f64; 14] =

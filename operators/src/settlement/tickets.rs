@@ -236,7 +236,7 @@ impl Operator for Tickets {
         self.chunks.on_restored();
         for draw in self.chunks.draws() {
             if let Some(settled) = self.settled.get(draw) {
-                self.drops.set(settled.saturating_add(self.settings.order_retention_ms), draw.clone());
+                self.drops.set(self.drop_at(*settled), draw.clone());
             }
         }
     }

@@ -1,7 +1,8 @@
 //! What a publisher counts, as Prometheus knows it.
 
-use super::{Seconds, raise};
+use super::Seconds;
 use crate::publishing::PublisherStatus;
+use api::raise;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
