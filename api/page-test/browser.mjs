@@ -3,7 +3,7 @@
 import { chromium } from "playwright-core";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -115,6 +115,17 @@ export class Demo {
     await writeFile(settings, demos.replace(/^open = true$/m, `open = false\nkeys_file = "${file}"`));
     const port = await freePort();
     const options = ["api", "--config", settings, "--data-dir", this.data, "--listen", `127.0.0.1:${port}`];
+    const child = await serve(this.program, options, port);
+    return { url: `http://127.0.0.1:${port}/`, stop: () => end(child) };
+  }
+
+  /** An API with a folder of its own before the demo's stores, as if on another machine: the pipeline's figures aren't there. */
+  async elsewhere() {
+    const folder = await mkdtemp(join(this.folder, "elsewhere-"));
+    await mkdir(join(this.data, "images"), { recursive: true });
+    for (const name of ["log.db", "tombola.db", "images"]) await symlink(join(this.data, name), join(folder, name));
+    const port = await freePort();
+    const options = ["api", "--config", join(this.data, "tombola.toml"), "--data-dir", folder, "--listen", `127.0.0.1:${port}`];
     const child = await serve(this.program, options, port);
     return { url: `http://127.0.0.1:${port}/`, stop: () => end(child) };
   }

@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { Demo, launch, open, until } from "./browser.mjs";
+import { Demo, launch, open, sleep, until } from "./browser.mjs";
 
 let demo;
 let browser;
@@ -148,6 +148,70 @@ test("it says that its figures are old, and when they are live again", async () 
   await close();
 });
 
+test("away from the pipeline it counts the live stream and says so, and says when the pipeline stands", async (t) => {
+  const elsewhere = await demo.elsewhere();
+  t.after(() => elsewhere.stop());
+  const { page, wrong, close } = await open(browser, elsewhere);
+  await live(page);
+  assert.match(await text(page, "source"), /counted here, from the live stream.*not told the pipeline's own figures/);
+  assert.ok(await page.locator("#source").isVisible());
+  await until("orders are confirmed", async () => (await number(page, "success")) > 0);
+  await until("refusals have reasons", async () => /sold out|price mismatch|unknown/.test(await text(page, "reasons")));
+  assert.equal(await text(page, "percentiles"), "median; p95 –, p99 –");
+  demo.process.kill("SIGSTOP");
+  try {
+    await until("it says so", async () => /^the pipeline stands since \d\d:\d\d:\d\d$/.test(await text(page, "state-text")));
+    assert.equal(await text(page, "announce"), "The pipeline stands. The figures are no longer live.");
+    await sleep(2_000);
+    assert.match(await text(page, "state-text"), /^the pipeline stands/, "whatever else is heard meanwhile");
+  } finally {
+    demo.process.kill("SIGCONT");
+  }
+  await until("it is live again", async () => (await text(page, "state-text")) === "live");
+  assert.deepEqual(wrong, []);
+  await close();
+});
+
+test("beside the pipeline it shows the pipeline's own figures", async () => {
+  const { page, close } = await open(browser, demo);
+  await live(page);
+  assert.ok(!(await page.locator("#source").isVisible()));
+  await close();
+});
+
+test("a beginning that fails is tried again", async () => {
+  let failures = 3;
+  const { page, close } = await open(browser, demo, {
+    before: (page) => page.route("**/v1/status", (route) => (failures-- > 1 ? route.abort() : failures === 0 ? route.fulfill({ status: 503, json: {} }) : route.continue())),
+  });
+  await live(page);
+  assert.ok(failures < 0);
+  await close();
+});
+
+test("what was asked for another business is not shown, and lists that are cut say so", async () => {
+  const alert = (tenant, n) => ({ tenant, rule_id: `rule of ${tenant}`, command_id: String(n), key: "customer:anna", order_id: "o", metric: "count", value: 9, threshold: 3, window_ms: 60_000, action: "flag", placed_at_ms: n, at_ms: n });
+  let answered = 0;
+  const { page, close } = await open(browser, demo, {
+    before: (page) => page.route("**/v1/alerts?*", async (route) => {
+      const tenant = new URL(route.request().url()).searchParams.get("tenant");
+      if (!tenant) await sleep(4_000);
+      // One that was given up can't be answered.
+      await route.fulfill({ json: { items: [alert(tenant ?? "all", 1)], next_cursor: tenant ? "more" : null } }).catch(() => {});
+      answered += 1;
+    }),
+  });
+  await until("businesses are known", async () => (await page.locator("#tenant option").count()) > 2);
+  const tenant = await page.locator("#tenant option").nth(1).getAttribute("value");
+  await page.selectOption("#tenant", tenant);
+  await until("its alerts", async () => (await text(page, "alerts")).includes(`rule of ${tenant}`));
+  assert.equal(await text(page, "alerts-of"), "newest of the first 2,000");
+  await until("the other answer", () => answered > 4);
+  await sleep(500);
+  assert.ok(!(await text(page, "alerts")).includes("rule of all"));
+  await close();
+});
+
 test("after a break it goes on from the last event it has seen", async () => {
   const asked = [];
   const { page, close } = await open(browser, demo, {
@@ -188,6 +252,7 @@ test("who must say who they are is asked, and sees what is theirs", async (t) =>
   const guarded = await demo.guarded({
     "an operator's key": 'roles = ["operator"]',
     "a partner's key": 'roles = ["partner"]\ntenant = "box-club"\npartner = "partner-00"',
+    "a shop's key": 'roles = ["producer"]\ntenant = "box-club"',
   });
   t.after(() => guarded.stop());
   const { page, wrong, close } = await open(browser, guarded);
@@ -198,6 +263,10 @@ test("who must say who they are is asked, and sees what is theirs", async (t) =>
   };
   await enter("nobody's key");
   await until("it is refused", async () => (await text(page, "sign-in-problem")) === "That was not accepted.");
+  await enter("a shop's key");
+  await until("it is told", async () => (await text(page, "sign-in-problem")).includes("see nothing"));
+  await sleep(5_000);
+  assert.equal(await text(page, "state-text"), "this key only sends");
   await enter("an operator's key");
   await live(page);
   await page.locator("#letters button").first().waitFor();
@@ -212,6 +281,24 @@ test("who must say who they are is asked, and sees what is theirs", async (t) =>
   assert.equal(await page.locator("#partners tr").count(), 1, "and nobody else's");
   for (const panel of ["stock-section", "alerts-section", "letters-section"]) assert.ok(!(await page.locator(`#${panel}`).isVisible()), panel);
   assert.ok(wrong.every((complaint) => complaint.includes("401")), wrong.join("\n"));
+  await close();
+});
+
+test("who closes the question who they are can still answer it", async (t) => {
+  const guarded = await demo.guarded({ "a key": 'roles = ["operator"]' });
+  t.after(() => guarded.stop());
+  const { page, close } = await open(browser, guarded);
+  await page.locator("#sign-in[open]").waitFor();
+  await page.fill("#token", "half a ke");
+  await page.keyboard.press("Escape");
+  await page.locator("#sign-in").waitFor({ state: "hidden" });
+  await sleep(2_000);
+  assert.ok(!(await page.locator("#sign-in").isVisible()), "it doesn't come up again by itself");
+  await page.click("#sign-in-again");
+  await page.locator("#sign-in[open]").waitFor();
+  await page.fill("#token", "a key");
+  await page.locator("#sign-in button").click();
+  await live(page);
   await close();
 });
 

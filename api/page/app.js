@@ -1,7 +1,8 @@
 // The live page: asks, listens, and hands over to the panels.
 //
-//   /metrics    once a second ─> orders a second, outcomes, percentiles    (who may not read it counts the live orders)
-//   /v1/live    events        ─> frontier, alerts, draws, and whether we are heard at all
+//   /metrics    once a second ─> orders a second, outcomes, percentiles    (where it tells nothing of a pipeline, or one
+//                                                                           business is chosen, live orders are counted)
+//   /v1/live    events        ─> frontier, alerts, draws, whether we are heard at all and whether anything is decided
 //   /v1/...     now and then  ─> stock, statements, dead letters
 
 import { Drain, Window, duration, money, quantile, reading, sum, ticketNumbers } from "/figures.js";
@@ -10,12 +11,20 @@ import { $, alerts, draw, letters, now, outcomes, partners, reasons, say, stock,
 
 /** The stream says something every second: silence beyond this means that figures may be old. */
 const STALE_MS = 4_000;
+/** A pipeline decides something every fraction of a second, if only that nothing came: beyond this it stands. */
+const STANDS_MS = 5_000;
+/** A pipeline writes its figures every second: such as stay the same for so long are of none that runs. */
+const UNTOLD_MS = 10_000;
+/** How long after a failed beginning it is tried again. */
+const AGAIN_MS_MIN = 500;
+const AGAIN_MS_MAX = 10_000;
 const WINDOW_S = 60;
 const ALERTS_MAX = 8;
 const OFFERS_SHOWN = 12;
 const PARTNERS_SHOWN = 10;
-/** Pages of a list that are read at most: 500 rows each. */
+/** Pages of a list that are read at most, and rows of each. */
 const PAGES_MAX = 4;
+const PAGE_ROWS = 500;
 /** How long after a result its picture is asked for again, and how often. */
 const PICTURE_MS = 2_000;
 const PICTURES_ASKED_MAX = 10;
@@ -24,8 +33,21 @@ const page = {
   tenant: "",
   /** Whose figures may be read: refused once, not asked for again. */
   refused: new Set(),
+  /** Where the figures of the first panel come from: "pipeline" or "stream". */
+  source: undefined,
+  /** The pipeline's figures: the moment that they name, and when it was another one last. */
+  told: { atS: undefined, changedAt: performance.now() },
   heardAt: performance.now(),
+  heard: false,
+  /** The decided frontier, since when it is there by our clock, and since when by the day's. */
+  epoch: undefined,
+  movedAt: undefined,
+  since: undefined,
   state: "waiting",
+  /** What is asked for the business that is chosen: given up when another one is. */
+  choice: new AbortController(),
+  /** The dialog was closed without a word: it comes up again when asked for. */
+  dismissed: false,
   alerts: [],
   /** The last draw's: `{url, data}`, and how often one was asked for that wasn't there yet. */
   picture: undefined,
@@ -44,16 +66,17 @@ const token = () => sessionStorage.getItem("tombola-token") ?? "";
 const headers = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
 
 async function ask(path, options = {}) {
-  const response = await fetch(path, { ...options, headers: { ...headers(), ...options.headers } });
+  const signal = options.method ? undefined : page.choice.signal;
+  const response = await fetch(path, { signal, ...options, headers: { ...headers(), ...options.headers } });
   if (response.ok) return response;
-  if (response.status === 401) signIn();
+  if (response.status === 401 && !page.dismissed) signIn(token() ? "That was not accepted." : "");
   const problem = await response.json().catch(() => ({}));
   throw Object.assign(new Error(problem.detail ?? problem.title ?? `${response.status}`), { status: response.status });
 }
 
 /** Every row of a list, a few pages at most; `more` says whether there are others. */
 async function rows(path, query = {}) {
-  const asked = new URLSearchParams({ limit: "500", ...(page.tenant && { tenant: page.tenant }), ...query });
+  const asked = new URLSearchParams({ limit: String(PAGE_ROWS), ...(page.tenant && { tenant: page.tenant }), ...query });
   const items = [];
   for (let n = 0; n < PAGES_MAX; n += 1) {
     const body = await (await ask(`${path}?${asked}`)).json();
@@ -63,6 +86,9 @@ async function rows(path, query = {}) {
   }
   return { items, more: true };
 }
+
+/** What is the newest, or the most, is so among the rows that were read. */
+const among = (more) => (more ? ` of the first ${(PAGES_MAX * PAGE_ROWS).toLocaleString("en")}` : "");
 
 /** Does `work` every so often while the page is looked at, never twice at once. What is refused isn't asked for again. */
 function every(ms, name, work) {
@@ -86,7 +112,23 @@ const pipeline = new Window(WINDOW_S);
 let streamed = { window: new Window(WINDOW_S), orders: new Map(), reasons: new Map() };
 let perSecond = [];
 
-const countsStream = () => page.tenant !== "" || page.refused.has("metrics");
+/** Whether /metrics tells of a pipeline that runs: another machine's may not be known to this instance. */
+const pipelineTells = () => page.told.atS !== undefined && performance.now() - page.told.changedAt < UNTOLD_MS;
+
+const countsStream = () => page.source === "stream";
+
+/** Goes over to the source that there is now: what one counted says nothing of the other. Whether it is another. */
+function chooseSource() {
+  const source = page.tenant !== "" || !pipelineTells() ? "stream" : "pipeline";
+  if (source === page.source) return false;
+  page.source = source;
+  perSecond = [];
+  streamed = { window: new Window(WINDOW_S), orders: new Map(), reasons: new Map() };
+  const why = page.tenant !== "" ? "they are one business's" : "this instance is not told the pipeline's own figures, nor how long decisions take";
+  $("source").hidden = source === "pipeline";
+  say($("source"), source === "pipeline" ? "" : `Orders and outcomes are counted here, from the live stream, since this page follows it: ${why}.`);
+  return true;
+}
 
 function count(order) {
   const add = (counts, key) => counts.set(key, (counts.get(key) ?? 0) + 1);
@@ -103,7 +145,8 @@ function showFigures() {
   const moment = window.over(1, "orders");
   const rate = moment.seconds > 0 ? decided(moment.added) / moment.seconds : undefined;
   const ended = sum(minute.added, ["confirmed", "refused", "expired", "cancelled"]);
-  const delays = pipeline.over(WINDOW_S, "delays").added;
+  // Delays are the pipeline's to tell; what it told once is no figure of now.
+  const delays = pipelineTells() ? pipeline.over(WINDOW_S, "delays").added : new Map();
   now({
     perSecond: rate,
     success: ended > 0 ? (minute.added.get("confirmed") ?? 0) / ended : undefined,
@@ -119,12 +162,21 @@ function showFigures() {
 }
 
 async function readMetrics() {
-  const text = await (await ask("/metrics")).text();
-  if (pipeline.add(reading(text)) && !countsStream()) showFigures();
+  const text = await ask("/metrics").then((answer) => answer.text(), (problem) => {
+    if (problem.status !== 403 && problem.status !== 404) throw problem;
+    page.refused.add("metrics");
+    return "";
+  });
+  const told = reading(text);
+  if (told.atS !== page.told.atS) page.told = { atS: told.atS, changedAt: performance.now() };
+  const before = page.source;
+  // Only who counts needs to be told of orders.
+  if (chooseSource() && [before, page.source].includes("stream")) listen();
+  if (pipeline.add(told) && !countsStream()) showFigures();
 }
 
 function takeStock() {
-  if (!countsStream() || page.state === "stale") return;
+  if (!countsStream() || page.state !== "live") return;
   const { window, orders, reasons: told } = streamed;
   window.add({ atS: performance.now() / 1000, orders: new Map(orders), reasons: new Map(told), delays: new Map() });
   showFigures();
@@ -135,7 +187,8 @@ function takeStock() {
 const drains = new Map();
 
 async function readStock() {
-  const { items } = await rows("/v1/stock");
+  const { items, more: others } = await rows("/v1/stock");
+  say($("stock-of"), `soonest gone first${others ? `,${among(others)}` : ""}`);
   const atMs = performance.now();
   const offers = items.map((offer) => {
     const key = JSON.stringify([offer.tenant, offer.offer_id]);
@@ -171,8 +224,8 @@ function nameTenants(offers) {
 
 async function readPartners() {
   const month = new Date().toISOString().slice(0, 7);
-  say($("partners-month"), month);
-  const { items } = await rows("/v1/statements", { month });
+  const { items, more } = await rows("/v1/statements", { month });
+  say($("partners-month"), `${month}${more ? `, the most${among(more)} lines` : ""}`);
   const totals = new Map();
   for (const line of items) {
     const key = JSON.stringify([line.tenant, line.partner_id, line.currency]);
@@ -199,14 +252,20 @@ function showAlerts(fresh) {
 }
 
 async function readAlerts() {
-  showAlerts((await rows("/v1/alerts")).items);
+  const { items, more } = await rows("/v1/alerts");
+  say($("alerts-of"), `newest${more ? among(more) : " first"}`);
+  showAlerts(items);
 }
 
 async function readDraws() {
-  const { items } = await rows("/v1/draws", { images: "no" });
+  const { signal } = page.choice;
+  const { items, more } = await rows("/v1/draws", { images: "no" });
   const told = items.filter((item) => ["published", "settled"].includes(item.status));
   const last = told.sort((a, b) => b.drawn_at_ms - a.drawn_at_ms)[0];
-  draw(last && { ...last, image: await pictureOf(last).catch(() => undefined) });
+  const image = last && (await pictureOf(last).catch(() => undefined));
+  if (signal.aborted) return;
+  say($("draw-of"), among(more));
+  draw(last && { ...last, image });
 }
 
 /** The newest result's picture. It is asked for with our token, which an `img` can't send. */
@@ -286,6 +345,10 @@ const HEARERS = {
     readDraws().catch(() => {});
   },
   frontier: ({ epoch, age_ms }) => {
+    if (epoch !== page.epoch) {
+      // It may have stood before we came.
+      Object.assign(page, { epoch, movedAt: performance.now(), since: Date.now() - Math.max(0, age_ms) });
+    }
     say($("age"), duration(Math.max(0, age_ms) / 1000));
     say($("epoch"), `frontier at ${epoch}`);
   },
@@ -300,28 +363,39 @@ function listen() {
     headers,
     on: (type, body) => HEARERS[type]?.(body),
     heard: () => {
+      // What we didn't hear of may have moved.
+      if (performance.now() - page.heardAt > STALE_MS) page.movedAt = performance.now();
       page.heardAt = performance.now();
-      show("live");
+      page.heard = true;
+      watch();
     },
     broken: (problem) => {
-      if (problem.status === 401) signIn();
+      if (problem.status === 401 && !page.dismissed) signIn("That was not accepted.");
     },
   });
 }
 
-function show(state) {
-  const silent = Math.round((performance.now() - page.heardAt) / 1000);
-  say($("state-text"), state === "live" ? "live" : state === "stale" ? `no word for ${silent} s` : "connecting");
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+
+function show(state, words, announced) {
+  say($("state-text"), words);
   if (page.state === state) return;
-  if (state === "stale") say($("announce"), "The figures are no longer live.");
+  if (state === "stale") say($("announce"), announced);
   else if (page.state === "stale") say($("announce"), "The figures are live again.");
   page.state = state;
   $("state").dataset.state = state;
   document.body.dataset.state = state;
 }
 
+/** Whether what is seen is so now: are we heard, and is anything decided? */
 function watch() {
-  if (performance.now() - page.heardAt > STALE_MS) show("stale");
+  if (page.blind) return show("waiting", "this key only sends");
+  const silentMs = performance.now() - page.heardAt;
+  const standsMs = page.movedAt === undefined ? 0 : performance.now() - page.movedAt;
+  if (silentMs > STALE_MS) show("stale", `no word for ${Math.round(silentMs / 1000)} s`, "The figures are no longer live.");
+  else if (!page.heard) show("waiting", "connecting");
+  else if (standsMs > STANDS_MS) show("stale", `the pipeline stands since ${CLOCK.format(page.since)}`, "The pipeline stands. The figures are no longer live.");
+  else show("live", "live");
 }
 
 function tellAlerts() {
@@ -331,11 +405,19 @@ function tellAlerts() {
 
 // ---- who asks
 
-function signIn() {
+function signIn(problem) {
   const dialog = $("sign-in");
+  $("sign-in-again").hidden = false;
   if (dialog.open) return;
-  say($("sign-in-problem"), token() ? "That was not accepted." : "");
+  say($("sign-in-problem"), problem);
+  dialog.returnValue = "";
   dialog.showModal();
+}
+
+/** Escape is no answer: the button stays. */
+function answered() {
+  if ($("sign-in").returnValue === "sign-in" && $("token").value) signed($("token").value);
+  else page.dismissed = true;
 }
 
 function signed(value) {
@@ -345,36 +427,47 @@ function signed(value) {
 }
 
 function choose(tenant) {
+  // What was asked for the business before must not come in between.
+  page.choice.abort();
+  page.choice = new AbortController();
   page.tenant = tenant;
   page.alerts = [];
-  perSecond = [];
   drains.clear();
-  streamed = { window: new Window(WINDOW_S), orders: new Map(), reasons: new Map() };
+  page.source = undefined;
+  chooseSource();
   listen();
   const reads = [readStock, readPartners, readAlerts, ...(page.topics.includes("draws") ? [readDraws] : [])];
   for (const read of reads) read().catch(() => {});
 }
 
-async function begin() {
+function wire() {
   $("buy").addEventListener("click", buy);
   $("tenant").addEventListener("change", (event) => choose(event.target.value));
   $("stock-more").addEventListener("click", () => {
     page.stockAll = !page.stockAll;
     readStock().catch(() => {});
   });
-  $("sign-in").addEventListener("close", () => $("token").value && signed($("token").value));
+  $("sign-in").addEventListener("close", answered);
+  $("sign-in-again").addEventListener("click", () => signIn(""));
   $("sign-out").addEventListener("click", () => signed(""));
   $("sign-out").hidden = token() === "";
   setInterval(watch, 1_000);
   setInterval(takeStock, 1_000);
   setInterval(tellAlerts, 15_000);
+}
+
+/** Asks who we are and what may be seen, and shows that. */
+async function begin() {
   const status = await (await ask("/v1/status")).json();
   say($("version"), `version ${status.version}`);
   $("shop").hidden = !status.demo;
   page.topics = status.topics;
+  page.blind = page.topics.length === 0;
+  if (page.blind) return signIn("This key may send orders and see nothing. Sign in with one that may look.");
   page.tenant = status.tenant ?? "";
   $("tenant").closest(".controls").hidden = page.tenant !== "" && token() === "";
   $("tenant").disabled = page.tenant !== "";
+  if (page.tenant !== "") chooseSource();
   listen();
   every(1_000, "metrics", readMetrics);
   every(5_000, "partners", readPartners);
@@ -389,4 +482,18 @@ async function begin() {
   if (status.roles.includes("operator") && page.tenant === "") every(3_000, "letters", readLetters);
 }
 
-begin().catch((problem) => problem.status !== 401 && show("stale"));
+/** Begins, however often it takes; who must say who they are, or may not, is asked and comes back. */
+async function beginUntilDone() {
+  for (let pause = AGAIN_MS_MIN; ; pause = Math.min(pause * 2, AGAIN_MS_MAX)) {
+    try {
+      return await begin();
+    } catch (problem) {
+      if (problem.status === 401) return;
+      if (problem.status === 403) return signIn(problem.message);
+    }
+    await new Promise((go) => setTimeout(go, pause));
+  }
+}
+
+wire();
+beginUntilDone();

@@ -8,7 +8,7 @@
 //! The bindings are looked through for partitions that exist alone, and by few at once: what a client makes up
 //! costs a look at the log's topics, which all who ask meanwhile share.
 
-use crate::app::{App, Call, Pool, wait_of};
+use crate::app::{App, Call, Pool, Wait, wait_limit};
 use crate::backend::{Backend, Failed};
 use crate::decided::Decided;
 use crate::problem::Problem;
@@ -84,7 +84,8 @@ fn has(known: &Mutex<Known>, topic: &str, partition: u32) -> bool {
 /// Waits until the record that `after` names is decided.
 ///
 /// # Errors
-/// 422 where there can be no such record, 503 where it takes too long.
+/// 422 where there can be no such record, 503 where it takes too long or too many wait, 429 where too many of the
+/// caller's do.
 pub async fn wait_after(app: &App, call: &Call) -> Result<(), Problem> {
     let Some(after) = call.query.text("after") else { return Ok(()) };
     let wrong = || crate::fields::invalid("after", "say TOPIC:PARTITION:OFFSET of a record");
@@ -96,6 +97,10 @@ pub async fn wait_after(app: &App, call: &Call) -> Result<(), Problem> {
     if app.decided.end(topic, partition).is_none() && !app.after.has(topic, partition).await? {
         return Err(crate::fields::invalid("after", "the topic has no such partition here"));
     }
+    if app.decided.end(topic, partition).is_some_and(|end| end > offset) {
+        return Ok(());
+    }
+    let wait = Wait::take(app, &call.principal, wait_limit(app, call).unwrap_or(WAIT))?;
     let reached = async {
         let mut frontier = app.decided.frontier();
         if app.decided.end(topic, partition).is_none()
@@ -109,8 +114,7 @@ pub async fn wait_after(app: &App, call: &Call) -> Result<(), Problem> {
             }
         }
     };
-    let wait = wait_of(app, call).unwrap_or(WAIT);
-    tokio::time::timeout(wait, reached).await.map_err(|_| {
+    tokio::time::timeout(wait.limit, reached).await.map_err(|_| {
         Problem::new("not-decided-yet", format!("the record {after} is not decided yet; ask again"))
     })
 }

@@ -1,14 +1,15 @@
 //! What the API stands in front of, as traits: whoever runs a pipeline implements them over its stores.
 //!
 //! ```text
-//!   commands ─> Append ─> log          tables ─> Tables ─> reads
-//!                                      facts  ─> Follow ─> waiters, live
+//!   commands  ─> Append ─> log         tables ─> Tables ─> reads
+//!   reference ─> Change ─> log         facts  ─> Follow ─> waiters, live
 //! ```
 //!
 //! Everything here may block; the API calls it on threads of its own and never on those that serve sockets.
 
 use runtime::trace::Tracer;
 use schemas::rows::{TableSpec, Value};
+use schemas::tables::TICKETS;
 use schemas::{Fact, SchemaIds, Text};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,15 +55,77 @@ pub trait Append: Send {
     fn append(&mut self, records: &[NewRecord]) -> Result<Vec<Place>, Failed>;
 }
 
+/// A change of a reference row, to be appended once.
+pub struct NewChange {
+    /// Its sender's; a change that is sent again has the same.
+    pub id: String,
+    /// Of what was asked for.
+    pub hash: u64,
+    pub topic: &'static str,
+    pub key: Vec<u8>,
+    /// The record's value, by the position that the change gets.
+    pub value: Box<dyn FnOnce(u64) -> Vec<u8> + Send>,
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It is in the log there, since now or since it was sent before.
+    At(Place),
+    /// Another change has its id.
+    Conflict,
+}
+
+/// Appends changes of reference rows.
+pub trait Change: Send {
+    /// Durable on return. Positions grow in the order of the log.
+    ///
+    /// # Errors
+    /// [`Failed::Away`]: it may have arrived all the same, and is to be sent again as it is.
+    fn change(&mut self, change: NewChange) -> Result<Changed, Failed>;
+}
+
 /// A page of a table, in the order of its key.
 #[derive(Clone, Debug)]
 pub struct Select {
     pub table: &'static TableSpec,
     /// Columns that must have these values.
     pub filters: Vec<(&'static str, Value)>,
+    /// A column of the key whose values must lie between these two, where that follows from the filters.
+    pub between: Option<(&'static str, [Text; 2])>,
     /// Rows whose key is larger.
     pub after: Option<Vec<Value>>,
     pub limit: usize,
+    /// As many bytes of each value in bytes; what is behind them stays in the store.
+    pub bytes_max: usize,
+}
+
+/// Bytes of a value that a list shows: a dead letter has up to 16 MiB, and a page 500 of them.
+pub const SHOWN_BYTES_MAX: usize = 1_024;
+
+impl Select {
+    /// The first row that has these values.
+    pub fn of(table: &'static TableSpec, filters: Vec<(&'static str, Value)>) -> Select {
+        let order = filters.iter().find_map(|(name, value)| match value {
+            Value::Text(order) if *name == "order_id" => Some(order),
+            _ => None,
+        });
+        // Tickets are called after their order: `ORDER-1`, `ORDER-2`. What follows `-` is `.`.
+        let between = order
+            .filter(|_| table.name == TICKETS.name)
+            .map(|order| ("ticket_id", [Text::from(format!("{order}-")), Text::from(format!("{order}."))]));
+        Select { table, filters, between, after: None, limit: 1, bytes_max: SHOWN_BYTES_MAX }
+    }
+
+    /// Whether rows are looked through one by one for those that are wanted: the key doesn't lead to them.
+    pub fn scans(&self) -> bool {
+        let filtered = |name: &str| self.filters.iter().any(|(known, _)| *known == name);
+        let key = &self.table.columns[..self.table.key];
+        let led = key.iter().take_while(|column| filtered(column.name)).count();
+        let ranged = key.get(led).is_some_and(|next| self.between.as_ref().is_some_and(|b| b.0 == next.name));
+        let leads = |name: &str| key[..led].iter().any(|column| column.name == name);
+        led < key.len() && !ranged && self.filters.iter().any(|(name, _)| !leads(name))
+    }
 }
 
 /// What a page holds: each row's columns as declared, its epoch last.
@@ -126,6 +189,8 @@ pub struct Step {
     pub facts: Vec<Told>,
     /// Ends (exclusive) of inputs' partitions up to which everything is decided; those that moved.
     pub ends: Vec<(String, u32, u64)>,
+    /// The epoch as of which the ends are: the frontier may be behind it where facts are told bit by bit.
+    pub decided: u64,
 }
 
 /// Follows what is decided, from when it was opened.
@@ -266,4 +331,41 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Whether reference rows may be written by way of the API.
     fn takes_reference(&self) -> bool;
+
+    /// Something that writes them.
+    ///
+    /// # Errors
+    /// See [`Failed`]. Where none may be written, it is refused.
+    fn changes(&self) -> Result<Box<dyn Change>, Failed>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::tables::{COMMISSION_STATEMENTS, ORDERS, STOCK};
+
+    #[test]
+    fn a_question_scans_where_the_key_does_not_lead_to_its_rows() {
+        for (table, filters, scans) in [
+            (&ORDERS, "", false),
+            (&ORDERS, "tenant", false),
+            (&ORDERS, "tenant order_id", false),
+            // One row is found, then looked at.
+            (&ORDERS, "tenant order_id partner_id", false),
+            (&ORDERS, "order_id", true),
+            (&ORDERS, "status", true),
+            (&ORDERS, "tenant customer_id", true),
+            (&STOCK, "offer_id", true),
+            (&TICKETS, "tenant order_id", false),
+            (&TICKETS, "tenant order_id offer_id", false),
+            (&TICKETS, "order_id", true),
+            (&TICKETS, "tenant offer_id", true),
+            (&COMMISSION_STATEMENTS, "tenant partner_id month", false),
+            (&COMMISSION_STATEMENTS, "tenant month", true),
+        ] {
+            let columns = table.columns.iter().filter(|column| filters.split(' ').any(|f| f == column.name));
+            let filters: Vec<_> = columns.map(|column| (column.name, Value::Text("x".into()))).collect();
+            assert_eq!(Select::of(table, filters.clone()).scans(), scans, "{} {filters:?}", table.name);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   POST ─ fields ─> Command ─ expect ─> append ─ durable ─> 202, where it lies and where to look
-//!                                          └─ wait_ms ─> decided ─> 200, what was decided
+//!                                          └─ wait_ms ─> decided ─> 200, what was decided, or that it changed nothing
 //! ```
 //!
 //! `command_id` (and an order's id, where none is sent) follows from tenant, principal and `Idempotency-Key`
@@ -10,13 +10,15 @@
 //! the client didn't send and the API filled in (the moment) is left out of the payload's hash, which travels
 //! in the header `payload-hash`; so a retry says the same, and another payload under the same key is a conflict.
 
-use crate::app::{Answering, App, Call, wait_of};
+use crate::app::{Answering, App, Call, Wait, wait_of};
 use crate::auth::Principal;
 use crate::backend::{NewRecord, Place};
-use crate::decided::Decision;
 use crate::fields::invalid;
+use crate::letters::Letter;
+use crate::outcome::became;
 use crate::problem::{Answer, Problem};
 use crate::trace::Sending;
+use crate::waiting::Decision;
 use schemas::commands::{CancelOrder, PaymentCaptured, PaymentDeclined, PlaceOrder, RefundOrder};
 use schemas::draws::DrawEvent;
 use schemas::facts::{OrderEvent, Reason};
@@ -26,9 +28,12 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use warp::http::header::{HeaderValue, LOCATION};
 use warp::http::{HeaderMap, StatusCode};
+
+/// What an answer says of a command that brought nothing about.
+const UNCHANGED: &str = "unchanged";
 
 /// A command, and the same as its client sent it: without what was filled in.
 pub struct Given {
@@ -182,7 +187,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     if (1..=255).contains(&key.len()) {
         return Ok(key.to_owned());
     }
-    let remedy = "send the header `Idempotency-Key` with 1 to 255 characters that are yours for this request \
+    let remedy = "send the header `Idempotency-Key` with 1 to 255 visible ASCII characters that are yours for this request \
                   alone (a UUID), and the same ones when you send it again";
     Err(Problem::new("malformed", remedy).with("header", "Idempotency-Key"))
 }
@@ -242,7 +247,7 @@ pub struct Submitted {
 ///
 /// # Errors
 /// 422 where the command is malformed, 503 where the log is away.
-pub async fn decide(app: &App, given: Given, wait: Option<Duration>) -> Result<Submitted, Problem> {
+pub async fn decide(app: &App, given: Given, wait: Option<Wait>) -> Result<Submitted, Problem> {
     let Given { command, sent_hash } = given;
     command.check().map_err(|problem| Problem::new("invalid", problem))?;
     let mut value = Vec::with_capacity(192);
@@ -252,12 +257,12 @@ pub async fn decide(app: &App, given: Given, wait: Option<Duration>) -> Result<S
         headers.push((PAYLOAD_HASH.to_owned(), format!("{sent_hash:016x}").into_bytes()));
     }
     let sending = Sending::begin();
-    headers.extend(sending.as_ref().map(Sending::header));
+    headers.extend(sending.iter().flat_map(Sending::headers));
     let key = Some(command.subject_id().as_bytes().to_vec());
     let record = NewRecord { topic: command.record().topic(), key, value, headers };
     let waiting = match wait {
         // Where facts can't be followed now, nobody can wait for one; the command counts all the same.
-        Some(wait) if app.decided.opened(wait).await => {
+        Some(wait) if app.decided.opened(wait.limit).await => {
             Some((wait, app.decided.expect(command.tenant(), command.command_id())))
         }
         _ => None,
@@ -273,14 +278,14 @@ pub async fn decide(app: &App, given: Given, wait: Option<Duration>) -> Result<S
         None => None,
         Some((wait, waiting)) => {
             waiting.placed(place);
-            waiting.within(wait).await
+            tokio::time::timeout(wait.limit, became(app, &command, waiting)).await.ok().flatten()
         }
     };
     Ok(Submitted { command, place, decision })
 }
 
 /// The same, and its answer.
-pub async fn submit(app: &App, given: Given, wait: Option<Duration>) -> Result<Answer, Problem> {
+pub async fn submit(app: &App, given: Given, wait: Option<Wait>) -> Result<Answer, Problem> {
     let submitted = decide(app, given, wait).await?;
     answer(app, submitted).await
 }
@@ -290,10 +295,8 @@ async fn answer(app: &App, submitted: Submitted) -> Result<Answer, Problem> {
     match decision {
         None => accepted(&command, place),
         Some(Decision::DeadLetter { epoch, letter }) => {
-            Err(Problem::new("dead-letter", letter.reason.clone())
-                .with("id", letter.id.as_str())
-                .with("epoch", epoch)
-                .with("command_id", command.command_id().as_str()))
+            let letter = Letter { id: letter.id.clone(), reason: letter.reason.as_str().into(), epoch };
+            Err(letter.problem(&command))
         }
         Some(Decision::Fact { epoch, fact: Fact::Order(fact) }) => match fact.event {
             OrderEvent::IdempotencyConflict => Err(conflict(&command)),
@@ -310,12 +313,22 @@ async fn answer(app: &App, submitted: Submitted) -> Result<Answer, Problem> {
             Err(conflict(&command))
         }
         Some(Decision::Fact { epoch, fact: Fact::Draw(fact) }) => {
+            if fact.event == DrawEvent::Duplicate {
+                return replayed(app, &command, place, epoch).await;
+            }
             let mut draw = serde_json::to_value(&*fact).unwrap_or_default();
             draw["epoch"] = epoch.into();
-            let replayed = fact.event == DrawEvent::Duplicate;
-            decided(&command, place, epoch, (fact.event.as_str(), json!(fact.reason), draw, replayed))
+            decided(
+                &command,
+                place,
+                epoch,
+                (fact.event.as_str(), json!(Vec::from_iter(&fact.reason)), draw, false),
+            )
         }
         Some(Decision::Fact { .. }) => accepted(&command, place),
+        Some(Decision::Unchanged { epoch, row }) => {
+            decided(&command, place, epoch, (UNCHANGED, reasons_of(&row), row, false))
+        }
     }
 }
 
@@ -330,11 +343,19 @@ fn subject(command: &Command) -> &'static str {
     if command.is_of_draws() { "draw_id" } else { "order_id" }
 }
 
-/// The same was decided before: the order as it stands now.
+/// The same was decided before: it became a dead letter and is one still, or the order (the draw) is told as it
+/// stands now.
 async fn replayed(app: &App, command: &Command, place: Place, epoch: u64) -> Result<Answer, Problem> {
+    let places_order = matches!(command, Command::PlaceOrder(_));
+    if !places_order && let Some(letter) = crate::letters::of_command(app, command, place).await? {
+        return Err(letter.problem(command));
+    }
     let text = |text: &Text| Cell::Text(text.clone());
-    let filters = vec![("tenant", text(command.tenant())), ("order_id", text(command.subject_id()))];
-    let found = crate::reads::first(app, &tables::ORDERS, filters).await?;
+    let (table, id) =
+        if command.is_of_draws() { (&tables::DRAWS, "draw_id") } else { (&tables::ORDERS, "order_id") };
+    let filters = vec![("tenant", text(command.tenant())), (id, text(command.subject_id()))];
+    let found = crate::reads::first(app, table, filters).await?;
+    // What waits for its order, or for a row, does so still.
     let Some((frontier, order)) = found else { return accepted(command, place) };
     if let Command::PlaceOrder(placed) = command
         && order["command_id"] != placed.command_id.as_str()
@@ -347,8 +368,12 @@ async fn replayed(app: &App, command: &Command, place: Place, epoch: u64) -> Res
         return decided(command, place, epoch.max(frontier), (event, reasons, refused, true));
     }
     let status = order["status"].as_str().unwrap_or_default().to_owned();
-    let reasons = order["reasons"].clone();
-    decided(command, place, epoch.max(frontier), (&status, reasons, order, true))
+    decided(command, place, epoch.max(frontier), (&status, reasons_of(&order), order, true))
+}
+
+/// Why it stands as it does; a draw's row has no reasons.
+fn reasons_of(row: &Value) -> Value {
+    if row["reasons"].is_array() { row["reasons"].clone() } else { json!([]) }
 }
 
 fn accepted(command: &Command, place: Place) -> Result<Answer, Problem> {

@@ -1,6 +1,7 @@
 //! What the API counts of itself, as Prometheus knows it.
 
 use crate::app::App;
+use crate::problem::{Answer, kind_of};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -20,6 +21,8 @@ pub fn raise(counter: &Counter, total: u64) {
 struct RouteLabels {
     route: &'static str,
     status: u16,
+    /// Its kind, where the answer is one: what is not decided yet is nobody's failure, and has a status of failures.
+    problem: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,7 +56,11 @@ impl Default for Counts {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("tombola_api");
         let requests = Family::<RouteLabels, Counter>::default();
-        registry.register("requests", "Requests answered, by route and status", requests.clone());
+        registry.register(
+            "requests",
+            "Requests answered, by route, status and kind of problem",
+            requests.clone(),
+        );
         let seconds: Family<OneRoute, Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 14)));
         registry.register_with_unit("request", "Time of a request", Unit::Seconds, seconds.clone());
@@ -96,8 +103,9 @@ impl Default for Counts {
 
 impl Counts {
     /// A request was answered.
-    pub fn answered(&self, route: &'static str, status: u16, took: Duration) {
-        self.requests.get_or_create(&RouteLabels { route, status }).inc();
+    pub fn answered(&self, route: &'static str, answer: &Answer, took: Duration) {
+        let (status, problem) = (answer.status().as_u16(), kind_of(answer));
+        self.requests.get_or_create(&RouteLabels { route, status, problem }).inc();
         self.seconds.get_or_create(&OneRoute { route }).observe(took.as_secs_f64());
     }
 
@@ -109,8 +117,8 @@ impl Counts {
     /// All of it as text.
     pub fn text(&self, app: &App) -> String {
         self.in_flight.set(app.limits.in_flight() as i64);
-        self.waiting.set(app.decided.waiting() as i64);
-        self.live.set(app.decided.live() as i64);
+        self.waiting.set(app.waits.taken() as i64);
+        self.live.set(app.seats.taken() as i64);
         let spans = app.tracer.as_ref().map(|tracer| tracer.figures()).unwrap_or_default();
         raise(&self.spans_sent, spans.sent);
         raise(&self.spans_dropped, spans.dropped);

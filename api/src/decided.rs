@@ -6,28 +6,25 @@
 //!                                    └─ events, for live clients: a ring that slow ones fall out of
 //! ```
 //!
-//! A waiter is registered under its command before the command is appended, and told its place afterwards: so
-//! a decision that comes first is kept for it. Nothing here survives a crash; a client asks again.
+//! Who waits, and what it is told, is in [`crate::waiting`]. Nothing here survives a crash; a client asks again.
 //!
 //! While nobody waits and nobody listens, facts are not read at all, and the thread looks at the frontier now and then.
 //! Whoever comes wakes it: a waiter is told of every epoch after its registration, and a live client learns where
 //! its ring begins once facts are read again.
 
-use crate::backend::{Backend, Follow, Frontier, Place, Positions, Step, Told};
+use crate::backend::{Backend, Follow, Frontier, Positions, Step, Told};
+use crate::waiting::{Waiters, Waiting};
 use prometheus_client::metrics::counter::Counter;
-use schemas::facts::{Cause, DeadLetter};
-use schemas::{Fact, Text};
+use schemas::Text;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{broadcast, watch};
 
 /// Facts a live client may be behind.
 pub const BEHIND_MAX: usize = 16_384;
-/// Dead letters that are kept for waiters who learn their place a moment later.
-const LETTERS_KEPT: usize = 1_024;
 /// How long one wait for the frontier lasts.
 const WAIT: Duration = Duration::from_millis(100);
 /// How long the frontier isn't looked at while nobody wants to know.
@@ -37,34 +34,13 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How long a store that is away is left alone.
 const AWAY: Duration = Duration::from_millis(500);
 
-/// What became of a command.
-#[derive(Clone, Debug)]
-pub enum Decision {
-    Fact { epoch: u64, fact: Fact },
-    DeadLetter { epoch: u64, letter: Arc<DeadLetter> },
-}
-
-struct Waiter {
-    /// Known once the command is appended.
-    place: Option<Place>,
-    /// Decisions about the command that came before its place was known.
-    early: Vec<(Place, Decision)>,
-    tell: Option<oneshot::Sender<Decision>>,
-}
-
-#[derive(Default)]
-struct Waiters {
-    /// By tenant and command.
-    waiting: HashMap<(Text, Text), Vec<(u64, Waiter)>>,
-    letters: Vec<(Place, Decision)>,
-    next: u64,
-}
-
 /// What everybody looks at. See the module.
 pub struct Decided {
-    waiters: Mutex<Waiters>,
+    waiters: Arc<Mutex<Waiters>>,
     ends: Mutex<HashMap<(String, u32), u64>>,
     frontier: watch::Sender<Frontier>,
+    /// Up to where those who wait were told everything.
+    through: watch::Sender<u64>,
     events: broadcast::Sender<Arc<News>>,
     /// Behind what was told; none while facts are passed over.
     head: Mutex<Option<Positions>>,
@@ -74,7 +50,10 @@ pub struct Decided {
     open: watch::Sender<bool>,
     /// Clock of the last answer about the frontier.
     heard_at_ms: AtomicI64,
-    live: AtomicUsize,
+    /// Where the frontier was when it was first asked for; nobody may have worked on it for a year.
+    found: OnceLock<u64>,
+    /// Whether it has moved since.
+    moves: AtomicBool,
     stop: AtomicBool,
     thread: OnceLock<Thread>,
     counted: Counter,
@@ -99,23 +78,6 @@ impl News {
     }
 }
 
-/// A place in the queue for a command's decision; given up when dropped.
-pub struct Waiting {
-    decided: Arc<Decided>,
-    command: (Text, Text),
-    number: u64,
-    told: oneshot::Receiver<Decision>,
-}
-
-/// A live client's place; given up when dropped.
-pub struct Seat(Arc<Decided>);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.live.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -127,15 +89,17 @@ impl Decided {
     /// Where the system refuses a thread.
     pub fn start(backend: Arc<dyn Backend>, counted: Counter) -> std::io::Result<Arc<Decided>> {
         let decided = Arc::new(Decided {
-            waiters: Mutex::default(),
+            waiters: Arc::default(),
             ends: Mutex::default(),
             frontier: watch::channel(Frontier::default()).0,
+            through: watch::channel(0).0,
             events: broadcast::channel(BEHIND_MAX).0,
             head: Mutex::default(),
             telling: watch::channel(false).0,
             open: watch::channel(false).0,
             heard_at_ms: AtomicI64::new(crate::commands::clock_ms()),
-            live: AtomicUsize::new(0),
+            found: OnceLock::new(),
+            moves: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             thread: OnceLock::new(),
             counted,
@@ -177,6 +141,11 @@ impl Decided {
         frontier
     }
 
+    /// The epoch up to which whoever waits was told everything, as it moves.
+    pub fn through(&self) -> watch::Receiver<u64> {
+        self.through.subscribe()
+    }
+
     /// Events from now on, and where they begin; none where they can't be told in time.
     pub async fn subscribe(&self, limit: Duration) -> Option<(broadcast::Receiver<Arc<News>>, Positions)> {
         // From here on somebody listens.
@@ -205,20 +174,9 @@ impl Decided {
         u64::try_from(silent_ms).unwrap_or(0)
     }
 
-    /// A place for one more live client, unless there are so many.
-    pub fn seat(self: &Arc<Self>, max: usize) -> Option<Seat> {
-        let seat = Seat(Arc::clone(self));
-        (self.live.fetch_add(1, Ordering::SeqCst) < max).then_some(seat)
-    }
-
-    /// How many live clients there are.
-    pub fn live(&self) -> usize {
-        self.live.load(Ordering::SeqCst)
-    }
-
-    /// How many requests wait for a decision.
-    pub fn waiting(&self) -> usize {
-        lock(&self.waiters).waiting.values().map(Vec::len).sum()
+    /// Whether the frontier was seen to move: somebody works on it, or did a moment ago.
+    pub fn moves(&self) -> bool {
+        self.moves.load(Ordering::SeqCst)
     }
 
     /// The decided end of a partition, where it is known.
@@ -264,7 +222,7 @@ impl Decided {
     }
 
     fn is_wanted(&self) -> bool {
-        self.events.receiver_count() > 0 || !lock(&self.waiters).waiting.is_empty()
+        self.events.receiver_count() > 0 || !lock(&self.waiters).is_empty()
     }
 
     /// Whether facts are to be told. Decided under the lock of the head: whoever subscribes finds one only where
@@ -280,10 +238,11 @@ impl Decided {
 
     fn tell(&self, step: Step, follower: Option<&dyn Follow>) {
         self.heard_at_ms.store(crate::commands::clock_ms(), Ordering::SeqCst);
-        for (topic, partition, end) in &step.ends {
+        let Step { frontier, facts, ends, decided } = step;
+        for (topic, partition, end) in &ends {
             self.note_end(topic, *partition, *end);
         }
-        let events: Vec<Arc<News>> = step.facts.into_iter().map(News::new).map(Arc::new).collect();
+        let events: Vec<Arc<News>> = facts.into_iter().map(News::new).map(Arc::new).collect();
         self.counted.inc_by(events.len() as u64);
         if let Some(positions) = follower.and_then(Follow::positions) {
             let mut head = lock(&self.head);
@@ -294,139 +253,23 @@ impl Decided {
             *head = Some(positions);
             self.telling.send_if_modified(|telling| !std::mem::replace(telling, true));
         }
-        if step.frontier.epoch > 0 {
-            self.frontier.send_replace(step.frontier);
+        if decided > 0 && decided > *self.found.get_or_init(|| decided) {
+            self.moves.store(true, Ordering::SeqCst);
+        }
+        if frontier.epoch > 0 {
+            self.frontier.send_replace(frontier);
         }
         // Last: whoever is told a decision finds everything else as far.
-        self.tell_waiters(&events);
-    }
-
-    fn tell_waiters(&self, events: &[Arc<News>]) {
-        let mut waiters = lock(&self.waiters);
-        let mut ready: Vec<(oneshot::Sender<Decision>, Decision)> = Vec::new();
-        // The last word of an epoch counts: an order may be held and confirmed in one.
-        for told in events.iter().rev().map(|event| &event.told) {
-            if let Fact::DeadLetter(letter) = &told.fact {
-                let Some(place) = place_of_letter(letter) else { continue };
-                let decision =
-                    Decision::DeadLetter { epoch: told.epoch, letter: Arc::new((**letter).clone()) };
-                waiters.letter(place, decision, &mut ready);
-            } else if let Fact::Order(fact) = &told.fact {
-                let decision = || Decision::Fact { epoch: told.epoch, fact: told.fact.clone() };
-                waiters.fact(&fact.tenant, &fact.cause, decision, &mut ready);
-            } else if let Fact::Draw(fact) = &told.fact {
-                let decision = || Decision::Fact { epoch: told.epoch, fact: told.fact.clone() };
-                waiters.fact(&fact.tenant, &fact.cause, decision, &mut ready);
-            }
-        }
-        drop(waiters);
-        for (tell, decision) in ready {
-            // A client that has left will ask again.
-            let _ = tell.send(decision);
-        }
+        let told = events.iter().map(|event| &event.told);
+        let ready = lock(&self.waiters).hear(told, &ends, decided, frontier.epoch);
+        ready.tell();
+        self.through.send_replace(frontier.epoch);
     }
 
     /// Takes a place in the queue for what becomes of a command, before it is appended.
-    pub fn expect(self: &Arc<Self>, tenant: &Text, command_id: &Text) -> Waiting {
-        let (tell, told) = oneshot::channel();
-        let command = (tenant.clone(), command_id.clone());
-        let mut waiters = lock(&self.waiters);
-        waiters.next += 1;
-        let number = waiters.next;
-        let waiter = Waiter { place: None, early: Vec::new(), tell: Some(tell) };
-        waiters.waiting.entry(command.clone()).or_default().push((number, waiter));
-        drop(waiters);
+    pub fn expect(&self, tenant: &Text, command_id: &Text) -> Waiting {
+        let waiting = Waiting::begin(&self.waiters, tenant, command_id);
         self.wake();
-        Waiting { decided: Arc::clone(self), command, number, told }
+        waiting
     }
-}
-
-type Ready = Vec<(oneshot::Sender<Decision>, Decision)>;
-
-impl Waiters {
-    fn fact(&mut self, tenant: &Text, cause: &Cause, decision: impl Fn() -> Decision, ready: &mut Ready) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let Some(waiting) = self.waiting.get_mut(&(tenant.clone(), cause.command_id.clone())) else { return };
-        for (_, waiter) in waiting {
-            match waiter.place {
-                Some(place) if is_at(&place, cause) => {
-                    ready.extend(waiter.tell.take().map(|tell| (tell, decision())));
-                }
-                Some(_) => {}
-                None => waiter.early.extend(place_of(cause).map(|place| (place, decision()))),
-            }
-        }
-    }
-
-    fn letter(&mut self, place: Place, decision: Decision, ready: &mut Ready) {
-        for (_, waiter) in self.waiting.values_mut().flatten() {
-            if waiter.place == Some(place) {
-                ready.extend(waiter.tell.take().map(|tell| (tell, decision.clone())));
-            }
-        }
-        if self.letters.len() >= LETTERS_KEPT {
-            self.letters.drain(..LETTERS_KEPT / 2);
-        }
-        self.letters.push((place, decision));
-    }
-}
-
-impl Waiting {
-    /// Where the command lies: decisions about it that came already count from now on.
-    pub fn placed(&self, place: Place) {
-        let mut waiters = lock(&self.decided.waiters);
-        let letter = waiters.letters.iter().find(|(at, _)| *at == place).map(|(_, letter)| letter.clone());
-        let Some(waiting) = waiters.waiting.get_mut(&self.command) else { return };
-        let Some((_, waiter)) = waiting.iter_mut().find(|(number, _)| *number == self.number) else { return };
-        waiter.place = Some(place);
-        let early = std::mem::take(&mut waiter.early).into_iter().find(|(at, _)| *at == place);
-        if let Some(decision) = early.map(|(_, decision)| decision).or(letter)
-            && let Some(tell) = waiter.tell.take()
-        {
-            // The receiver is this very object's.
-            let _ = tell.send(decision);
-        }
-    }
-
-    /// Waits for the decision, at most so long.
-    pub async fn within(mut self, limit: Duration) -> Option<Decision> {
-        tokio::time::timeout(limit, &mut self.told).await.ok()?.ok()
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let mut waiters = lock(&self.decided.waiters);
-        if let Some(waiting) = waiters.waiting.get_mut(&self.command) {
-            waiting.retain(|(number, _)| *number != self.number);
-            if waiting.is_empty() {
-                waiters.waiting.remove(&self.command);
-            }
-        }
-    }
-}
-
-fn is_at(place: &Place, cause: &Cause) -> bool {
-    i64::try_from(place.offset) == Ok(cause.offset)
-        && i32::try_from(place.partition) == Ok(cause.partition)
-        && place.topic == cause.topic
-}
-
-fn place_of(cause: &Cause) -> Option<Place> {
-    let topic = crate::commands::topic(&cause.topic)?;
-    Some(Place {
-        topic,
-        partition: u32::try_from(cause.partition).ok()?,
-        offset: u64::try_from(cause.offset).ok()?,
-    })
-}
-
-fn place_of_letter(letter: &DeadLetter) -> Option<Place> {
-    Some(Place {
-        topic: crate::commands::topic(&letter.topic)?,
-        partition: u32::try_from(letter.partition).ok()?,
-        offset: u64::try_from(letter.offset).ok()?,
-    })
 }

@@ -4,6 +4,9 @@ use crate::problem::Problem;
 use schemas::Text;
 use serde_json::{Map, Value, json};
 
+/// Longest cursor, in bytes: a key of five ids whose every byte is written as `\u001f`, in base64, and some.
+pub const CURSOR_MAX: usize = 6_144;
+
 /// What a field holds.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
@@ -11,6 +14,8 @@ pub enum Kind {
     Id,
     /// Free text.
     Text,
+    /// What a page gave to go on with: as long as the longest key makes it.
+    Cursor,
     Int,
     Ints,
     Ids,
@@ -44,6 +49,9 @@ impl Kind {
         match self {
             Kind::Id => json!({"type": "string", "minLength": 1, "maxLength": 128}),
             Kind::Text => json!({"type": "string", "maxLength": 1024}),
+            Kind::Cursor => {
+                json!({"type": "string", "maxLength": CURSOR_MAX, "pattern": "^[A-Za-z0-9_-]*$"})
+            }
             Kind::Int => json!({"type": "integer", "format": "int64"}),
             Kind::Ints => json!({"type": "array", "items": {"type": "integer", "format": "int32"}}),
             Kind::Ids => {
@@ -60,6 +68,7 @@ impl Kind {
         match (self, value) {
             (Kind::Id, Value::String(text)) => (1..=128).contains(&text.len()),
             (Kind::Text, Value::String(text)) => text.len() <= 1024,
+            (Kind::Cursor, Value::String(text)) => text.len() <= CURSOR_MAX,
             (Kind::Int, value) => int(value),
             (Kind::Ints, Value::Array(items)) => items.iter().all(int),
             (Kind::Ids, Value::Array(items)) => {
@@ -76,6 +85,7 @@ impl Kind {
         match self {
             Kind::Id => "send text of 1 to 128 bytes".to_owned(),
             Kind::Text => "send text of at most 1024 bytes".to_owned(),
+            Kind::Cursor => "send the `next_cursor` of the page before".to_owned(),
             Kind::Int => "send a whole number".to_owned(),
             Kind::Ints => "send a list of whole numbers".to_owned(),
             Kind::Ids => "send a list of 1 to 1000 texts".to_owned(),

@@ -29,6 +29,9 @@ pub fn problem(app: &App) -> Option<String> {
     if app.decided.silent_ms() > max {
         return Some("nothing is heard of the decided frontier: is the pipeline running?".to_owned());
     }
+    if !app.decided.moves() {
+        return Some("the decided frontier was not seen to move yet: is the pipeline running?".to_owned());
+    }
     (frontier.age_ms > max as i64)
         .then(|| format!("the decided frontier has stood still for {} ms, at most {max}", frontier.age_ms))
 }

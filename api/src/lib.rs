@@ -25,6 +25,7 @@ mod letters;
 mod limits;
 mod live;
 pub mod openapi;
+mod outcome;
 mod page;
 mod problem;
 mod reads;
@@ -32,8 +33,10 @@ mod reference;
 mod results;
 mod routes;
 mod server;
+mod shapes;
 mod ticket;
 mod trace;
+mod waiting;
 
 pub use app::{ApiError, ApiSettings, Shop};
 pub use auth::{AuthSettings, JwtSettings};

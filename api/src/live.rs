@@ -14,7 +14,8 @@
 use crate::app::{Answering, App, Call};
 use crate::auth::Principal;
 use crate::backend::{Positions, Told};
-use crate::decided::{News, Seat};
+use crate::decided::News;
+use crate::limits::Seat;
 use crate::problem::Problem;
 use futures_util::stream::{Stream, unfold};
 use schemas::{Fact, Text};
@@ -91,8 +92,7 @@ enum Heard {
 /// `GET /v1/live`.
 pub fn live(app: Arc<App>, call: Call) -> Answering {
     Box::pin(async move {
-        let full = || Problem::new("overloaded", "too many live clients; come back later").retry_after(5);
-        let seat = app.decided.seat(app.settings.live_max).ok_or_else(full)?;
+        let seat = app.seats.take(&call.principal.name)?;
         let wanted = wanted(&call)?;
         let from = call.header("last-event-id").map(str::to_owned);
         let from = from.or_else(|| call.query.text("last_event_id").map(Into::into));
@@ -120,8 +120,11 @@ fn life(principal: &Principal, now_ms: i64) -> (Duration, &'static str) {
     }
 }
 
-/// What a caller may follow, by name.
+/// What a caller may follow, by name: nothing where it may only send.
 pub fn topics_for(principal: &Principal) -> Vec<&'static str> {
+    if !principal.may(crate::routes::LOOKERS) {
+        return Vec::new();
+    }
     let all =
         TOPICS.iter().filter(|(_, topic, ..)| principal.only_partner().is_none() || *topic == PARTNERS_OWN);
     all.map(|(name, ..)| *name).collect()

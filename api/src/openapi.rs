@@ -1,10 +1,11 @@
 //! `/openapi.json`: OpenAPI 3.1, made from the table of routes and from the kinds of problems.
 //!
-//! It names every status and type of answer there is; `scripts/api-fuzz` looks for others.
+//! It names every status, type and shape of answer there is; `scripts/api-fuzz` looks for others.
 
 use crate::app::{Answering, App, Call};
 use crate::problem::KINDS;
 use crate::routes::{Access, Gives, Method, ROUTES, Route};
+use crate::shapes;
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, OnceLock};
 
@@ -38,9 +39,15 @@ pub fn described(open: bool) -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Problem": problem(), "Accepted": accepted()},
+            "schemas": components(),
         },
     })
+}
+
+fn components() -> Map<String, Value> {
+    let mut components = shapes::components();
+    components.insert("Problem".to_owned(), problem());
+    components
 }
 
 fn operation(route: &Route, open: bool) -> Value {
@@ -78,10 +85,13 @@ fn operation(route: &Route, open: bool) -> Value {
             })
             .collect();
         let required: Vec<&str> = route.body.iter().filter(|f| f.required).map(|f| f.name).collect();
-        let schema = json!({
-            "type": "object", "properties": properties, "required": required,
-            "additionalProperties": route.id == "changeReference",
-        });
+        let schema = if route.id == "changeReference" {
+            shapes::change()
+        } else {
+            json!({
+                "type": "object", "properties": properties, "required": required, "additionalProperties": false,
+            })
+        };
         operation["requestBody"] = json!({
             "required": !required.is_empty(),
             "content": {"application/json": {"schema": schema}},
@@ -92,8 +102,10 @@ fn operation(route: &Route, open: bool) -> Value {
 
 fn parameters(route: &Route) -> Vec<Value> {
     let named = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    let path =
-        named.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
+    let path = named.map(|name| {
+        let schema = if name == "table" { shapes::reference_tables() } else { json!({"type": "string"}) };
+        json!({"name": name, "in": "path", "required": true, "schema": schema})
+    });
     let query = route.query.iter().map(|field| {
         json!({
             "name": field.name, "in": "query", "required": field.required,
@@ -121,29 +133,71 @@ fn responses(route: &Route) -> Value {
         Gives::Figures => &["application/openmetrics-text"],
         Gives::Files => &crate::page::KINDS,
     };
-    let content: Map<String, Value> = kinds.iter().map(|kind| ((*kind).to_owned(), json!({}))).collect();
-    let mut responses = json!({"200": {"description": "Done", "content": content}});
+    let content: Map<String, Value> = kinds
+        .iter()
+        .map(|kind| {
+            let shape =
+                if *kind == "application/json" { json!({"schema": shapes::body(route)}) } else { json!({}) };
+            ((*kind).to_owned(), shape)
+        })
+        .collect();
+    let mut responses = json!({});
+    // A change of a reference row is taken, and nobody decides about it.
+    if route.id != "changeReference" {
+        responses["200"] = json!({"description": "Done", "headers": headers(route), "content": content});
+    }
     for (kind, status, title) in KINDS.iter().filter(|(kind, ..)| may_give(route, kind)) {
         let known = responses[status.to_string()]["description"].as_str();
         let about = known
             .map_or_else(|| format!("{title} (`{kind}`)"), |known| format!("{known}; {title} (`{kind}`)"));
         responses[status.to_string()] = json!({
             "description": about,
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {"application/problem+json": {"schema": shapes::reference("Problem")}},
         });
+        if matches!(status, 429 | 503) {
+            responses[status.to_string()]["headers"] = json!({"Retry-After": header("integer", "Seconds")});
+        }
     }
     if route.gives == Gives::Command {
-        let schema = json!({"$ref": "#/components/schemas/Accepted"});
-        responses["202"] = json!({
-            "description": "Durable; `Location` says where to look for the decision",
-            "headers": {"Location": {"schema": {"type": "string"}}},
-            "content": {"application/json": {"schema": schema}},
-        });
+        let described = if route.id == "changeReference" {
+            json!({"description": "Durable: in the log at `record`"})
+        } else {
+            json!({
+                "description": "Durable; `Location` says where to look for the decision",
+                "headers": {"Location": header("string", LOCATION)},
+            })
+        };
+        responses["202"] = described;
+        responses["202"]["content"] = json!({"application/json": {"schema": shapes::reference("Accepted")}});
     }
     if route.tags() {
-        responses["304"] = json!({"description": "You have it"});
+        responses["304"] = json!({"description": "You have it", "headers": headers(route)});
     }
     responses
+}
+
+const LOCATION: &str = "A read that waits until the record is decided";
+
+/// What the head of an answer says besides.
+fn headers(route: &Route) -> Value {
+    let mut headers = json!({});
+    if route.tags() {
+        headers["ETag"] = header("string", "Of the body: send it as `If-None-Match`");
+    }
+    let as_of = route.tags() && route.gives != Gives::Image
+        || route.gives == Gives::Command
+        || matches!(route.id, "getStatus" | "buyTicket");
+    if as_of {
+        headers["Tombola-Frontier"] = header("integer", "The decided epoch that the answer is as of");
+    }
+    if route.gives == Gives::Command {
+        headers["Location"] = header("string", LOCATION);
+    }
+    headers
+}
+
+fn header(kind: &str, about: &str) -> Value {
+    json!({"required": true, "description": about, "schema": {"type": kind}})
 }
 
 /// Whether a route may end in a problem of a kind; most of them are told before a route is asked.
@@ -151,7 +205,8 @@ fn may_give(route: &Route, kind: &str) -> bool {
     match kind {
         "unauthenticated" => matches!(route.access, Access::Roles(_)),
         "unsupported-media-type" => route.method == Method::Post,
-        "idempotency-conflict" | "dead-letter" => route.gives == Gives::Command,
+        "idempotency-conflict" => route.gives == Gives::Command,
+        "dead-letter" => route.gives == Gives::Command && route.id != "changeReference",
         "payment-not-confirmed" => route.id == "buyTicket",
         "not-decided-yet" => route.query.iter().any(|field| field.name == "after"),
         "position-gone" => route.gives == Gives::Events,
@@ -172,29 +227,6 @@ fn problem() -> Value {
             "detail": {"type": "string"},
         },
         "required": ["type", "title", "status", "detail"],
-    })
-}
-
-fn accepted() -> Value {
-    json!({
-        "type": "object",
-        "properties": {
-            "command_id": {"type": "string"},
-            "tenant": {"type": "string"},
-            "order_id": {"type": "string", "description": "Of a command about an order"},
-            "draw_id": {"type": "string", "description": "Of a command about a draw"},
-            "status": {"type": "string", "enum": ["accepted", "decided"]},
-            "record": {
-                "type": "object",
-                "properties": {
-                    "topic": {"type": "string"},
-                    "partition": {"type": "integer"},
-                    "offset": {"type": "integer"},
-                },
-            },
-            "status_url": {"type": "string"},
-        },
-        "required": ["command_id", "tenant", "status", "record"],
     })
 }
 

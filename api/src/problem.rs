@@ -10,6 +10,10 @@ use warp::http::{Response, StatusCode};
 /// An answer's body and head.
 pub type Answer = warp::reply::Response;
 
+/// Which kind of problem an answer is: goes with it to who counts answers.
+#[derive(Clone, Copy)]
+struct Told(&'static str);
+
 /// What is wrong.
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -84,6 +88,7 @@ impl Problem {
         }
         let mut answer = Response::new(body.to_string().into());
         *answer.status_mut() = self.status;
+        answer.extensions_mut().insert(Told(self.kind));
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_s {
@@ -94,6 +99,11 @@ impl Problem {
         }
         answer
     }
+}
+
+/// Which kind of problem an answer is; empty where it is none.
+pub fn kind_of(answer: &Answer) -> &'static str {
+    answer.extensions().get().map_or("", |Told(kind)| kind)
 }
 
 impl From<Failed> for Problem {

@@ -124,8 +124,7 @@ pub async fn first(
     table: &'static TableSpec,
     filters: Vec<(&'static str, Cell)>,
 ) -> Result<Option<(u64, Value)>, Problem> {
-    let select = Select { table, filters, after: None, limit: 1 };
-    let page = app.readers.ask(move |tables| tables.select(&select)).await?;
+    let page = app.readers.select(Select::of(table, filters)).await?;
     Ok(page.rows.first().map(|row| (page.frontier, object(table, row))))
 }
 
@@ -142,6 +141,7 @@ pub fn explanation(app: Arc<App>, call: Call) -> Answering {
         }
         wait_after(&app, &call).await?;
         let question = crate::backend::Question { tenant, partner, month };
+        let _turn = app.turns.take(&call.principal.name).await?;
         let (frontier, items) = app.explaining.ask(move |tables| tables.explain(&question)).await?;
         if items.is_empty() {
             return Err(Problem::new("not-found", "this partner has no statement for this month"));
@@ -188,7 +188,7 @@ fn list(app: Arc<App>, call: Call, table: &'static TableSpec) -> Answering {
 pub async fn page(app: &App, call: &Call, table: &'static TableSpec) -> Result<(u64, Value), Problem> {
     let select = select(call, table)?;
     wait_after(app, call).await?;
-    let page = app.readers.ask(move |tables| tables.select(&select)).await?;
+    let page = app.readers.select(select).await?;
     Ok((page.frontier, page_of(table, &page)))
 }
 
@@ -219,7 +219,7 @@ fn select(call: &Call, table: &'static TableSpec) -> Result<Select, Problem> {
     }
     let limit = call.query.int("limit").unwrap_or(LIMIT).clamp(1, LIMIT_MAX) as usize;
     let after = call.query.text("cursor").map(|cursor| opened(table, &cursor)).transpose()?;
-    Ok(Select { table, filters, after, limit })
+    Ok(Select { after, limit, ..Select::of(table, filters) })
 }
 
 /// What a store's question may hold: a text without the character NUL.
@@ -334,6 +334,23 @@ pub fn unless_known(call: &Call, body: Bytes, kind: &'static str, caching: &'sta
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_cursor_is_longer_than_what_is_taken_back() {
+        // Ids have 128 bytes; a ticket's is its order's and its number.
+        let longest = format!("{}-4294967295", "\u{1f}".repeat(128));
+        for table in tables::ALL_TABLES {
+            let cell = |column: &schemas::rows::Column| match column.ty {
+                schemas::rows::ColumnType::Int => Cell::Int(i64::MIN),
+                _ => Cell::Text(longest.as_str().into()),
+            };
+            let key: Vec<Cell> = table.columns[..table.key].iter().map(cell).collect();
+            let query = format!("cursor={}", sealed(&key));
+            let fields = crate::fields::Fields::of_query(&[crate::routes::CURSOR], &query);
+            let cursor = fields.expect("it is taken back").text("cursor").expect("it is there");
+            assert_eq!(opened(table, &cursor).expect("ours"), key, "{}", table.name);
+        }
+    }
 
     #[test]
     fn a_cursor_gives_back_the_key_and_nothing_else_is_one() {

@@ -5,6 +5,8 @@ use crate::auth::Role::{self, Analyst, Operator, Partner, Producer};
 use crate::fields::Kind::{Choice, Id, Ids, Int, Ints, Object, Objects};
 use crate::fields::{Field, Kind, may, must};
 use crate::{commands, draws, health, letters, live, openapi, page, reads, reference, results, ticket};
+use schemas::rows::TableSpec;
+use schemas::tables;
 use std::sync::Arc;
 
 /// What is done.
@@ -51,6 +53,8 @@ pub struct Route {
     /// Whether it wants an `Idempotency-Key`.
     pub keyed: bool,
     pub gives: Gives,
+    /// Whose rows it answers with.
+    pub table: Option<&'static TableSpec>,
     pub handler: fn(Arc<App>, Call) -> Answering,
 }
 
@@ -68,16 +72,23 @@ impl Route {
 }
 
 const TENANT: Field = may("tenant", Id, "Whose; needed where your token is of no tenant");
-const WAIT: Field = may("wait_ms", Int, "Wait so long for the decision and answer with it");
+const WAIT: Field = may(
+    "wait_ms",
+    Int,
+    "Wait so long for the decision and answer with it, as far as the instance allows; 0: not at all",
+);
 const AFTER: Field =
     may("after", Kind::Text, "TOPIC:PARTITION:OFFSET of a record: answer once it is decided");
 const LIMIT: Field = may("limit", Int, "Rows of a page, 1 to 500; 50 where absent");
-const CURSOR: Field = may("cursor", Kind::Text, "`next_cursor` of the page before");
+/// Where a list goes on.
+pub const CURSOR: Field = may("cursor", Kind::Cursor, "`next_cursor` of the page before");
 const REASON: Field = may("reason", Kind::Text, "Why, in the sender's words");
 const MOMENT: &str = "UTC milliseconds; now where absent";
 const SELLERS: Access = Access::Roles(&[Producer]);
 const READERS: Access = Access::Roles(&[Analyst]);
-const PARTNERS_TOO: Access = Access::Roles(&[Analyst, Partner]);
+const PARTNERS_TOO: Access = Access::Roles(LOOKERS);
+/// Who may look at what is decided, a partner at its own.
+pub const LOOKERS: &[Role] = &[Analyst, Partner];
 
 const fn get(
     path: &'static str,
@@ -88,7 +99,8 @@ const fn get(
     handler: fn(Arc<App>, Call) -> Answering,
 ) -> Route {
     let gives = Gives::Json;
-    Route { method: Method::Get, path, id, about, access, query, body: &[], keyed: false, gives, handler }
+    let (method, body, table) = (Method::Get, &[], None);
+    Route { method, path, id, about, access, query, body, keyed: false, gives, table, handler }
 }
 
 const fn list(
@@ -96,10 +108,10 @@ const fn list(
     id: &'static str,
     about: &'static str,
     access: Access,
-    query: &'static [Field],
+    (table, query): (&'static TableSpec, &'static [Field]),
     handler: fn(Arc<App>, Call) -> Answering,
 ) -> Route {
-    Route { gives: Gives::Page, ..get(path, id, about, access, query, handler) }
+    Route { gives: Gives::Page, table: Some(table), ..get(path, id, about, access, query, handler) }
 }
 
 const fn open(
@@ -120,7 +132,8 @@ const fn command(
     handler: fn(Arc<App>, Call) -> Answering,
 ) -> Route {
     let (access, query, gives) = (SELLERS, &[WAIT], Gives::Command);
-    Route { method: Method::Post, path, id, about, access, query, body, keyed: true, gives, handler }
+    let (method, table) = (Method::Post, None);
+    Route { method, path, id, about, access, query, body, keyed: true, gives, table, handler }
 }
 
 /// Every route.
@@ -153,9 +166,7 @@ pub static ROUTES: &[Route] = &[
     },
     Route {
         access: Access::Roles(&[Operator]),
-        gives: Gives::Json,
         query: &[],
-        keyed: false,
         ..command(
             "/v1/reference/{table}",
             "changeReference",
@@ -196,27 +207,61 @@ pub static ROUTES: &[Route] = &[
             ticket::buy,
         )
     },
-    list("/v1/orders", "listOrders", "Where orders stand", PARTNERS_TOO, ORDERS, reads::orders),
-    get(
-        "/v1/orders/{order_id}",
-        "getOrder",
-        "Where an order stands",
-        Access::Roles(&[Producer, Analyst, Partner]),
-        &[TENANT, AFTER, WAIT],
-        reads::order,
+    list(
+        "/v1/orders",
+        "listOrders",
+        "Where orders stand",
+        PARTNERS_TOO,
+        (&tables::ORDERS, ORDERS),
+        reads::orders,
     ),
-    list("/v1/stock", "listStock", "The stock ledger's balances", READERS, STOCK, reads::stock),
-    list("/v1/tickets", "listTickets", "Tickets issued", READERS, TICKETS, reads::tickets),
-    list("/v1/alerts", "listAlerts", "Velocity rules that fired", READERS, ALERTS, reads::alerts),
-    list("/v1/draws", "listDraws", "Where draws stand", READERS, DRAWS, draws::draws),
-    get(
-        "/v1/draws/{draw_id}",
-        "getDraw",
-        "Where a draw stands",
+    Route {
+        table: Some(&tables::ORDERS),
+        ..get(
+            "/v1/orders/{order_id}",
+            "getOrder",
+            "Where an order stands",
+            Access::Roles(&[Producer, Analyst, Partner]),
+            &[TENANT, AFTER, WAIT],
+            reads::order,
+        )
+    },
+    list(
+        "/v1/stock",
+        "listStock",
+        "The stock ledger's balances",
         READERS,
-        &[TENANT, AFTER, WAIT],
-        draws::draw,
+        (&tables::STOCK, STOCK),
+        reads::stock,
     ),
+    list(
+        "/v1/tickets",
+        "listTickets",
+        "Tickets issued",
+        READERS,
+        (&tables::TICKETS, TICKETS),
+        reads::tickets,
+    ),
+    list(
+        "/v1/alerts",
+        "listAlerts",
+        "Velocity rules that fired",
+        READERS,
+        (&tables::FRAUD_ALERTS, ALERTS),
+        reads::alerts,
+    ),
+    list("/v1/draws", "listDraws", "Where draws stand", READERS, (&tables::DRAWS, DRAWS), draws::draws),
+    Route {
+        table: Some(&tables::DRAWS),
+        ..get(
+            "/v1/draws/{draw_id}",
+            "getDraw",
+            "Where a draw stands",
+            READERS,
+            &[TENANT, AFTER, WAIT],
+            draws::draw,
+        )
+    },
     Route {
         gives: Gives::Image,
         ..get(
@@ -233,7 +278,7 @@ pub static ROUTES: &[Route] = &[
         "listWinningTickets",
         "Tickets that won",
         READERS,
-        WINNERS,
+        (&tables::WINNING_TICKETS, WINNERS),
         reads::winning_tickets,
     ),
     list(
@@ -241,7 +286,7 @@ pub static ROUTES: &[Route] = &[
         "listPublications",
         "Posts of draws, with their images",
         READERS,
-        PUBLICATIONS,
+        (&tables::PUBLICATIONS, PUBLICATIONS),
         reads::publications,
     ),
     list(
@@ -249,7 +294,7 @@ pub static ROUTES: &[Route] = &[
         "listStatements",
         "What partners earn, by month",
         PARTNERS_TOO,
-        STATEMENTS,
+        (&tables::COMMISSION_STATEMENTS, STATEMENTS),
         reads::statements,
     ),
     get(
@@ -263,9 +308,9 @@ pub static ROUTES: &[Route] = &[
     list(
         "/v1/dead-letters",
         "listDeadLetters",
-        "Records nothing could be done with",
+        "Records nothing could be done with: of each the first 1,024 bytes",
         Access::Roles(&[Operator]),
-        &[AFTER, WAIT, LIMIT, CURSOR, may("topic", Id, ""), may("status", Choice(&["open", "retried"]), "")],
+        (&tables::DEAD_LETTERS, LETTERS),
         reads::dead_letters,
     ),
     Route {
@@ -399,6 +444,15 @@ const ALERTS: &[Field] = &[
     may("rule_id", Id, "Only this rule's"),
     may("order_id", Id, "Only this order's"),
     may("action", Choice(&["flag", "review", "block"]), "Only these"),
+];
+
+const LETTERS: &[Field] = &[
+    AFTER,
+    WAIT,
+    LIMIT,
+    CURSOR,
+    may("topic", Id, "Only this topic's"),
+    may("status", Choice(&["open", "retried"]), "Only these"),
 ];
 
 const STATEMENTS: &[Field] = &[

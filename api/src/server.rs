@@ -8,7 +8,7 @@
 //! costs a connection until then, of which there are only so many. TLS is the proxy's in front.
 
 use crate::after::After;
-use crate::app::{ApiError, ApiSettings, App, Call, Pool};
+use crate::app::{ApiError, ApiSettings, App, Call, Pool, Readers};
 use crate::append::Appender;
 use crate::auth::{Auth, Principal};
 use crate::backend::{Backend, Failed};
@@ -16,7 +16,7 @@ use crate::counts::Counts;
 use crate::decided::Decided;
 use crate::fields::Fields;
 use crate::find::{Found, find};
-use crate::limits::Limits;
+use crate::limits::{Limits, Seats, SeatsMax, Turns};
 use crate::problem::{Answer, Problem};
 use crate::routes::{Access, Gives, Method, Route};
 use crate::trace;
@@ -42,6 +42,8 @@ const SEND_BYTES: usize = 256 * 1024;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Live clients that read back at once: the others wait for their turn.
 const HISTORIES: usize = 4;
+/// Explanations at once, each of another principal.
+const EXPLAINING: usize = 2;
 /// Images that are fetched at once.
 const IMAGES: usize = 8;
 /// How long requests in flight are waited for at the end.
@@ -81,12 +83,16 @@ impl Server {
             appender: Appender::start(Arc::clone(&backend))?,
             decided: Decided::start(Arc::clone(&backend), counts.facts.clone())?,
             limits: Limits::new(settings.in_flight_max, settings.requests_per_s_max),
+            seats: Seats::new("live clients", live_max(&settings)),
+            waits: Seats::new("requests that wait", waits_max(&settings)),
+            turns: Turns::default(),
             counts,
             tracer: backend.tracer()?,
             after: After::new(&backend),
-            readers: Pool::new(settings.readers, opens(&backend, |backend| backend.tables())),
-            explaining: Pool::new(1, opens(&backend, |backend| backend.tables())),
+            readers: Readers::new(settings.readers, opens(&backend, |backend| backend.tables())),
+            explaining: Pool::new(EXPLAINING, opens(&backend, |backend| backend.tables())),
             histories: Pool::new(HISTORIES, opens(&backend, |backend| backend.history())),
+            changes: Pool::new(1, opens(&backend, |backend| backend.changes())),
             images: Pool::new(IMAGES, opens(&backend, |backend| backend.images())),
             backend,
             settings,
@@ -105,6 +111,19 @@ impl Server {
         let thread = std::thread::Builder::new().name("api-serve".to_owned()).spawn(work)?;
         Ok(Server { address, close, thread: Some(thread) })
     }
+}
+
+/// Where nobody says who they are, there is one principal.
+fn live_max(settings: &ApiSettings) -> SeatsMax {
+    let all = settings.live_max;
+    SeatsMax { all, of_one: if settings.auth.open { all } else { settings.live_of_one_max } }
+}
+
+/// While nothing is decided, whoever waits stays: a quarter of all requests in flight is left to those that don't wait,
+/// and half of the others to other principals.
+fn waits_max(settings: &ApiSettings) -> SeatsMax {
+    let all = (settings.in_flight_max - settings.in_flight_max / 4).max(1);
+    SeatsMax { all, of_one: if settings.auth.open { all } else { all.div_ceil(2) } }
 }
 
 /// How a pool opens what it holds.
@@ -162,7 +181,7 @@ async fn serve(listener: TcpListener, app: &Arc<App>) {
         http.http1()
             .timer(TokioTimer::new())
             .header_read_timeout(SLOW_MAX)
-            .pipeline_flush(true)
+            // Not with `pipeline_flush`: that puts what a client doesn't take into memory without a bound.
             .max_buf_size(BUFFER_BYTES);
         let serving = http
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone()))
@@ -207,7 +226,7 @@ fn filter(app: Arc<App>) -> impl Filter<Extract = (Answer,), Error = warp::Rejec
                 let traced = traced.and_then(|tracer| trace::Request::begin(tracer, &method, &headers));
                 let answering = answer(&app, &method, path.as_str(), &query, headers, body);
                 let (id, answer) = trace::within(traced, answering).await;
-                app.counts.answered(id, answer.status().as_u16(), started.elapsed());
+                app.counts.answered(id, &answer, started.elapsed());
                 guarded(answer)
             }
         })
@@ -272,7 +291,12 @@ async fn handle(
     };
     let limit = Duration::from_millis(app.settings.request_ms_max);
     let slow = |_| Problem::new("timeout", "the request's body took too long; send it at once");
-    let raw = tokio::time::timeout(limit, whole(body, app.settings.body_bytes_max)).await.map_err(slow)??;
+    let raw = if route.method == Method::Get {
+        // Nobody who only looks holds a place for a body that may never come.
+        Bytes::new()
+    } else {
+        tokio::time::timeout(limit, whole(body, app.settings.body_bytes_max)).await.map_err(slow)??
+    };
     let (query, body) = (Fields::of_query(route.query, query)?, body_of(route, &headers, &raw)?);
     let call = Call { principal, path, query, body, headers, raw };
     if route.gives == Gives::Events {

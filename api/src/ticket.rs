@@ -8,11 +8,12 @@
 //! crash in between leaves an order that is held and expires, or is paid and confirmed; sent again with the same
 //! `Idempotency-Key` the request goes on where it was.
 
-use crate::app::{Answering, App, Call, Shop};
+use crate::app::{Answering, App, Call, Shop, Wait};
+use crate::auth::Principal;
 use crate::backend::Select;
 use crate::commands::{Given, Submitted, clock_ms, decide, given, ids};
-use crate::decided::Decision;
 use crate::problem::{Answer, Problem};
+use crate::waiting::Decision;
 use schemas::commands::{PaymentCaptured, PlaceOrder};
 use schemas::facts::{OrderEvent, OrderFact};
 use schemas::rows::Value as Cell;
@@ -46,10 +47,12 @@ pub fn buy(app: Arc<App>, call: Call) -> Answering {
         let (quantity, price_minor) = (i64::from(order.quantity), order.price_minor);
         let order_id = order.order_id.clone();
         let order = given(order, |o| &mut o.placed_at_ms, Command::PlaceOrder);
-        expect(&app, &tenant, &order_id, order, &[OrderEvent::Held, OrderEvent::Confirmed]).await?;
+        expect(&app, &call.principal, &tenant, &order_id, order, &[OrderEvent::Held, OrderEvent::Confirmed])
+            .await?;
         let payment = payment(&shop, &tenant, &call, &key, &order_id, quantity * price_minor);
         let payment = given(payment, |p| &mut p.captured_at_ms, Command::PaymentCaptured);
-        let epoch = expect(&app, &tenant, &order_id, payment, &[OrderEvent::Confirmed]).await?;
+        let epoch =
+            expect(&app, &call.principal, &tenant, &order_id, payment, &[OrderEvent::Confirmed]).await?;
         bought(&app, &tenant, &order_id, epoch, started).await
     })
 }
@@ -125,12 +128,14 @@ fn payment(
 /// Sends a command and waits until the order stands as wanted; the epoch that decided it.
 async fn expect(
     app: &App,
+    principal: &Principal,
     tenant: &Text,
     order_id: &Text,
     given: Given,
     wanted: &[OrderEvent],
 ) -> Result<u64, Problem> {
-    let Submitted { decision, .. } = decide(app, given, Some(WAIT)).await?;
+    let wait = Wait::take(app, principal, WAIT)?;
+    let Submitted { decision, .. } = decide(app, given, Some(wait)).await?;
     match decision {
         None => {
             Err(Problem::new("not-decided-yet", "it takes longer than usual; send the same request again")
@@ -148,6 +153,7 @@ async fn expect(
             event if wanted.contains(&event) => Ok(epoch),
             _ => Err(refused(&fact)),
         },
+        Some(Decision::Unchanged { epoch, .. }) => standing(app, tenant, order_id, epoch, wanted).await,
         Some(Decision::Fact { .. }) => Err(Problem::new("not-decided-yet", "ask again")),
     }
 }
@@ -185,8 +191,7 @@ async fn rows(
     order_id: &Text,
 ) -> Result<Vec<Vec<Cell>>, Problem> {
     let filters = vec![("tenant", Cell::Text(tenant.clone())), ("order_id", Cell::Text(order_id.clone()))];
-    let select = Select { table, filters, after: None, limit: 10 };
-    Ok(app.readers.ask(move |tables| tables.select(&select)).await?.rows)
+    Ok(app.readers.select(Select { limit: 10, ..Select::of(table, filters) }).await?.rows)
 }
 
 async fn bought(

@@ -1,4 +1,4 @@
-//! Traces of requests: continued where a client sends `traceparent`, begun here for commands, carried on by the record.
+//! Traces of requests: continued where a client sends `traceparent` (and `tracestate`), begun here for commands, carried on by the record.
 //!
 //! ```text
 //!   traceparent ─> request (server) ─> send commands.* (producer) ─> the record's traceparent
@@ -8,7 +8,9 @@
 
 use crate::backend::{Failed, Place};
 use crate::routes::ROUTES;
-use runtime::trace::{Said, Span, SpanKind, TRACEPARENT, TraceContext, Tracer};
+use runtime::trace::{
+    Said, Span, SpanKind, TRACEPARENT, TRACESTATE, Trace, TraceContext, TraceState, Tracer,
+};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,6 +25,7 @@ tokio::task_local! {
 struct Current {
     tracer: Arc<dyn Tracer>,
     context: TraceContext,
+    state: TraceState,
 }
 
 /// A request that belongs to a trace.
@@ -44,7 +47,8 @@ impl Request {
             None if method == Method::POST => tracer.begin()?,
             None => return None,
         };
-        let current = Current { tracer: Arc::clone(tracer), context };
+        let state = sent.map(|_| state_of(headers)).unwrap_or_default();
+        let current = Current { tracer: Arc::clone(tracer), context, state };
         let parent = sent.map(|sent| sent.span_id);
         Some(Request { current, parent, method: method.clone(), start: SystemTime::now() })
     }
@@ -65,12 +69,26 @@ impl Request {
             name,
             kind: SpanKind::Server,
             context: self.current.context,
+            state: self.current.state,
             parent: self.parent,
             start: self.start,
             end: SystemTime::now(),
             attributes,
             failed: status.is_server_error(),
         });
+    }
+}
+
+/// What a client says in one header or in several.
+fn state_of(headers: &HeaderMap) -> TraceState {
+    let mut sent = headers.get_all(TRACESTATE).iter().map(|header| header.as_bytes());
+    match (sent.next(), sent.next()) {
+        (None, _) => TraceState::default(),
+        (Some(only), None) => TraceState::parse(only),
+        (Some(first), Some(second)) => {
+            let all: Vec<&[u8]> = [first, second].into_iter().chain(sent).collect();
+            TraceState::parse(&all.join(&b','))
+        }
     }
 }
 
@@ -104,8 +122,9 @@ impl Sending {
     }
 
     /// What the record carries.
-    pub fn header(&self) -> (String, Vec<u8>) {
-        (TRACEPARENT.to_owned(), self.context.to_string().into_bytes())
+    pub fn headers(&self) -> impl Iterator<Item = (String, Vec<u8>)> + use<> {
+        let trace = Trace { context: self.context, state: self.current.state.clone() };
+        trace.headers().map(|(name, value)| (name.to_owned(), value.into_bytes()))
     }
 
     /// It was sent, or not.
@@ -126,6 +145,7 @@ impl Sending {
             name: format!("send {topic}"),
             kind: SpanKind::Producer,
             context: self.context,
+            state: self.current.state,
             parent: Some(self.current.context.span_id),
             start: self.start,
             end: SystemTime::now(),

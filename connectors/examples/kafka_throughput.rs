@@ -20,7 +20,7 @@ impl Decode for Lengths {
 
     fn decode(&mut self, _: &str, _: u32, _: u64, r: RawRecord<'_>) -> Result<Decoded<usize>, LogError> {
         let body = r.value.map_or(0, <[u8]>::len);
-        Ok(Decoded { claim: Claim::At(r.timestamp_ms), class: Class::Command, body })
+        Ok(Decoded { claim: Claim::At(r.timestamp_ms), class: Class::Command, body, unread: None })
     }
 }
 

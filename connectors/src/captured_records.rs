@@ -50,7 +50,7 @@ impl<S: SchemaSource> Decode for CapturedDecoder<S> {
         if record.headers.get(MOVES_HEADER).is_some() {
             body.set_moves();
         }
-        Ok(Decoded { claim: Claim::At(record.timestamp_ms), class: Class::Reference, body })
+        Ok(Decoded { claim: Claim::At(record.timestamp_ms), class: Class::Reference, body, unread: None })
     }
 }
 
@@ -70,7 +70,7 @@ impl Decode for BytesDecoder {
     ) -> Result<Decoded<Captured>, LogError> {
         let [key, value] = [record.key, record.value].map(|bytes| bytes.map(Into::into));
         let body = Captured::Unreadable { reason: String::new(), key, value };
-        Ok(Decoded { claim: Claim::At(record.timestamp_ms), class: Class::Reference, body })
+        Ok(Decoded { claim: Claim::At(record.timestamp_ms), class: Class::Reference, body, unread: None })
     }
 }
 
@@ -79,6 +79,7 @@ impl Decode for BytesDecoder {
 mod tests {
     use super::*;
     use crate::embedded::{RawHeaders, Registry};
+    use runtime::verdicts::Verdict;
 
     #[test]
     fn a_record_waits_for_its_schema_id_however_long() {
@@ -87,7 +88,7 @@ mod tests {
         let mut decoder = CapturedDecoder::new(Registry::open(dir.path()).unwrap());
         let mut decode = || {
             let (value, headers) = (Some(&[0, 0, 0, 0, 1, 2, b'x'][..]), RawHeaders::default());
-            let record = RawRecord { timestamp_ms: 0, key: None, value, headers };
+            let record = RawRecord { timestamp_ms: 0, key: None, value, headers, verdict: Verdict::Open };
             decoder.decode("oltp.public.things", 3, 7, record)
         };
         for _ in 0..3 {

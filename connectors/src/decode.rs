@@ -8,19 +8,20 @@
 //!   commands.* with the header `rejected`     ─> Bad       for the header's reason, whatever the bytes are
 //! ```
 //!
-//! Invariant: the same bytes under the same registry give the same input, on every worker and in every
-//! replay. An id that isn't known is looked up again each time it comes, so that a schema registered
-//! while the pipeline runs takes effect without a restart. A limit: that an id wasn't known is not recorded with the
-//! bindings. A replay, or a worker that takes over, asks the registry as it is then, and where the id has become known since,
-//! the dead letter is a command there and the answers differ: so register a schema before the first record that uses it. Against
-//! a registry that is behind or not itself, a record waits some seconds for its id before that counts. A trace that a record belongs to (header `traceparent`) is noted
+//! Invariant: the same bytes under the same registry give the same input, on every worker; and a record that is bound gives
+//! the same input in every replay, whatever the registry has learnt or lost since: its binding says whether it was read, and why not where it
+//! wasn't (`runtime::verdicts`). An id that isn't known is looked up again each time it comes, so that a schema registered
+//! while the pipeline runs takes effect without a restart, from the next record on; what is bound already is a dead letter for good, and is
+//! sent in again by `tombola dead-letters retry`, as a new record. Against
+//! a registry that is behind or not itself, a record waits some seconds for its id before that counts, within an allowance that all ids share. A trace that a record belongs to (header `traceparent`) is noted
 //! beside and is no part of the input. A fact that can't be decoded stops the run: a
 //! pipeline wrote it, so the log is damaged or this program too old, and going on would miscount.
 
 use crate::embedded::{Decode, Decoded, RawRecord};
 use runtime::Class;
 use runtime::source::{Claim, LogError};
-use runtime::trace::{TRACEPARENT, TracedRecords};
+use runtime::trace::{TRACEPARENT, TRACESTATE, TracedRecords};
+use runtime::verdicts::Verdict;
 use schemas::avro::{DecodeError, split_header};
 use schemas::debezium::ChangeDecoder;
 use schemas::facts::DeadLetter;
@@ -110,12 +111,12 @@ impl<S: SchemaSource> RecordDecoder<S> {
     /// Notes a record's trace. A fact's is noted for what caused it: that is what this pipeline's facts name.
     fn note(&self, place: (&str, u32, u64), record: &RawRecord<'_>, input: &Input) {
         let Some(traced) = &self.traced else { return };
-        let Some(header) = record.headers.get(TRACEPARENT) else { return };
+        let Some(parent) = record.headers.get(TRACEPARENT) else { return };
         let place = match input {
             Input::Fact(fact) => fact.caused_by(),
             _ => place,
         };
-        traced.note(place, header, record.timestamp_ms);
+        traced.note(place, (parent, record.headers.get(TRACESTATE)), record.timestamp_ms);
     }
 
     fn kind(&mut self, topic: &str) -> Result<TopicKind, LogError> {
@@ -135,7 +136,7 @@ impl<S: SchemaSource> RecordDecoder<S> {
         Ok(kind)
     }
 
-    fn command(&mut self, record: &RawRecord<'_>) -> Result<Result<Input, DecodeError>, LogError> {
+    fn command(&mut self, record: &RawRecord<'_>) -> Result<Result<(Input, Claim), DecodeError>, LogError> {
         let bytes = record.value.unwrap_or_default();
         if let Some(id) = unknown(bytes, |id| self.commands.knows(id))
             && let Some(schema) = self.source.schema(id)?
@@ -145,12 +146,13 @@ impl<S: SchemaSource> RecordDecoder<S> {
         let sent = record.headers.get(PAYLOAD_HASH).and_then(sent_payload_hash);
         Ok(self.commands.decode_command(bytes).map(|command| {
             let keep = !matches!(command, Command::PlaceOrder(_));
-            Input::Command {
+            let input = Input::Command {
                 payload_hash: sent.unwrap_or_else(|| command.payload_hash()),
                 raw: keep.then(|| bytes.into()),
                 retry_of: record.headers.get("retry-of").map(|id| Box::new(Text::from_utf8_lossy(id))),
                 command,
-            }
+            };
+            (input, Claim::At(record.timestamp_ms))
         }))
     }
 
@@ -202,6 +204,44 @@ impl<S: SchemaSource> RecordDecoder<S> {
     }
 }
 
+/// What a record is found to be.
+enum Judged {
+    Read(Input, Claim),
+    /// A connector passed it on as none of ours: its header says why, now and in every replay.
+    Rejected(String),
+    /// Nobody can decode it, for this reason; the binding keeps that.
+    Unread(String),
+}
+
+impl<S: SchemaSource> RecordDecoder<S> {
+    /// Decodes a record, or takes it for what its binding says it was.
+    fn judge(
+        &mut self,
+        kind: TopicKind,
+        place: impl Fn() -> String,
+        record: &RawRecord<'_>,
+    ) -> Result<Judged, LogError> {
+        if let Verdict::Unread(why) = record.verdict {
+            return Ok(Judged::Unread(why.to_owned()));
+        }
+        let decoded = match kind {
+            TopicKind::Commands => self.command(record)?,
+            TopicKind::Changes(table) => self.change(table, record)?,
+            TopicKind::Facts => Ok(self.fact(&place, record)?),
+        };
+        match decoded {
+            Ok((input, claim)) => Ok(Judged::Read(input, claim)),
+            Err(error) if record.verdict == Verdict::Read => Err(LogError::Stop {
+                place: place(),
+                problem: format!("this record was read when it was bound, and can't be read now: {error}"),
+                remedy: "restore the schema registry as it was, or run the version of Tombola that bound the record"
+                    .to_owned(),
+            }),
+            Err(error) => Ok(Judged::Unread(error.to_string())),
+        }
+    }
+}
+
 impl<S: SchemaSource> Decode for RecordDecoder<S> {
     type Record = Input;
 
@@ -213,28 +253,26 @@ impl<S: SchemaSource> Decode for RecordDecoder<S> {
         record: RawRecord<'_>,
     ) -> Result<Decoded<Input>, LogError> {
         let kind = self.kind(topic)?;
-        let (class, decoded) = match kind {
-            TopicKind::Commands => match record.headers.get(REJECTED) {
-                Some(reason) => (Class::Command, Err(String::from_utf8_lossy(reason).into_owned())),
-                None => {
-                    let claim = Claim::At(record.timestamp_ms);
-                    let command = self.command(&record)?.map_err(|e| e.to_string());
-                    (Class::Command, command.map(|input| (input, claim)))
-                }
-            },
-            TopicKind::Changes(table) => {
-                (Class::Reference, self.change(table, &record)?.map_err(|e| e.to_string()))
-            }
-            TopicKind::Facts => {
+        let class = if matches!(kind, TopicKind::Changes(_)) { Class::Reference } else { Class::Command };
+        let rejected = record.headers.get(REJECTED).filter(|_| kind == TopicKind::Commands);
+        let judged = match rejected {
+            Some(reason) => Judged::Rejected(String::from_utf8_lossy(reason).into_owned()),
+            None => {
                 let place = || format!("topic {topic}, partition {partition}, offset {offset}");
-                (Class::Command, Ok(self.fact(place, &record)?))
+                self.judge(kind, place, &record)?
             }
         };
-        let (body, claim) = decoded.unwrap_or_else(|reason| {
-            (Input::Bad(Box::new(dead_letter(topic, partition, offset, &record, reason))), Claim::Nothing)
-        });
+        let bad = |why| Input::Bad(Box::new(dead_letter((topic, partition, offset), &record, why)));
+        let (body, claim, unread) = match judged {
+            Judged::Read(body, claim) => (body, claim, None),
+            Judged::Rejected(why) => (bad(why), Claim::Nothing, None),
+            Judged::Unread(why) => {
+                let unread = Some(why.as_str().into());
+                (bad(why), Claim::Nothing, unread)
+            }
+        };
         self.note((topic, partition, offset), &record, &body);
-        Ok(Decoded { claim, class, body })
+        Ok(Decoded { claim, class, body, unread })
     }
 }
 
@@ -245,9 +283,7 @@ fn unknown(bytes: &[u8], known: impl FnOnce(u32) -> bool) -> Option<u32> {
 }
 
 fn dead_letter(
-    topic: &str,
-    partition: u32,
-    offset: u64,
+    (topic, partition, offset): (&str, u32, u64),
     record: &RawRecord<'_>,
     reason: String,
 ) -> DeadLetter {

@@ -56,7 +56,7 @@ impl<S: SchemaSource> Decode for FactRecordDecoder<S> {
         let epoch = record.headers.get("epoch").and_then(epoch_of);
         let epoch = epoch.ok_or_else(|| stop("it has no header `epoch` that is a number".to_owned()))?;
         let body = FactRecord { epoch, fact };
-        Ok(Decoded { claim: Claim::At(record.timestamp_ms), class: Class::Command, body })
+        Ok(Decoded { claim: Claim::At(record.timestamp_ms), class: Class::Command, body, unread: None })
     }
 }
 

@@ -6,7 +6,7 @@ use connectors::decode::{Input, RecordDecoder};
 use connectors::embedded::{EmbeddedReader, Log, LogEpochs, NewRecord, Registry};
 use runtime::log::{EpochLog as _, OutRecord};
 use runtime::source::{Claim, Fetched, LogError, LogReader};
-use runtime::trace::{TRACEPARENT, TraceContext, TracedRecords};
+use runtime::trace::{TRACEPARENT, TRACESTATE, Trace, TraceContext, TraceState, TracedRecords};
 use runtime::{Class, Epoch, Generation, Offset, PartitionId, TopicId};
 use schemas::commands::{CancelOrder, PlaceOrder};
 use schemas::debezium::{Op, envelope, key_of};
@@ -96,7 +96,9 @@ fn a_record_that_belongs_to_a_trace_is_noted_and_is_the_same_input() {
     Registry::open(dir.path()).unwrap().register_own().unwrap();
     let header = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_vec();
     let plain = record(Some(avro(&cancel(), SchemaIds::fresh())));
-    let sent = NewRecord { headers: vec![(TRACEPARENT.to_owned(), header.clone())], ..plain.clone() };
+    let headers =
+        vec![(TRACEPARENT.to_owned(), header.clone()), (TRACESTATE.to_owned(), b"a=1 , b=2".to_vec())];
+    let sent = NewRecord { headers, ..plain.clone() };
     Log::appender(dir.path()).unwrap().append(TOPICS[0], &[plain, sent]).unwrap();
     let decoder = RecordDecoder::new(Registry::open(dir.path()).unwrap()).noting(Some(Arc::clone(&traced)));
     let mut reader = EmbeddedReader::open(dir.path(), &TOPICS, decoder).unwrap();
@@ -106,6 +108,7 @@ fn a_record_that_belongs_to_a_trace_is_noted_and_is_the_same_input() {
     assert_eq!(traced.of((TOPICS[0], 0, 0)), None);
     let found = traced.of((TOPICS[0], 0, 1)).unwrap();
     assert_eq!((found.sent.to_string().into_bytes(), found.timestamp_ms), (header, 1_000));
+    assert_eq!(found.state.header(), Some("a=1,b=2"));
 }
 
 #[test]
@@ -140,7 +143,8 @@ fn the_trace_of_another_pipelines_fact_is_noted_for_what_caused_it() {
     log.fence(Generation(1)).unwrap();
     let mut value = Vec::new();
     schemas::encode_fact(&fact, |record| ids.of(record), &mut value);
-    let trace = TraceContext { trace_id: 7, span_id: 8, sampled: true };
+    let context = TraceContext { trace_id: 7, span_id: 8, sampled: true };
+    let trace = Trace { context, state: TraceState::parse(b"a=1,b=2") };
     let (topic, key, trace) = (fact.topic(), fact.key(), Some(Box::new(trace)));
     let record = OutRecord { topic, key, value, timestamp: 5, epoch: Epoch(1), trace };
     log.append(&[record], Epoch(1), 0).unwrap();
@@ -151,6 +155,7 @@ fn the_trace_of_another_pipelines_fact_is_noted_for_what_caused_it() {
     assert_eq!(traced.of((topic, 0, 0)), None);
     let found = traced.of(("commands.payments", 3, 44)).unwrap();
     assert_eq!((found.sent.trace_id, found.sent.span_id), (7, 8));
+    assert_eq!(found.state.header(), Some("a=1,b=2"));
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Decode for Raw {
 
     fn decode(&mut self, _: &str, _: u32, _: u64, record: RawRecord<'_>) -> Result<Decoded<i64>, LogError> {
         let time = record.timestamp_ms;
-        Ok(Decoded { claim: Claim::At(time), class: Class::Command, body: time })
+        Ok(Decoded { claim: Claim::At(time), class: Class::Command, body: time, unread: None })
     }
 }
 

@@ -4,7 +4,9 @@
 
 mod services;
 
-use connectors::kafka::{KafkaEpochs, KafkaReader, TopicSpec, plan};
+use connectors::kafka::{
+    BATCH_BYTES_MAX, KafkaEpochs, KafkaReader, KafkaSettings, KafkaView, RECORD_BYTES_MAX, TopicSpec, plan,
+};
 use runtime::log::{EpochLog, OutRecord};
 use runtime::sink::SinkError;
 use runtime::{Epoch, Generation};
@@ -94,6 +96,45 @@ fn service_facts_come_once_with_their_epoch_and_progress() {
     let twice =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| log.append(&facts(topic, 6), Epoch(6), 60)));
     assert!(twice.is_err(), "an epoch in the log is not appended again");
+}
+
+/// What topics take by default is a megabyte.
+#[test]
+#[ignore = "needs services"]
+fn service_a_dead_letter_of_a_large_record_comes_byte_for_byte() {
+    let (pipeline, topic) = (unique("pipeline"), unique_static("large"));
+    make(topic, 1, &[("max.message.bytes", &BATCH_BYTES_MAX.to_string())]);
+    let mut log = open(&pipeline);
+    log.fence(Generation(1)).unwrap();
+    // Nothing compresses it.
+    let mut state = 1_u64;
+    let mut noise = |len: usize| -> Vec<u8> {
+        let next = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u8
+        });
+        next.take(len).collect()
+    };
+    let values: Vec<Vec<u8>> = [1_100_000, RECORD_BYTES_MAX - 10_000].into_iter().map(&mut noise).collect();
+    for (epoch, value) in (1..).zip(&values) {
+        let (key, value) = (vec![1], value.clone());
+        let record = OutRecord { topic, key, value, timestamp: 1, epoch: Epoch(epoch), trace: None };
+        log.append(&[record], Epoch(epoch), 0).unwrap();
+    }
+    let start = Instant::now();
+    let mut view = KafkaView::open(&kafka()).unwrap();
+    let mut read = || -> Vec<Vec<u8>> {
+        // It may be asked before the brokers know all about the topic.
+        let found = view.read(topic, 0, 0, 10).unwrap_or_default();
+        found.into_iter().filter_map(|record| record.value).collect()
+    };
+    let mut found = read();
+    while found.len() < values.len() {
+        assert!(start.elapsed() < Duration::from_secs(60), "they are not all there");
+        found = read();
+    }
+    let sizes: Vec<usize> = found.iter().map(Vec::len).collect();
+    assert!(found == values, "they are not the same bytes: {sizes:?}");
 }
 
 #[test]
@@ -271,6 +312,20 @@ fn service_topics_become_as_declared_and_stay_so() {
     wait_for(spec(2, "1000000"), "every topic is as declared");
     apply(wait_for(spec(4, "-1"), "grow "));
     wait_for(spec(4, "-1"), "every topic is as declared");
+    // What a pipeline keeps for itself: declared first, or made by it as declared.
+    let (first, second) = (unique("declared"), unique("made"));
+    let progress = |pipeline: &str| TopicSpec::kept_by([pipeline], Some(1)).pop().unwrap();
+    apply(wait_for(progress(&first), "make "));
+    let planned = wait_for(progress(&first), "every topic is as declared");
+    assert!(planned.is_empty(), "{planned}");
+    for pipeline in [&first, &second] {
+        let settings = KafkaSettings { replication: Some(1), ..kafka() };
+        KafkaEpochs::open(&settings, pipeline).unwrap();
+        wait_for(progress(pipeline), "every topic is as declared");
+    }
+    let settings = KafkaSettings { replication: Some(7), ..kafka() };
+    let refused = KafkaEpochs::open(&settings, &unique("lonely")).err().unwrap().to_string();
+    assert!(refused.contains("lower replication"), "it is made with the replicas that are set: {refused}");
     let shrinks = wait_for(spec(3, "-1"), "refused ");
     let refused = connectors::kafka::apply(&kafka(), &shrinks).unwrap_err().to_string();
     assert!(refused.contains("can't be taken away"), "{refused}");

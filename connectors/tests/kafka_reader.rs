@@ -11,9 +11,12 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::Offset as KafkaOffset;
-use runtime::source::{Claim, LogError};
-use runtime::{Class, Offset, PartitionId, TopicId};
+use runtime::bindings::{Binding, PartitionEnd};
+use runtime::source::{Claim, LogError, LogReader as _};
+use runtime::verdicts::Verdicts;
+use runtime::{Class, Epoch, Generation, Offset, PartitionId, TopicId};
 use services::{Rounds, Texts, append, kafka, made, make, options, reader, send, stranger, unique};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const FIRST: PartitionId = PartitionId { topic: TopicId(0), partition: 0 };
@@ -104,7 +107,6 @@ fn service_a_reader_that_starts_among_markers_is_drained_too() {
 #[test]
 #[ignore = "needs services"]
 fn service_drained_means_that_everything_acknowledged_before_has_been_handed_over() {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     let topic = made("race");
     let (acknowledged, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -182,7 +184,7 @@ fn service_what_retention_took_or_a_cut_stops_the_run_and_names_place_and_remedy
     let mut rounds = Rounds::new(reader(&topic));
     rounds.nexts.insert(FIRST, Offset(1));
     let said = stopped(rounds.failure(secs(60)));
-    for part in [&topic, "partition 0, offset 1", "begins at 3", "raise retention.ms"] {
+    for part in [&topic, "partition 0, offset 1", "begins at 3", "raise retention.ms", "from_log_start"] {
         assert!(said.contains(part), "{said}");
     }
     let mut rounds = Rounds::new(reader(&topic));
@@ -194,6 +196,26 @@ fn service_what_retention_took_or_a_cut_stops_the_run_and_names_place_and_remedy
     let from_start = ReaderOptions { from_log_start: true, ..options() };
     let opened = KafkaReader::open(&kafka(), from_start, &[topic.as_str()], |_| true, Texts).unwrap();
     assert_eq!(Rounds::new(opened).drain(), ["d"]);
+    // What was bound and is gone is missed all the same.
+    for (first_end, gone) in [(2, true), (3, true), (4, false)] {
+        let from_start = ReaderOptions { from_log_start: true, ..options() };
+        let mut opened = KafkaReader::open(&kafka(), from_start, &[topic.as_str()], |_| true, Texts).unwrap();
+        opened.replays(&Arc::new(Verdicts::of(&[taking(first_end), taking(4)])));
+        let mut rounds = Rounds::new(opened);
+        if gone {
+            let said = stopped(rounds.failure(secs(60)));
+            assert!(said.contains("begins at 3: records before that are bound and are gone"), "{said}");
+        } else {
+            assert_eq!(rounds.drain(), ["d"]);
+        }
+    }
+}
+
+/// The binding of an epoch that takes the partition up to there.
+fn taking(end: u64) -> Binding {
+    let ends = vec![PartitionEnd { partition: FIRST, end: Offset(end), time_max: 0 }];
+    let (epoch, generation) = (Epoch(1), Generation(1));
+    Binding { epoch, generation, now: 0, bound: None, ends, clamps: vec![], unread: Some(vec![]) }
 }
 
 /// librdkafka fetches nothing more after an offset out of range, not even where it is in range again by then.
@@ -222,7 +244,7 @@ impl Decode for Ones {
     type Record = ();
 
     fn decode(&mut self, _: &str, _: u32, _: u64, r: RawRecord<'_>) -> Result<Decoded<()>, LogError> {
-        Ok(Decoded { claim: Claim::At(r.timestamp_ms), class: Class::Command, body: () })
+        Ok(Decoded { claim: Claim::At(r.timestamp_ms), class: Class::Command, body: (), unread: None })
     }
 }
 

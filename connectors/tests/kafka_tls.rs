@@ -28,7 +28,7 @@ fn encrypted(ca: &str) -> KafkaSettings {
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
-    KafkaSettings { bootstrap: variable("KAFKA_TLS_BOOTSTRAP"), properties }
+    KafkaSettings { properties, ..KafkaSettings::new(variable("KAFKA_TLS_BOOTSTRAP")) }
 }
 
 /// What asking for a topic is told.

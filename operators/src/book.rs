@@ -70,7 +70,7 @@ impl Book {
             signer: settings.ticket_key.secret().map(Signer::new),
             settings,
             numbers: Numbers::new(),
-            orders: Directory::new("orders.v1"),
+            orders: Directory::new("orders.v2"),
             stock: Stock::new(),
             limits: Limits::new(),
             timers: Timers::default(),

@@ -29,7 +29,7 @@ pub fn cause_at(at: At, command_id: Text, settings: &Settings) -> Cause {
     }
 }
 
-/// The origin, or the cause where the origin only tells apart the many effects of one record (a truncate).
+/// The origin, or the cause where the origin only tells apart the many effects of one record (rows that it removes).
 fn record_behind(at: At) -> Position {
     if at.origin.partition().is_some() { at.origin } else { at.cause }
 }

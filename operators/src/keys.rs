@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Operators by number: timers due at the same time come in this order. Stable across versions.
 pub mod stage {
-    /// Changes that follow from one truncate.
+    /// Rows that a record removes: by a delete, by a move to another key, or all of them by a truncate.
     pub const TABLE: u16 = 0;
     pub const DEDUP: u16 = 1;
     pub const DESK: u16 = 2;

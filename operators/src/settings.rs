@@ -32,8 +32,8 @@ pub struct Settings {
     pub review_timeout_ms: Millis,
     /// Whether valid orders are screened by velocity rules before they reach the book. Default: true.
     pub fraud_screening: bool,
-    /// How far behind its key's newest event time an order may come and still be counted exactly.
-    /// Milliseconds of event time. Default: 60,000.
+    /// How far behind its key's newest event time an order may come and still be counted exactly, and how far
+    /// ahead of its record it counts at most. Milliseconds of event time. Default: 60,000.
     pub fraud_lateness_ms: Millis,
     /// Least history kept of every key and metric, rules or not, so that a rule added later has something to
     /// start from; wait as long after you raised it. Milliseconds of event time. Default: 0.

@@ -27,7 +27,7 @@ pub mod tickets;
 pub mod tiers;
 
 use crate::draws::result::Drawn;
-use runtime::{At, Position};
+use runtime::{At, Millis, Position};
 use schemas::Text;
 use schemas::draws::{Draw, DrawRow};
 use schemas::facts::Cause;
@@ -81,6 +81,8 @@ pub struct Amounts {
     pub currency: Text,
     /// Name and prize, by tier.
     pub tiers: Vec<(Text, i64)>,
+    /// When the result was published. Its place may tell an older time: a draw's row read from a snapshot is as of 0.
+    pub at_ms: Millis,
     pub cause: Cause,
 }
 

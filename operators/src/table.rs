@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   upsert ── lsn above what its key and its table have seen ──> TableChange{row}
-//!   delete ── the same, and the row was there ────────────────> TableChange{no row}
+//!   delete ── the same, and the row was there ────────────────> TableChange{no row}, behind what its record puts
 //!   truncate (to every worker) ── each row this worker owns ──> TableChange{no row}, in one order
 //! ```
 //!
@@ -64,13 +64,14 @@ impl Table {
         }
     }
 
+    /// Removes a row. An update that moves a row to another key puts one and removes one, on different workers.
     fn delete(&mut self, at: At, lsn: u64, key: ReferenceKey, ctx: &mut Ctx<TableChange>) {
         if self.advance(&key, lsn, false) == Some(true) {
-            ctx.emit(at, TableChange { key, row: None });
+            remove(at, key, ctx);
         }
     }
 
-    /// Removes the table's older rows. Each delete has its own place, so that those of all workers have one order.
+    /// Removes the table's older rows.
     fn truncate(&mut self, at: At, lsn: u64, table: ReferenceTable, ctx: &mut Ctx<TableChange>) {
         if self.truncated.get(&table).is_some_and(|seen| lsn <= *seen) {
             return;
@@ -83,11 +84,16 @@ impl Table {
         for key in gone {
             let known = self.latest.remove(&key).expect("listed above");
             if known.exists {
-                let origin = Position::timer(at.time(), stage::TABLE, reference_route(&key));
-                ctx.emit(At { cause: at.cause, origin }, TableChange { key, row: None });
+                remove(at, key, ctx);
             }
         }
     }
+}
+
+/// Every delete has a place of its own behind its record's, so that what a record does on all workers has one order.
+fn remove(at: At, key: ReferenceKey, ctx: &mut Ctx<TableChange>) {
+    let origin = Position::timer(at.time(), stage::TABLE, reference_route(&key));
+    ctx.emit(At { cause: at.cause, origin }, TableChange { key, row: None });
 }
 
 impl Operator for Table {

@@ -11,13 +11,14 @@
 //!
 //! Exact, that is equal to a plain count of everything, for orders that come at most the allowed lateness behind
 //! their key's newest event time. One that comes later is told as late, and judged and counted by what is still
-//! kept. Where a window reaches back further than what is known, because its rule is new or the order that
-//! late, the verdict says since when nothing is missing.
+//! kept, and so is one that comes that much behind what was forgotten of its key, or of others of its slot that the same
+//! rules keep: which of them it was nobody knows any more. Where a window reaches back further than what is known, because its rule is
+//! new or the order that late, the verdict says since when nothing is missing.
 //!
 //! Invariants: a key's series depend on its own events and on rules, in the log's order, and on nothing
 //! else, so neither epochs nor workers show; every order that was probed gets its verdict, fired or not. A
-//! crash: series, rules and due times are state. Not promised: an event that claims to be further ahead of its
-//! record time than the lateness doesn't make its key's older events old, and may be forgotten before its time.
+//! crash: series, rules and due times are state. An event that claims to be further ahead of its record time than
+//! the lateness counts as that far ahead; none that is ahead makes those of its record time late.
 
 pub mod messages;
 mod rules;
@@ -30,8 +31,9 @@ use crate::settings::Settings;
 use messages::{Fired, Probe, ProbeEvent, VelocityIn, Verdict};
 pub use rules::Rulebook;
 use rules::{Collected, Rule};
-use runtime::{At, Ctx, Envelope, Millis, Operator, Route, State};
+use runtime::{At, Ctx, Envelope, KeyedState, Millis, Operator, Route, State, slot_of};
 use schemas::velocity::VelocityMetric;
+use serde::{Deserialize, Serialize};
 use series::{Event, Series};
 use store::{SeriesKey, SeriesStore};
 
@@ -39,12 +41,23 @@ use store::{SeriesKey, SeriesStore};
 pub struct Velocity {
     rules: Rulebook,
     series: SeriesStore,
+    /// The newest event time of all series that were dropped.
+    forgotten: KeyedState<Dropped, Millis>,
+}
+
+/// Whose series were dropped: of a slot, so that it moves with it, and of one history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Dropped {
+    slot: u8,
+    owner: u64,
+    metric: VelocityMetric,
 }
 
 impl Velocity {
     /// Has seen nothing.
     pub fn new(settings: &Settings) -> Self {
-        Velocity { rules: Rulebook::new(settings), series: SeriesStore::default() }
+        let forgotten = KeyedState::new("forgotten.v1", |dropped: &Dropped| dropped.slot);
+        Velocity { rules: Rulebook::new(settings), series: SeriesStore::default(), forgotten }
     }
 
     /// Series held, for those who watch memory.
@@ -62,23 +75,30 @@ impl Velocity {
     /// Counts an order and judges it by every rule of its kind of key.
     fn judge(&mut self, now: Millis, probe: &Probe, seen: Seen) -> Verdict {
         let mut verdict = Verdict { order: seen.order, kind: probe.kind, late_by_ms: 0, fired: Vec::new() };
+        let time = probe.time;
         for collected in self.rules.tenant(&probe.tenant).of(probe.kind) {
             let metric = collected.metric;
             let value = seen.value(metric);
             let key = key_of(probe, metric, if metric == VelocityMetric::Amount { seen.currency } else { 0 });
             let counted = seen.counts(metric);
-            let judged = Judged { time: probe.time, value, counted, collected, now };
-            let (series, newest_ms) = if counted {
+            let judged = Judged { time, value, counted, collected, now };
+            let (series, mut newest_ms) = if counted {
                 let keep = self.rules.keep(probe, collected, now);
-                let (series, newest_ms) = self.series.add(key, Event { time: probe.time, value }, keep);
+                let (series, newest_ms) = self.series.add(key, Event { time, value }, keep);
                 (Some(series), newest_ms)
             } else {
                 let series = self.series.look(&key);
-                let newest_ms = series.as_ref().map_or(probe.time, |series| series.newest_ms);
+                let newest_ms = series.as_ref().map_or(time, |series| series.newest_ms);
                 (series, newest_ms)
             };
-            if newest_ms - probe.time > self.rules.lateness_ms() {
-                verdict.late_by_ms = verdict.late_by_ms.max(newest_ms - probe.time);
+            // What is forgotten is older than now: nothing that comes in time lies behind it.
+            if now.saturating_sub(time) > self.rules.lateness_ms() {
+                let owner = rules::owner(&probe.tenant, probe.kind);
+                let dropped = Dropped { slot: slot_of(key.route), owner, metric };
+                newest_ms = self.forgotten.get(&dropped).map_or(newest_ms, |ms| newest_ms.max(*ms));
+            }
+            if newest_ms - time > self.rules.lateness_ms() {
+                verdict.late_by_ms = verdict.late_by_ms.max(newest_ms - time);
             }
             judged.by_rules(series, &mut verdict.fired);
         }
@@ -214,13 +234,16 @@ impl Operator for Velocity {
     fn on_record(&mut self, at: At, input: VelocityIn, ctx: &mut Ctx<Verdict>) {
         match input {
             VelocityIn::Rule(change) => self.rules.apply(*change, at.time()),
-            VelocityIn::Probe(probe) => match probe.event {
-                ProbeEvent::Declined => self.declined(at.time(), &probe),
-                ProbeEvent::Order { order, amount_minor, currency, card, customer } => {
-                    let seen = Seen { order, amount_minor, currency, card, customer };
-                    ctx.emit(at, self.judge(at.time(), &probe, seen));
+            VelocityIn::Probe(mut probe) => {
+                probe.time = self.rules.taken_at(probe.time, at.time());
+                match probe.event {
+                    ProbeEvent::Declined => self.declined(at.time(), &probe),
+                    ProbeEvent::Order { order, amount_minor, currency, card, customer } => {
+                        let seen = Seen { order, amount_minor, currency, card, customer };
+                        ctx.emit(at, self.judge(at.time(), &probe, seen));
+                    }
                 }
-            },
+            }
         }
     }
 
@@ -230,12 +253,20 @@ impl Operator for Velocity {
 
     fn on_timer(&mut self, due: Millis, _ctx: &mut Ctx<Verdict>) {
         let rules = &self.rules;
-        self.series.on_timer(due, |owner, metric| rules.history_of(owner, metric));
+        let forgotten = &mut self.forgotten;
+        let note = |key: SeriesKey, owner: u64, newest_ms: Millis| {
+            let dropped = Dropped { slot: slot_of(key.route), owner, metric: key.metric };
+            if forgotten.get(&dropped).is_none_or(|known| *known < newest_ms) {
+                forgotten.insert(dropped, newest_ms);
+            }
+        };
+        self.series.on_timer(due, |owner, metric| rules.history_of(owner, metric), note);
     }
 
     fn states(&mut self) -> Vec<&mut dyn State> {
         let mut states: Vec<&mut dyn State> = self.rules.states().into();
         states.push(&mut self.series);
+        states.push(&mut self.forgotten);
         states
     }
 

@@ -311,7 +311,7 @@ fn an_order_in_review_holds_nothing_until_it_is_released() {
          7 refund o1                => dead cannot_refund
          8 release o1               => held o1 ; available>held 2 left 0+2+0=2 due 0
          9 release o1               => dead not_in_review
-         10 pay o1 200              => confirmed o1 ; held>sold 2 left 0+0+2=2 due 0
+         10 pay o1 200 p2           => confirmed o1 ; held>sold 2 left 0+0+2=2 due 0
          5002 tick                  =>
          row order o1: confirmed",
     );
@@ -354,6 +354,38 @@ fn a_review_ends_by_a_decision_a_cancel_or_its_time() {
          row order o1: refused review_refused
          row order o2: cancelled cancel_requested
          row order o3: refused review_timeout",
+    );
+}
+
+#[test]
+fn money_that_goes_back_is_told_once_and_pays_for_nothing() {
+    check(
+        "1 offer x 9                => issued>available 9 left 9+0+0=9 due 0
+         2 order o1 x ann 1 review  => in_review o1
+         3 pay o1 100 p1            => refund_due o1 100EUR
+         4 pay o1 100 p1            =>
+         5 release o1               => held o1 ; available>held 1 left 8+1+0=9 due 0
+         6 pay o1 100 p1            =>
+         7 pay o1 100 p2            => confirmed o1 ; held>sold 1 left 8+0+1=9 due 0
+         8 pay o1 100 p1            =>
+         9 order o2 x ann 1         => held o2 ; available>held 1 left 7+1+1=9 due 0
+         10 cancel o2               => cancelled o2 cancel_requested ; held>available 1 left 8+0+1=9 due 0
+         11 pay o2 100 p3           => refund_due o2 100EUR cancel_requested
+         12 pay o2 100 p4           => refund_due o2 100EUR cancel_requested
+         13 pay o2 100 p3           =>
+         14 pay o2 100 p4           =>",
+    );
+}
+
+#[test]
+fn an_order_that_need_not_be_remembered_is_forgotten_after_its_end() {
+    check_with(
+        || Book::new(Settings { order_retention_ms: 0, ..settings() }),
+        "1 offer x 9                => issued>available 9 left 9+0+0=9 due 0
+         2 order o1 x ann 1         => held o1 ; available>held 1 left 8+1+0=9 due 0
+         1002 tick                  => expired o1 hold_expired ; held>available 1 left 9+0+0=9 due 0
+         1003 tick                  =>
+         1004 pay o1 100            => dead unknown_order",
     );
 }
 

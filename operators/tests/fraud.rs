@@ -274,6 +274,33 @@ fn an_order_behind_the_lateness_is_judged_by_what_is_kept_and_told() {
 }
 
 #[test]
+fn an_order_that_comes_when_all_of_its_key_is_forgotten_is_told_as_late_too() {
+    check(
+        "0 rule r1 customer count 100 0 flag
+         5000 order o1                        => flag ; r1 1>0 customer:ann flag
+         5000 order o2 at=1000 customer=ben   => flag ; r1 1>0 customer:ben flag since 3900
+         9000 order o3 at=3999                => flag ; r1 1>0 customer:ann flag since 7900 ; late customer:ann 1001
+         9001 order o4 at=3900                => flag ; r1 1>0 customer:ann flag since 7900 ; late customer:ann 1100
+         9002 order o5 at=4000                => flag ; r1 2>0 customer:ann flag since 7900
+         9003 rule r2 customer count 90000 9 flag
+         9004 order o6 at=3998                => flag ; r1 2>0 customer:ann flag since 8903 ; late customer:ann 1002",
+    );
+}
+
+#[test]
+fn an_order_ahead_of_its_record_time_makes_none_of_that_time_late() {
+    check(
+        "0 rule r1 customer count 5000 0 flag
+         10000 order o1 at=99000  => flag ; r1 1>0 customer:ann flag
+         10001 order o2           => flag ; r1 1>0 customer:ann flag
+         10002 order o3 at=9002   => flag ; r1 1>0 customer:ann flag
+         11000 order o4           => flag ; r1 4>0 customer:ann flag
+         15999 order o5           => flag ; r1 3>0 customer:ann flag
+         16000 order o6           => flag ; r1 2>0 customer:ann flag",
+    );
+}
+
+#[test]
 fn an_invalid_order_is_neither_counted_nor_judged() {
     check(
         "0 rule r1 customer count 100 1 block
@@ -343,6 +370,22 @@ fn declined_payments_count_for_the_keys_of_their_order() {
          2001 order o6 card=a        => ok
          11004 declined o3           =>
          11005 order o7 card=a       => ok",
+    );
+}
+
+#[test]
+fn declines_are_exact_once_every_order_is_remembered_whose_payment_may_be_declined() {
+    check(
+        "900 order o1 card=a                        => ok
+         1000 rule r1 card declines 1000 0 block
+         1001 order o2 card=a                       => ok
+         1002 declined o1                           =>
+         1003 declined o2                           =>
+         1004 order o3 card=a                       => block ; r1 1>0 card:a block since 12000
+         12500 order o4 card=a                      => ok
+         12900 declined o4                          =>
+         12998 order o5 card=a                      => block ; r1 1>0 card:a block since 12000
+         12999 order o6 card=a                      => block ; r1 1>0 card:a block",
     );
 }
 

@@ -11,7 +11,7 @@ use operators::settings::Settings;
 use operators::velocity::Velocity;
 use operators::velocity::messages::{Fired, KeyHash, Probe, ProbeEvent, VelocityIn, Verdict};
 use proptest::prelude::*;
-use runtime::{At, Class, Envelope, Offset, PartitionId, Position, TopicId};
+use runtime::{At, Class, Envelope, Offset, PartitionId, Position, TopicId, slot_of};
 use schemas::velocity::{FraudAction, RuleStatus, VelocityKey, VelocityMetric, VelocityRule};
 use schemas::{Reference, ReferenceKey, Text};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,7 +90,10 @@ impl Step {
 #[derive(Default)]
 struct Plain {
     rules: BTreeMap<Text, VelocityRule>,
-    seen: Vec<Probe>,
+    /// With their record times.
+    seen: Vec<(i64, Probe)>,
+    /// Whether a rule that counts every order was always there.
+    counts_all: bool,
 }
 
 /// What the plain program says of a rule and an order.
@@ -117,12 +120,21 @@ impl Plain {
         let one = |rule: &VelocityRule| {
             let begin = probe.time - rule.window_ms;
             let within = |p: &&Probe| p.key == probe.key && begin < p.time && p.time <= probe.time;
-            let times: Vec<_> =
-                self.seen.iter().filter(within).filter_map(|p| weigh(p, probe, rule.metric)).collect();
+            let times: Vec<_> = self
+                .seen
+                .iter()
+                .map(|(_, p)| p)
+                .filter(within)
+                .filter_map(|p| weigh(p, probe, rule.metric))
+                .collect();
             Expected { rule: rule.clone(), value: total(&times, rule.metric, i64::MIN), times }
         };
         self.rules.values().map(one).collect()
     }
+}
+
+fn counts_every_order(row: &Reference) -> bool {
+    matches!(row, Reference::VelocityRule(rule) if rule.metric == VelocityMetric::Count)
 }
 
 /// (time, amount, member) of an event, where the metric counts it for an order.
@@ -164,12 +176,21 @@ struct Checked {
 /// Holds every verdict to the plain program.
 fn check(log: &[Envelope<VelocityIn>], verdicts: &[Envelope<Verdict>]) -> Result<Checked, TestCaseError> {
     let (mut plain, mut checked) = (Plain::default(), Checked::default());
+    let changes = log.iter().any(|r| r.at.time() > 0 && matches!(r.body, VelocityIn::Rule(_)));
+    let counts = |r: &Envelope<VelocityIn>| match &r.body {
+        VelocityIn::Rule(change) => change.row.as_ref().is_some_and(counts_every_order),
+        VelocityIn::Probe(_) => false,
+    };
+    plain.counts_all = !changes && log.iter().any(counts);
     let mut verdicts = verdicts.iter();
     for record in log {
         match &record.body {
             VelocityIn::Rule(change) => plain.rule(change),
             VelocityIn::Probe(probe) => {
-                plain.seen.push(probe.clone());
+                // Nothing counts as further ahead than it may be late.
+                let time = probe.time.min(record.at.time() + LATENESS_MS);
+                let probe = &Probe { time, ..probe.clone() };
+                plain.seen.push((record.at.time(), probe.clone()));
                 if probe.event != ProbeEvent::Declined {
                     let verdict = verdicts.next().expect("every order has its verdict");
                     prop_assert_eq!(verdict.at, record.at);
@@ -183,7 +204,7 @@ fn check(log: &[Envelope<VelocityIn>], verdicts: &[Envelope<Verdict>]) -> Result
                             None => (),
                         }
                     }
-                    check_late(&plain, probe, &verdict.body)?;
+                    check_late(&plain, probe, verdict)?;
                 }
             }
         }
@@ -213,13 +234,21 @@ fn check_rule(expected: &Expected, fired: &Fired, probe: &Probe) -> Result<bool,
     }
 }
 
-/// An order that is said to be late has a newer one before it.
-fn check_late(plain: &Plain, probe: &Probe, verdict: &Verdict) -> Result<(), TestCaseError> {
-    if verdict.late_by_ms > 0 {
-        prop_assert!(verdict.late_by_ms > LATENESS_MS);
-        let newer = |p: &Probe| p.key == probe.key && p.time - probe.time >= verdict.late_by_ms;
-        prop_assert!(plain.seen.iter().any(newer));
+/// An order that is said to be late has a newer one before it, of another key of its slot if that was forgotten. Where
+/// every order is counted, one with such an order of its own key before it is said to be late.
+fn check_late(plain: &Plain, probe: &Probe, verdict: &Envelope<Verdict>) -> Result<(), TestCaseError> {
+    let late_by_ms = verdict.body.late_by_ms;
+    let (key, slot) = (probe.key, slot_of(probe.key.route));
+    let behind = |(now, p): &(i64, Probe)| p.time.min(*now) - probe.time;
+    if late_by_ms > 0 {
+        prop_assert!(late_by_ms > LATENESS_MS);
+        let own = |(_, p): &(i64, Probe)| p.key == key || p.time < verdict.at.time() - LATENESS_MS;
+        let beside = |(_, p): &(i64, Probe)| slot_of(p.key.route) == slot;
+        prop_assert!(plain.seen.iter().any(|p| own(p) && beside(p) && behind(p) >= late_by_ms));
     }
+    let ordered = |p: &&(i64, Probe)| p.1.key == key && p.1.event != ProbeEvent::Declined;
+    let most = plain.seen.iter().filter(ordered).map(behind).max().unwrap_or(0);
+    prop_assert!(!plain.counts_all || most <= LATENESS_MS || late_by_ms >= most, "{most} behind, in silence");
     Ok(())
 }
 
@@ -237,7 +266,7 @@ fn event(keys: u8) -> impl Strategy<Value = (i64, Step)> {
         4 => Just(0i64),
         4 => 0i64..LATENESS_MS,
         1 => 0i64..3 * LATENESS_MS,
-        1 => -LATENESS_MS..0,
+        1 => -3 * LATENESS_MS..0,
     ];
     let order = (delay.clone(), 0..keys, 0i64..100, 0u8..2, prop_oneof![0u8..4, 0u8..200], 0u8..100)
         .prop_map(|(delay, n, amount, currency, card, who)| {

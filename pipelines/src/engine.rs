@@ -17,13 +17,13 @@ use crate::traces::{Committing, Traces, TracingError};
 use operators::messages::Output;
 use operators::settings::{Settings, SettingsError};
 use runtime::bindings::{BindingStore, PartitionEnd};
-use runtime::committer::Wakers;
-use runtime::log::OutRecord;
+use runtime::committer::{self, Wakers};
+use runtime::log::OutRecords;
 use runtime::patience::{MayPass, patiently};
 use runtime::run::{Mode, Options, RunError, Stores as Parts};
 use runtime::shared::Shared;
 use runtime::sink::{Sink, SinkError};
-use runtime::trace::TracedRecords;
+use runtime::trace::{Trace, TracedRecords};
 use runtime::{Epoch, Generation};
 use schemas::{Row, SchemaIds};
 use sinks::clickhouse::Loader;
@@ -76,6 +76,13 @@ pub enum EngineError {
     Feeds(#[from] FeedsError),
     #[error(transparent)]
     Tracing(#[from] TracingError),
+    /// A job can't begin in the middle: rows of its tables went by while it was off, and so did sales.
+    #[error(
+        "epochs up to {upto} of this pipeline were decided without the job {job}, which would begin without what it missed; \
+         leave it out, or {}",
+        from_the_start(job)
+    )]
+    JobAdded { job: &'static str, upto: Epoch },
     #[error(transparent)]
     Store(Box<StoreError>),
     #[error(transparent)]
@@ -102,6 +109,7 @@ impl MayPass for EngineError {
             | EngineError::Settings(_)
             | EngineError::Feeds(_)
             | EngineError::Tracing(_)
+            | EngineError::JobAdded { .. }
             | EngineError::Run(_) => false,
         }
     }
@@ -120,10 +128,11 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     let _owned = patiently(&options.shared, || stores.own())?;
     let settings = pipeline.settings(&options.config, dir)?;
     settings.check()?;
-    patiently(&options.shared, || stores.claim(&settings))?;
     let mut bindings = patiently(&options.shared, || stores.bindings())?;
-    patiently(&options.shared, || check_ticket_key(bindings.as_mut(), &settings))?;
+    patiently(&options.shared, || check_with_earlier(bindings.as_mut(), &settings))?;
+    patiently(&options.shared, || stores.claim(&settings))?;
     let ids = patiently(&options.shared, || stores.prepare())?;
+    patiently(&options.shared, || check_not_gone_back(&stores, bindings.as_mut()))?;
     let generation = patiently(&options.shared, || {
         let (recorded, now) = (settings.to_recorded(), crate::clock_ms());
         bindings.begin_generation(CODE_VERSION, &recorded, options.workers, now)
@@ -206,12 +215,51 @@ pub fn run_options(config: &Config, workers: usize, until_drained: bool) -> Opti
     }
 }
 
-/// Recovery may replay epochs of the last generation, whose tickets must come out as they were.
-fn check_ticket_key(bindings: &mut dyn BindingStore, settings: &Settings) -> Result<(), EngineError> {
-    let generations = bindings.generations()?;
+/// Recovery may replay epochs of the last generation, whose tickets must come out as they were. And no job may have
+/// been off while epochs were bound.
+fn check_with_earlier(bindings: &mut dyn BindingStore, settings: &Settings) -> Result<(), EngineError> {
+    let (generations, bound) = (bindings.generations()?, bindings.last()?);
     let Some(last) = generations.last() else { return Ok(()) };
     Settings::from_recorded(&last.settings)?.with_ticket_key(settings.ticket_key.clone())?;
+    let ends = generations.iter().skip(1).map(|next| next.first_after).chain([bound]);
+    for (generation, upto) in generations.iter().zip(ends) {
+        // What another version recorded is its own business.
+        let Ok(earlier) = Settings::from_recorded(&generation.settings) else { continue };
+        let added = job_added(&earlier, settings).filter(|_| upto > generation.first_after);
+        if let Some(job) = added {
+            return Err(EngineError::JobAdded { job, upto });
+        }
+    }
     Ok(())
+}
+
+/// How a job comes to read everything. Draws stand behind sales in the same pipeline only: see `jobs::draws`.
+fn from_the_start(job: &str) -> String {
+    match job {
+        "draws" => "begin anew with a data directory of its own for both".to_owned(),
+        _ => {
+            format!("run it as a pipeline of its own (`--jobs {job}`), which reads everything from the start")
+        }
+    }
+}
+
+/// A job that is on and was off.
+fn job_added(earlier: &Settings, settings: &Settings) -> Option<&'static str> {
+    [
+        ("fraud", earlier.fraud_screening, settings.fraud_screening),
+        ("commissions", earlier.commission_statements, settings.commission_statements),
+        ("draws", earlier.draws, settings.draws),
+    ]
+    .into_iter()
+    .find_map(|(job, was, is)| (is && !was).then_some(job))
+}
+
+/// The run checks this, too. But it has a generation by then, which fences off whatever is restored, and the threads
+/// beside it have begun.
+fn check_not_gone_back(stores: &Stores, bindings: &mut dyn BindingStore) -> Result<(), EngineError> {
+    // In this order: bindings only grow.
+    let told = stores.facts()?.settled()?;
+    Ok(committer::check_bound("facts", told, bindings.last()?)?)
 }
 
 /// The sinks of a pipeline, in the order in which they commit: into the log, then into the tables.
@@ -260,15 +308,14 @@ fn no_feed(problem: std::io::Error) -> EngineError {
 pub fn fact_encoder(
     ids: SchemaIds,
     traced: Option<Arc<TracedRecords>>,
-) -> impl FnMut(&Output, Epoch, &mut Vec<OutRecord>) + Send {
+) -> impl FnMut(&Output, Epoch, &mut OutRecords) + Send {
     move |output, epoch, records| {
         let Output::Fact(fact) = output else { return };
-        let mut value = Vec::with_capacity(256);
-        schemas::avro::encode_fact(fact, |record| ids.of(record), &mut value);
-        let timestamp = fact.record_time_ms();
+        let record = records.add(fact.topic(), fact.record_time_ms(), epoch);
+        fact.put_key(&mut record.key);
+        schemas::avro::encode_fact(fact, |record| ids.of(record), &mut record.value);
         let cause = traced.as_ref().and_then(|traced| traced.of(fact.caused_by()));
-        let trace = cause.map(|cause| Box::new(cause.decision));
-        records.push(OutRecord { topic: fact.topic(), key: fact.key(), value, timestamp, epoch, trace });
+        record.trace = cause.map(|cause| Box::new(Trace { context: cause.decision, state: cause.state }));
     }
 }
 

@@ -10,6 +10,7 @@
 use crate::commands::Failure;
 use crate::stores::{LogView, Tables, scan};
 use connectors::embedded::StoredRecord;
+use runtime::Epoch;
 use schemas::facts::{CommissionFact, Fact, Tier};
 use schemas::{Decoder, Text, Value};
 use serde::Serialize;
@@ -75,7 +76,8 @@ pub struct Question<'a> {
     pub tenant: Option<&'a str>,
 }
 
-/// Every statement that was asked for; given up at `until`, as all that was ever told of commissions is read.
+/// Every statement that was asked for, and the decided epoch that they are as of; given up at `until`, as all that
+/// was ever told of commissions is read.
 ///
 /// # Errors
 /// Where the tables or the log can't be read.
@@ -84,10 +86,10 @@ pub fn accounts(
     log: &mut dyn LogView,
     question: Question<'_>,
     until: Option<Instant>,
-) -> Result<Vec<Account>, Failure> {
-    let mut accounts = rows(tables, question)?;
+) -> Result<(Epoch, Vec<Account>), Failure> {
+    let (decided, mut accounts) = rows(tables, question)?;
     if accounts.is_empty() || !log.topics()?.iter().any(|topic| topic.topic == TOPIC) {
-        return Ok(accounts);
+        return Ok((decided, accounts));
     }
     let mut decoder = Decoder::default();
     scan(log, TOPIC, |log, record| {
@@ -99,12 +101,13 @@ pub fn accounts(
         add(log, &mut decoder, record, &mut accounts)
     })?;
     accounts.iter_mut().for_each(Account::conclude);
-    Ok(accounts)
+    Ok((decided, accounts))
 }
 
 const TOPIC: &str = "facts.commissions";
 
-fn rows(tables: &mut dyn Tables, question: Question<'_>) -> Result<Vec<Account>, Failure> {
+/// The statements' rows and the epoch they are as of, both of one moment.
+fn rows(tables: &mut dyn Tables, question: Question<'_>) -> Result<(Epoch, Vec<Account>), Failure> {
     let Question { partner, month, tenant } = question;
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let of_tenant = tenant.map_or(String::new(), |tenant| format!("AND tenant = {}", quoted(tenant)));
@@ -115,7 +118,8 @@ fn rows(tables: &mut dyn Tables, question: Question<'_>) -> Result<Vec<Account>,
         quoted(partner),
         quoted(month)
     );
-    Ok(tables.query(&sql, usize::MAX, 60_000)?.rows.iter().map(|row| account(row)).collect())
+    let (decided, found) = tables.query_at(&sql, usize::MAX, 60_000)?;
+    Ok((decided, found.rows.iter().map(|row| account(row)).collect()))
 }
 
 fn account(row: &[Value]) -> Account {

@@ -12,12 +12,15 @@
 //! A crash before the commit leaves neither, after it both; the appender goes with its process.
 
 use crate::commands::Failure;
-use crate::stores::{LogView, Stores, scan};
+use crate::stores::{LogView, StoreError, Stores};
 use connectors::embedded::{NewRecord, StoredRecord};
 use std::collections::HashSet;
 
 /// The topic that remembers which dead letters were sent in again; one partition.
 pub const RETRIES: &str = "dead-letters.retries";
+
+/// Ids looked at at once.
+const LOOK_RECORDS: usize = 10_000;
 
 /// The header that names the dead letter a record is a retry of.
 pub const RETRY_OF: &str = "retry-of";
@@ -69,12 +72,42 @@ impl std::fmt::Display for RecordId {
 /// # Errors
 /// Where the log can't be read.
 pub fn retried(log: &mut dyn LogView) -> Result<HashSet<String>, Failure> {
-    let mut ids = HashSet::new();
-    scan(log, RETRIES, |_, record| -> Result<(), Failure> {
-        ids.extend(record.value.and_then(|value| String::from_utf8(value).ok()));
-        Ok(())
-    })?;
-    Ok(ids)
+    let mut sent = SentAgain::default();
+    sent.look(log)?;
+    Ok(sent.ids)
+}
+
+/// The ids that were sent in again, as far as they were looked at.
+#[derive(Debug, Default)]
+pub struct SentAgain {
+    ids: HashSet<String>,
+    /// The next offset to look at.
+    next: u64,
+}
+
+impl SentAgain {
+    /// Reads what has come since the last look.
+    ///
+    /// # Errors
+    /// Where the log can't be read; a further look goes on where this one ended.
+    pub fn look(&mut self, log: &mut dyn LogView) -> Result<(), StoreError> {
+        // The topic is made with the first of them, or by `tombola topics apply`.
+        if self.next == 0 && !log.topics()?.iter().any(|info| info.topic == RETRIES) {
+            return Ok(());
+        }
+        loop {
+            let records = log.read(RETRIES, 0, self.next, LOOK_RECORDS)?;
+            let Some(last) = records.last() else { return Ok(()) };
+            self.next = last.offset + 1;
+            let ids = records.into_iter().filter_map(|record| String::from_utf8(record.value?).ok());
+            self.ids.extend(ids);
+        }
+    }
+
+    /// Whether it was sent in again.
+    pub fn has(&self, id: &str) -> bool {
+        self.ids.contains(id)
+    }
 }
 
 /// Sends each record in again, unless it was before. What became of each, in order.

@@ -9,11 +9,13 @@
 //! It only reads the data directory, and may run beside the pipeline: it compares what was decided when it
 //! began. The scratch directory is removed at the end.
 
+mod facts;
+
 use crate::config::Config;
 use crate::engine::{self, EngineError};
 use crate::pipeline::Pipeline;
-use crate::stores::{LogView, StoreError, Stores, Tables};
-use connectors::embedded::{Log, LogEpochs, StoredRecord};
+use crate::stores::{StoreError, Stores, Tables};
+use connectors::embedded::{Log, LogEpochs};
 use operators::settings::Settings;
 use runtime::committer::Wakers;
 use runtime::run::{Mode, Stores as Parts};
@@ -164,12 +166,9 @@ impl Subject {
         let (mut committed, mut replayed) = (self.stores.log()?, self.scratch.log()?);
         let mut compared = 0;
         for topic in replayed.topics()?.iter().filter(|topic| self.writes(&topic.topic)) {
-            for partition in 0..topic.ends.len() as u32 {
-                let topic = topic.topic.as_str();
-                let mut ours = Facts::new(committed.as_mut(), (topic, partition), (from, through));
-                let mut theirs = Facts::new(replayed.as_mut(), (topic, partition), (from, through));
-                compared += compare_partition(&mut ours, &mut theirs, differences)?;
-            }
+            let (name, partitions) = (topic.topic.as_str(), topic.ends.len() as u32);
+            let mut sides = facts::Sides { committed: committed.as_mut(), replayed: replayed.as_mut() };
+            compared += sides.compare((name, partitions), (from, through), differences)?;
         }
         Ok(compared)
     }
@@ -191,87 +190,6 @@ impl Subject {
         differences.extend(first_digest("digest of serving rows", pair, through));
         Ok(())
     }
-}
-
-/// Records of one partition of one side that belong to the epochs replayed.
-struct Facts<'a> {
-    log: &'a mut dyn LogView,
-    topic: &'a str,
-    partition: u32,
-    next: u64,
-    from: Epoch,
-    through: Epoch,
-    ready: std::vec::IntoIter<StoredRecord>,
-}
-
-impl<'a> Facts<'a> {
-    fn new(
-        log: &'a mut dyn LogView,
-        (topic, partition): (&'a str, u32),
-        (from, through): (Epoch, Epoch),
-    ) -> Self {
-        Facts { log, topic, partition, next: 0, from, through, ready: Vec::new().into_iter() }
-    }
-
-    fn next(&mut self) -> Result<Option<(Epoch, StoredRecord)>, EngineError> {
-        loop {
-            for record in self.ready.by_ref() {
-                let epoch = epoch_of(&record);
-                if epoch > self.from && epoch <= self.through {
-                    return Ok(Some((epoch, record)));
-                }
-            }
-            let records = self.log.read(self.topic, self.partition, self.next, 10_000)?;
-            let Some(last) = records.last() else { return Ok(None) };
-            self.next = last.offset + 1;
-            self.ready = records.into_iter();
-        }
-    }
-}
-
-/// A fact without a readable header belongs to no epoch that could have been replayed: it is compared last.
-fn epoch_of(record: &StoredRecord) -> Epoch {
-    record.epoch().unwrap_or(Epoch(u64::MAX))
-}
-
-/// Compares until the first difference; how many were the same.
-fn compare_partition(
-    committed: &mut Facts<'_>,
-    replayed: &mut Facts<'_>,
-    differences: &mut Vec<Difference>,
-) -> Result<u64, EngineError> {
-    let mut same = 0;
-    loop {
-        let (c, r) = (committed.next()?, replayed.next()?);
-        // A fact about the time before everything has timestamp 0. librdkafka takes that for the clock's time, so in
-        // Kafka it is 1.
-        let said = |side: &Option<(Epoch, StoredRecord)>| {
-            side.as_ref().map(|(e, f)| (*e, f.key.clone(), f.value.clone(), f.timestamp_ms.max(1)))
-        };
-        match (said(&c), said(&r)) {
-            (None, None) => return Ok(same),
-            (ours, theirs) if ours == theirs => same += 1,
-            _ => {
-                let epoch = [&c, &r].into_iter().flatten().map(|(epoch, _)| *epoch).min().unwrap_or_default();
-                let key =
-                    r.as_ref().or(c.as_ref()).and_then(|(_, fact)| fact.key.clone()).unwrap_or_default();
-                differences.push(Difference {
-                    epoch,
-                    place: format!("topic {} partition {}", committed.topic, committed.partition),
-                    key: String::from_utf8_lossy(&key).into_owned(),
-                    committed: show(c),
-                    replayed: show(r),
-                });
-                return Ok(same);
-            }
-        }
-    }
-}
-
-fn show(side: Option<(Epoch, StoredRecord)>) -> String {
-    let Some((epoch, fact)) = side else { return "no further record".to_owned() };
-    let value = fact.value.unwrap_or_default();
-    format!("offset {} epoch {epoch}: {}", fact.offset, crate::commands::output::readable(&value))
 }
 
 type Digests = Vec<(Epoch, runtime::digest::Digest)>;
@@ -307,49 +225,5 @@ impl From<RowDifference> for Difference {
             committed: row.committed.unwrap_or_else(none),
             replayed: row.replayed.unwrap_or_else(none),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use connectors::embedded::TopicInfo;
-
-    struct Told(Vec<StoredRecord>);
-
-    impl LogView for Told {
-        fn topics(&mut self) -> Result<Vec<TopicInfo>, StoreError> {
-            Ok(Vec::new())
-        }
-
-        fn read(&mut self, _: &str, _: u32, from: u64, _: usize) -> Result<Vec<StoredRecord>, StoreError> {
-            Ok(self.0.iter().filter(|record| record.offset >= from).cloned().collect())
-        }
-
-        fn schema(&mut self, _: u32) -> Result<Option<String>, StoreError> {
-            Ok(None)
-        }
-    }
-
-    /// One fact at `time_ms`, at `offset`.
-    fn told(offset: u64, time_ms: i64) -> Told {
-        let (key, value) = (Some(b"k".to_vec()), Some(b"v".to_vec()));
-        let headers = vec![("epoch".to_owned(), b"1".to_vec())];
-        Told(vec![StoredRecord { partition: 0, offset, timestamp_ms: time_ms, key, value, headers }])
-    }
-
-    fn same(mut committed: Told, mut replayed: Told) -> u64 {
-        let epochs = (Epoch(0), Epoch(1));
-        let (mut committed, mut replayed) = (
-            Facts::new(&mut committed, ("facts.stock", 0), epochs),
-            Facts::new(&mut replayed, ("facts.stock", 0), epochs),
-        );
-        compare_partition(&mut committed, &mut replayed, &mut Vec::new()).unwrap()
-    }
-
-    #[test]
-    fn a_fact_about_the_time_before_everything_is_the_same_in_kafka() {
-        assert_eq!(same(told(394, 1), told(0, 0)), 1);
-        assert_eq!(same(told(394, 2), told(0, 1)), 0, "any other time counts");
     }
 }

@@ -306,11 +306,10 @@ fn no_two_pipelines_tell_the_same_facts() {
     let dir = sales_alone(&records, 1, 1);
     run(dir.path(), "fraud", 1).assert(0, &[]);
     let remedy = "leave that job to `fraud`";
-    run(dir.path(), "sales,fraud", 1).assert(2, &["facts.fraud is written by the pipeline `fraud`", remedy]);
+    run(dir.path(), "sales,fraud", 1).assert(2, &["were decided without the job fraud"]);
     run(dir.path(), APART, 1).assert(2, &["facts.fraud is written by the pipeline `fraud`", remedy]);
     run(dir.path(), "commissions", 1).assert(0, &[]);
-    let refused = ["facts.commissions is written by the pipeline `commissions`"];
-    run(dir.path(), "sales,commissions", 1).assert(2, &refused);
+    run(dir.path(), "sales,commissions", 1).assert(2, &["were decided without the job commissions"]);
     let inside = directory(&records, Pace { epoch_records_max: 500, epochs_in_flight_max: 4 }, 1);
     run(inside.path(), "sales,commissions", 1).assert(0, &[]);
     let refused = ["facts.commissions is written by the pipeline `sales`", "leave that job to `sales`"];
@@ -318,6 +317,20 @@ fn no_two_pipelines_tell_the_same_facts() {
     run(dir.path(), "fraud,commission", 1)
         .assert(2, &["[possible values: sales, fraud, commissions, draws]"]);
     run(dir.path(), "draws", 1).assert(2, &["names draws without sales", "name sales, too"]);
+}
+
+#[test]
+fn a_job_does_not_begin_in_the_middle() {
+    let records = records(8, &[FraudAction::Flag]);
+    let (early, late) = records.split_at(records.len() / 2);
+    let dir = sales_alone(early, 2, 1);
+    let refused = ["were decided without the job fraud", "`--jobs fraud`"];
+    run(dir.path(), "sales,fraud", 1).assert(2, &refused);
+    // It changed nothing: sales goes on, and the job reads everything in a pipeline of its own.
+    workload::append(dir.path(), &workload::prepare(dir.path()), late, 0);
+    run(dir.path(), "sales", 2).assert(0, &[]);
+    run(dir.path(), "fraud", 2).assert(0, &[]);
+    support::process::verify(dir.path(), 1);
 }
 
 /// Whether the pipeline apart has come as far as this.

@@ -2,6 +2,8 @@
 
 #[path = "api/commands.rs"]
 mod commands;
+#[path = "api/filled.rs"]
+mod filled;
 #[path = "api/hostile.rs"]
 mod hostile;
 #[path = "api/house.rs"]
@@ -16,6 +18,16 @@ mod killed;
 mod listeners;
 #[path = "api/live.rs"]
 mod live;
+#[path = "api/ready.rs"]
+mod ready;
+#[path = "api/reference.rs"]
+mod reference;
+#[path = "api/retried.rs"]
+mod retried;
 #[path = "api/rights.rs"]
 mod rights;
+#[path = "api/secrets.rs"]
+mod secrets;
 mod support;
+#[path = "api/unchanged.rs"]
+mod unchanged;

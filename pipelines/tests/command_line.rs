@@ -151,6 +151,24 @@ fn a_short_demo_sells_and_keeps_its_books() {
         ["tombola_refusals_total{job=\"sales\",reason=\"price_mismatch\"}", "tombola_snapshot_size_bytes"];
     check(dir.path(), "status --metrics --data-dir DIR/demo", "", 0, &metrics, &[]);
     check(dir.path(), "verify --data-dir DIR/demo", "", 0, &[], &[]);
+    assert_draws_have_images(&dir.path().join("demo/images"));
+}
+
+/// Some draws close in a demo, and a picture of each result lies in its folder.
+fn assert_draws_have_images(images: &Path) {
+    let mut folders = vec![images.to_owned()];
+    let mut drawn = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+            } else {
+                assert!(std::fs::read(&entry).unwrap().starts_with(b"\x89PNG"), "{}", entry.display());
+                drawn += 1;
+            }
+        }
+    }
+    assert!(drawn > 0, "no image in {}", images.display());
 }
 
 #[test]

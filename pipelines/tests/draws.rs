@@ -6,6 +6,7 @@ use schemas::commands::{PaymentCaptured, PlaceOrder, RefundOrder};
 use schemas::debezium::{Op, envelope};
 use schemas::draws::{
     Channel, ChannelStatus, CorrectResult, Draw, ImageRendered, Network, PostFailed, ReportResult,
+    prize_tiers,
 };
 use schemas::reference::{Offer, OfferKind, OfferStatus};
 use schemas::{Command, Reference, Text, to_line};
@@ -323,6 +324,12 @@ fn an_operator_sees_retries_and_corrects() {
     assert_eq!((&shown["revision"], &shown["numbers"]), (&json!(3), &json!("7,8,9")));
     let sql = "SELECT count(*) AS n FROM winning_tickets WHERE status = 'won' AND revision < 3";
     assert_eq!(rows(dir, sql)[0]["n"], 0);
+    let jackpot = ["--jackpot", "4200", "--reason", "a misprint"];
+    tombola(dir, &[&["draws", "correct", "d", "--numbers", "7,8,9"], &jackpot[..]].concat());
+    tombola(dir, &["run", "--until-drained", "--workers", "2"]);
+    let shown = show();
+    let told = (&shown["revision"], &shown["numbers"], &shown["jackpot_minor"]);
+    assert_eq!(told, (&json!(4), &json!("7,8,9"), &json!(4200)));
     tombola(dir, &["verify"]);
     let (code, _, problem) = ended(dir, &["draws", "show", "e"]);
     assert!(code == Some(2) && problem.contains("draws list"), "{code:?} {problem}");
@@ -469,4 +476,19 @@ fn an_operator_enters_a_result_that_no_source_has_reported() {
     assert!(letters.len() == 1 && letters[0].starts_with("does_not_fit"), "{letters:?}");
     let (code, _, problem) = ended(dir, &["draws", "republish", "e", "--tenant", "t"]);
     assert!(code == Some(2) && problem.contains("nothing was reported"), "{problem}");
+}
+
+/// Whoever copies a row or tiers from the page has them taken.
+#[test]
+fn what_the_page_on_draws_shows_is_good() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/draws.md")).unwrap();
+    let shown: Vec<&str> =
+        page.split("```json\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    let [row, tiers, digits] = shown[..] else { panic!("{shown:?}") };
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "oltp.public.draws", row);
+    let row: Value = serde_json::from_str(row).unwrap();
+    let of_row = prize_tiers(row["after"]["prize_tiers"].as_str().unwrap()).unwrap();
+    assert_eq!(of_row, prize_tiers(tiers).unwrap());
+    assert_eq!(prize_tiers(digits).unwrap().len(), 2);
 }

@@ -214,3 +214,21 @@ fn without_the_job_orders_pass_unscreened() {
     assert!(rows(dir, "SELECT * FROM fraud_alerts").is_empty());
     assert_eq!(rows(dir, "SELECT * FROM orders WHERE status = 'held'").len(), 100);
 }
+
+/// One customer's order comes years after the last one that is known of it, and was placed two minutes before that.
+#[test]
+fn an_order_that_comes_late_is_counted_as_such() {
+    let orders: Vec<PlaceOrder> = (0..20).map(order).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    fill(dir, &orders, &[]);
+    let late = PlaceOrder { placed_at_ms: START_MS - 120_000, ..order(20) };
+    let late = PlaceOrder { customer_id: orders[3].customer_id.clone(), ..late };
+    let late = to_line(&Command::PlaceOrder(Box::new(late)));
+    std::fs::write(dir.join("late.ndjson"), late).unwrap();
+    tombola(dir, &["produce", "commands.orders", "late.ndjson", "--data-dir", "data"]);
+    tombola(dir, &["run", "--until-drained", "--data-dir", "data"]);
+    let metrics = tombola(dir, &["status", "--metrics", "--data-dir", "data"]);
+    let late = metrics.lines().filter(|line| line.starts_with("tombola_late_orders_total"));
+    assert_eq!(late.collect::<Vec<_>>(), ["tombola_late_orders_total 1"]);
+}

@@ -144,9 +144,11 @@ fn check(place: &str, expression: &str, told: &Told) -> Vec<String> {
     walk_expr(&mut asked, &parsed).expect("nothing in it fails");
     let mut problems = Vec::new();
     let mut known: BTreeSet<&str> = ADDED.into();
+    // What Prometheus tells of every target itself.
+    let up = BTreeSet::from(ADDED.map(str::to_owned));
     for selector in &asked.selectors {
         let name = selector.name.as_deref().unwrap_or_default();
-        let Some(labels) = told.0.get(name) else {
+        let Some(labels) = told.0.get(name).or((name == "up").then_some(&up)) else {
             problems.push(format!("{place}: no pipeline tells `{name}`"));
             continue;
         };

@@ -194,7 +194,7 @@ fn the_closed_month_is_explained(dir: &Path) {
         let question = Question { partner: "4869f7a5dfa277a7dca6462dcf3b52b2", month, tenant: Some("olist") };
         let stores = Stores::of(&Config::default(), dir);
         let (mut tables, mut log) = (stores.tables().unwrap(), stores.log().unwrap());
-        let mut accounts = explain::accounts(tables.as_mut(), log.as_mut(), question, None).unwrap();
+        let (_, mut accounts) = explain::accounts(tables.as_mut(), log.as_mut(), question, None).unwrap();
         assert_eq!(accounts.len(), 1);
         assert!(accounts[0].adds_up);
         let late = explain::accounts(tables.as_mut(), log.as_mut(), question, Some(Instant::now()));

@@ -112,6 +112,32 @@ fn snapshots_of_another_directory_are_refused() {
     scenario.finish(other.path());
 }
 
+/// The bindings as an older copy has them; facts and snapshots are newer.
+const OLDER: &str = "DELETE FROM bindings WHERE epoch > 5; DELETE FROM epoch_digests WHERE epoch > 5;
+                     UPDATE frontiers SET epoch = min(epoch, 5)";
+
+#[test]
+fn bindings_that_went_back_stop_the_run_before_it_tells_anything_and_restored_it_goes_on() {
+    let (mut scenario, dir) = interrupted(114);
+    let file = dir.path().join("tombola.db");
+    let kept = dir.path().join("kept.db");
+    let tables = Connection::open(&file).expect("the tables can be opened");
+    tables.execute("VACUUM INTO ?1", [kept.to_str()]).expect("a copy is made");
+    tables.execute_batch(OLDER).expect("the tables can be changed");
+    drop(tables);
+    let refused = ["facts: it has epochs up to", "the bindings end at epoch 5", "A store went back"];
+    drain(&mut scenario, dir.path()).assert(1, &refused);
+    // Without the snapshots it looks as if there had never been more epochs; the facts know better.
+    std::fs::remove_dir_all(dir.path().join("snapshots")).expect("it can be removed");
+    drain(&mut scenario, dir.path()).assert(1, &refused);
+    for name in ["tombola.db-wal", "tombola.db-shm"] {
+        // Gone with the last connection, if it ended well.
+        let _ = std::fs::remove_file(dir.path().join(name));
+    }
+    std::fs::rename(&kept, &file).expect("the copy can be put back");
+    scenario.finish(dir.path());
+}
+
 fn log(dir: &Path) -> Connection {
     Connection::open(dir.join("log.db")).expect("the log can be opened")
 }

@@ -146,14 +146,19 @@ fn told_once(live: &mut Live, orders: &[String]) {
     }
 }
 
-/// A client's trace goes through Kafka to the facts, and to the spans of both processes.
+/// A client's trace, and what other vendors say of it, goes through Kafka to the facts, and to the spans of both processes.
 fn traced(at: SocketAddr, collector: &Collector) {
     let sent = format!("00-{TRACE}-00f067aa0ba902b7-01");
-    let headers =
-        [("authorization", "Bearer acme-producer-key"), ("idempotency-key", "k5"), ("traceparent", &sent)];
+    let headers = [
+        ("authorization", "Bearer acme-producer-key"),
+        ("idempotency-key", "k5"),
+        ("traceparent", &sent),
+        ("tracestate", "congo=t61"),
+    ];
     let placed = ask(at, "POST /v1/orders?wait_ms=30000", &headers, &order("")).json();
     let order_id = placed["order_id"].as_str().expect("an id");
     wait_for("all spans of the trace", || collector.of(TRACE).len() >= 5);
+    assert!(collector.of(TRACE).iter().all(|span| span.state == "congo=t61"), "{:#?}", collector.of(TRACE));
     let mut names: Vec<String> = collector.of(TRACE).into_iter().map(|span| span.name).collect();
     names.sort_unstable();
     let wanted = [
@@ -171,5 +176,6 @@ fn traced(at: SocketAddr, collector: &Collector) {
         let context = format!("traceparent=00-{TRACE}-{}-01", span(name).span_id);
         let found = headers_of(topic, order_id);
         assert!(found.len() == 1 && found[0].contains(&context), "{topic}: {found:?}, not {context}");
+        assert!(found[0].contains("tracestate=congo=t61"), "{topic}: {found:?}");
     }
 }

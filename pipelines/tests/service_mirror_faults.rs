@@ -10,13 +10,14 @@
 mod support;
 
 use connectors::embedded::{Appender, Log, NewRecord};
+use connectors::kafka::{KafkaAppender, KafkaSettings, TopicSpec};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
 use support::captured::{assert_no_record_twice, clickhouse, try_clickhouse};
-use support::mirrored::{Cells, begin_embedded, killed_at, message, run, told};
+use support::mirrored::{Cells, begin, begin_embedded, killed_at, message, run, told};
 use support::process;
-use support::services::wait_until;
+use support::services::{env, foreign, wait_until, well};
 
 const MINUTES: Duration = Duration::from_secs(120);
 
@@ -232,6 +233,108 @@ fn service_a_mirror_killed_while_it_finds_who_is_at_fault_loses_nothing_and_writ
     assert_eq!(current("things"), format!("1:1 2:2 3:3 5:5 6:6 {all}"));
     assert_no_record_twice("things");
     assert_no_record_twice("others");
+    running.terminate();
+    running.wait().assert(0, &[]);
+}
+
+#[test]
+#[ignore = "needs services"]
+fn service_a_table_whose_rows_take_long_to_follow_holds_nobody_up_and_is_read_as_it_is_to_be() {
+    let (_services, dir) = begin_embedded();
+    let mut log = Log::appender(dir.path()).unwrap();
+    let things = |id: i64, cells: Cells, lsn: u64| {
+        let (key, value) = told("u", id, &cells, lsn);
+        NewRecord { key: Some(key), value: Some(value), ..NewRecord::default() }
+    };
+    let cell = |name: &str, ty: &'static str, value: Value| (name.to_owned(), ty, value);
+    let narrow = |n: i64| vec![cell("n", "int32", json!(n)), cell("word", "string", json!("w"))];
+    let first = [things(1, narrow(1), 1), things(2, narrow(2), 2)];
+    log.append("oltp.public.things", &first).unwrap();
+    append(&mut log, "others", 1, &[(1, 1)]);
+    let mut running = run(dir.path());
+    wait_for("things", 2);
+    wait_for("others", 1);
+    // Rows that are there are changed by nobody from here on, however long one waits.
+    clickhouse("SYSTEM STOP MERGES mirror.things");
+    let wide = vec![cell("n", "int64", json!(3_000_000_000_i64))];
+    log.append("oltp.public.things", &[things(3, wide, 10)]).unwrap();
+    append(&mut log, "others", 10, &[(2, 2)]);
+    // Less than a change of a table is waited for at most.
+    let soon = Duration::from_secs(12);
+    wait_until("the other table", soon, || next("others") == "2");
+    wait_until("the table itself", soon, || next("things") == "3");
+    let unfinished = "SELECT count() > 0 FROM system.mutations WHERE database = 'mirror' AND table = 'things' AND NOT is_done";
+    assert_eq!(clickhouse(unfinished), "1", "its rows are still to follow");
+    let all = "1:1 2:2 3:3000000000";
+    assert_eq!(current("things"), all);
+    assert_eq!(parked(dir.path()), []);
+    clickhouse("SYSTEM START MERGES mirror.things");
+    wait_until("its rows have followed", MINUTES, || clickhouse(unfinished) == "0");
+    assert_eq!(current("things"), all);
+    assert_no_record_twice("things");
+    running.terminate();
+    running.wait().assert(0, &[]);
+}
+
+/// Makes or alters the topic of a table in Kafka.
+fn declare(table: &str, cleanup_policy: &str) {
+    let settings = [("cleanup.policy".to_owned(), cleanup_policy.to_owned())].into();
+    let name = format!("oltp.public.{table}");
+    let spec = TopicSpec { name, partitions: 1, replication: Some(1), settings };
+    let kafka = KafkaSettings::new(env("KAFKA_BOOTSTRAP"));
+    let plan = connectors::kafka::plan(&kafka, &[spec]).unwrap();
+    connectors::kafka::apply(&kafka, &plan).unwrap();
+}
+
+/// Appends rows `id, n` of a table in Kafka.
+fn tell(table: &str, lsn: u64, rows: &[(i64, i64)]) {
+    let record = |(place, (id, n)): (u64, &(i64, i64))| {
+        let (key, value) = message("u", *id, Some((*n, "word")), lsn + place);
+        // Of today: what is older than its retention, Kafka deletes.
+        let timestamp_ms = pipelines::clock_ms();
+        NewRecord { key: Some(key), value: Some(value), timestamp_ms, ..NewRecord::default() }
+    };
+    let records: Vec<NewRecord> = (0..).zip(rows).map(record).collect();
+    let mut log = KafkaAppender::open(&KafkaSettings::new(env("KAFKA_BOOTSTRAP"))).unwrap();
+    log.append(&format!("oltp.public.{table}"), &records).unwrap();
+}
+
+fn wait_until_parked(dir: &Path, table: &str, why: &str) {
+    let is_it =
+        |(topic, reason): &(String, String)| *topic == format!("oltp.public.{table}") && reason.contains(why);
+    wait_until(
+        &format!("{table} is parked: {why}"),
+        MINUTES,
+        || matches!(&parked(dir)[..], [one] if is_it(one)),
+    );
+}
+
+#[test]
+#[ignore = "needs services"]
+fn service_a_topic_that_is_compacted_or_deleted_parks_its_table_alone_and_goes_on_when_it_is_back() {
+    let (_services, dir) = begin();
+    declare("things", "compact");
+    declare("others", "delete");
+    tell("things", 1, &[(1, 1), (2, 2)]);
+    tell("others", 1, &[(1, 1)]);
+    let mut running = run(dir.path());
+    wait_for("others", 1);
+    wait_until_parked(dir.path(), "things", "it is compacted");
+    tell("others", 10, &[(2, 2)]);
+    wait_for("others", 2);
+    declare("things", "delete");
+    wait_for("things", 2);
+    wait_until("it is parked no more", MINUTES, || parked(dir.path()).is_empty());
+    well(foreign("empty.py", &["oltp.public.others"]));
+    wait_until_parked(dir.path(), "others", "the log has no such topic any more");
+    tell("things", 10, &[(3, 3)]);
+    wait_for("things", 3);
+    // Restored, it has what it had, and more.
+    declare("others", "delete");
+    tell("others", 1, &[(1, 1), (2, 2), (3, 3)]);
+    wait_for("others", 3);
+    wait_until("it is parked no more", MINUTES, || parked(dir.path()).is_empty());
+    assert_eq!((current("things"), current("others")), ("1:1 2:2 3:3".to_owned(), "1:1 2:2 3:3".to_owned()));
     running.terminate();
     running.wait().assert(0, &[]);
 }

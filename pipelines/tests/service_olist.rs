@@ -106,15 +106,14 @@ fn commit_prices(
 
 /// Debezium has brought everything up to here into Kafka, and knows that it has.
 fn wait_for_debezium(past: &Past, position: &str) {
-    let question = format!(
-        "SELECT confirmed_flush_lsn >= '{position}' FROM pg_replication_slots WHERE slot_name = 'tombola_reference'"
-    );
-    wait_until("Debezium's last change", Duration::from_secs(240), || sql(&past.url(), &question) == "t");
+    wait_until("Debezium's last change", Duration::from_secs(240), || {
+        connector::has_confirmed("reference", &past.url(), position)
+    });
 }
 
 /// The reference tables as they came to be, from the first seller to the last price.
 fn live_through(services: &Services, dir: &Path, topics: &Topics) {
-    connector::forget();
+    connector::forget("reference");
     let past = Past::at(topics.rates[0].time_ms);
     let oltp = ["migrate", "--oltp", "--url", &past.url()];
     process::end_of(process::tombola(dir, &oltp)).assert(0, &[]);
@@ -136,7 +135,7 @@ fn live_through(services: &Services, dir: &Path, topics: &Topics) {
     });
     assert!(revived.unwrap().wait().unwrap().success(), "Connect starts again");
     wait_for_debezium(&past, &position);
-    connector::forget();
+    connector::forget("reference");
 }
 
 fn numbers(statement: &str) -> Vec<i64> {

@@ -245,7 +245,7 @@ impl World {
         let (services, dir, servers) = (Services::empty(), Folder::new(), KINDS.map(Server::start));
         let bucket = bucket();
         services.configure(dir.path(), &settings(dir.path(), &servers, &bucket));
-        let kafka = KafkaSettings { bootstrap: env("KAFKA_BOOTSTRAP"), properties: BTreeMap::new() };
+        let kafka = KafkaSettings::new(env("KAFKA_BOOTSTRAP"));
         let ids = load::schema_ids(dir.path());
         World { services, dir, servers, kafka: KafkaAppender::open(&kafka).unwrap(), ids, bucket, lsn: 0 }
     }

@@ -80,14 +80,14 @@ fn restock(services: &Services, until: impl Fn() -> bool) -> i64 {
 fn service_readers_see_whole_epochs_while_connect_and_clickhouse_are_killed() {
     let (services, dir) = (Services::empty(), Folder::new());
     well(script(&["start", "connect"]));
-    connector::forget();
+    connector::forget("reference");
     let analytics = analytics::empty(&services, dir.path(), "readers");
     services.configure(dir.path(), &(analytics + RULES));
     process::end_of(process::tombola(dir.path(), &["migrate", "--oltp", "--url", &env("PG_URL")]))
         .assert(0, &[]);
     sql(&env("PG_URL"), "TRUNCATE offers");
     sql(&env("PG_URL"), OFFER);
-    connector::apply(&env("PG_URL"), env);
+    connector::apply(&["reference"], &env("PG_URL"), env);
     let ids = load::schema_ids(dir.path());
     let over = AtomicBool::new(false);
     let (produced, total, samples) = std::thread::scope(|scope| {
@@ -109,9 +109,10 @@ fn service_readers_see_whole_epochs_while_connect_and_clickhouse_are_killed() {
     });
     eprintln!("{total} changes, {samples:?} samples of whole epochs");
     assert!(samples[1] > SAMPLES / 20, "ClickHouse was hardly ever asked: {samples:?}");
-    connector::forget();
+    connector::forget("reference");
     process::drain_well(dir.path(), 1);
     told::assert_exactly_once(&produced);
     process::verify(dir.path(), 3);
+    analytics::assert_loaded_once("readers");
     analytics::forget("readers");
 }

@@ -46,8 +46,14 @@ fn serve(dir: &Path) -> Serving {
 
 /// Places an order; `traceparent` where it has one.
 fn buy(at: SocketAddr, query: &str, key: &str, traceparent: Option<&str>) -> Answer {
+    let trace: Vec<_> = traceparent.map(|traceparent| ("traceparent", traceparent)).into_iter().collect();
+    buy_with(at, query, key, &trace)
+}
+
+/// Places an order, with these headers, too.
+fn buy_with(at: SocketAddr, query: &str, key: &str, trace: &[(&str, &str)]) -> Answer {
     let mut headers = vec![("authorization", "Bearer acme-producer-key"), ("idempotency-key", key)];
-    headers.extend(traceparent.map(|traceparent| ("traceparent", traceparent)));
+    headers.extend(trace);
     ask(at, &format!("POST /v1/orders{query}"), &headers, &order(""))
 }
 
@@ -62,11 +68,16 @@ fn header(record: &StoredRecord, name: &str) -> Option<String> {
 
 /// The header `traceparent` of every record of a topic whose key names this order.
 fn traces_in(stores: &Stores, topic: &str, order_id: &str) -> Vec<Option<String>> {
+    headers_in(stores, topic, order_id, "traceparent")
+}
+
+/// A header of every record of a topic whose key names this order.
+fn headers_in(stores: &Stores, topic: &str, order_id: &str, name: &str) -> Vec<Option<String>> {
     let (mut log, mut found) = (stores.log().expect("the log opens"), Vec::new());
     scan::<Box<pipelines::stores::StoreError>>(log.as_mut(), topic, |_, record| {
         let key = record.key.clone().unwrap_or_default();
         if String::from_utf8_lossy(&key).contains(order_id) {
-            found.push(header(&record, "traceparent"));
+            found.push(header(&record, name));
         }
         Ok(())
     })
@@ -127,6 +138,43 @@ fn a_trace_goes_from_the_request_through_the_log_to_facts_and_commits() {
     }
     drop(serving);
     assert!(collector.of(&trace).is_empty());
+    verify(folder.path(), 2);
+}
+
+#[test]
+fn what_other_vendors_say_of_a_trace_goes_with_it_to_records_facts_and_spans() {
+    let collector = Collector::start();
+    let (folder, config) = shop(collector.address, 0);
+    let stores = Stores::of(&config, folder.path());
+    let serving = serve(folder.path());
+    let unsampled = format!("00-{}-{CLIENT}-00", "b".repeat(32));
+    let (whole, long) = (format!("a={}", "v".repeat(254)), format!("b={}", "v".repeat(256)));
+    let too_many: Vec<String> = (0..33).map(|n| format!("k{n}=v")).collect();
+    let too_many = too_many.join(",");
+    let parent = sampled();
+    for (key, parent, states, wanted) in [
+        ("one", &parent, vec!["rojo=00f067aa0ba902b7, congo=t61"], Some("rojo=00f067aa0ba902b7,congo=t61")),
+        ("two", &parent, vec!["a=1", "b=2"], Some("a=1,b=2")),
+        ("three", &parent, vec![&whole, &long], Some(&whole[..])),
+        ("four", &parent, vec![&too_many], None),
+        ("five", &parent, vec!["no member"], None),
+        ("six", &unsampled, vec!["a=1"], Some("a=1")),
+        ("seven", &"nonsense".to_owned(), vec!["a=1"], None),
+    ] {
+        let mut headers = vec![("traceparent", parent.as_str())];
+        headers.extend(states.iter().map(|state| ("tracestate", *state)));
+        let bought = buy_with(serving.address, "?wait_ms=30000", key, &headers).json();
+        let order_id = bought["order_id"].as_str().unwrap_or_else(|| panic!("{bought}"));
+        for topic in ["commands.orders", "facts.orders"] {
+            let found = headers_in(&stores, topic, order_id, "tracestate");
+            assert_eq!(found, [wanted.map(str::to_owned)], "{key}: {topic}");
+        }
+    }
+    // Five spans each of the five that are sampled.
+    wait_for("all spans of the trace", || collector.of(TRACE).len() >= 25);
+    let states = |wanted: &str| collector.of(TRACE).iter().filter(|span| span.state == wanted).count();
+    assert_eq!(["rojo=00f067aa0ba902b7,congo=t61", "a=1,b=2", &whole, ""].map(states), [5, 5, 5, 10]);
+    drop(serving);
     verify(folder.path(), 2);
 }
 

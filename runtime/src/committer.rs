@@ -10,6 +10,11 @@
 //! A sink sees only what it doesn't have: epochs up to its own progress are dropped. An epoch is decided
 //! when the last sink has it, so the last one's transaction may publish the frontier to readers. Epochs
 //! without items need no commit of their own; they are let through, and progress follows at least once a second.
+//!
+//! What a sink says it has is believed only as far as it can be true: nothing is told before it is bound, and what a
+//! sink had it keeps. A sink that is ahead of the bindings when a run begins, or that has less than before
+//! when it is reached again, or more than it was given, is one of two stores of which one went back (a standby that lagged
+//! and was promoted, a backup). Epochs would be dropped that were never told, or told twice: the run stops.
 
 use crate::bindings::PartitionEnd;
 use crate::killpoint;
@@ -99,13 +104,22 @@ type Run<I> = Vec<EpochItems<I>>;
 /// Orders items of one place; see [`crate::run::Job::beside`].
 pub type Beside<I> = fn(&I, &I) -> Order;
 
-/// Starts the threads. The sender takes parts of every worker for every epoch after `resume`.
+/// Where a run begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin {
+    /// The epoch its state is of.
+    pub resume: Epoch,
+    /// The last epoch bound.
+    pub bound: Epoch,
+}
+
+/// Starts the threads. The sender takes parts of every worker for every epoch after `begin.resume`.
 ///
 /// # Errors
-/// When a sink can't say what it has.
+/// When a sink can't say what it has, or has what was never bound.
 pub fn start<I: Send + 'static>(
     workers: (usize, Beside<I>),
-    resume: Epoch,
+    begin: Begin,
     sinks: Vec<Box<dyn Sink<I>>>,
     shared: &Arc<Shared>,
     wakers: &Arc<Wakers>,
@@ -115,13 +129,14 @@ pub fn start<I: Send + 'static>(
     let (mut send, mut receive) = channel::<Run<I>>();
     let first = send;
     let on = Arc::clone(shared);
-    threads.push(named("gather", move || gather(workers, resume, &gathered, &first, &on))?);
+    threads.push(named("gather", move || gather(workers, begin.resume, &gathered, &first, &on))?);
     for mut sink in sinks {
         let committed = patiently(shared, || sink.committed())?;
+        check_bound(sink.name(), committed, begin.bound)?;
         let (next, following) = channel();
         send = next;
-        let stage =
-            Stage { sink, committed, shared: Arc::clone(shared), written: Instant::now(), unwritten: None };
+        let (shared, written) = (Arc::clone(shared), Instant::now());
+        let stage = Stage { sink, committed, shared, written, unwritten: None, failed: false };
         let input = std::mem::replace(&mut receive, following);
         let name = stage.sink.name();
         threads.push(named(name, move || stage.run(&input, &send))?);
@@ -129,6 +144,45 @@ pub fn start<I: Send + 'static>(
     let (on, wakers) = (Arc::clone(shared), Arc::clone(wakers));
     threads.push(named("publish", move || publish(&receive, &on, &wakers))?);
     Ok((parts, threads))
+}
+
+/// Epochs above the last one bound would be minted again, with other records, and the sink would drop them.
+///
+/// # Errors
+/// [`SinkError::Stop`] where the sink has such epochs.
+pub fn check_bound(sink: &'static str, committed: Epoch, bound: Epoch) -> Result<(), SinkError> {
+    if committed <= bound {
+        return Ok(());
+    }
+    Err(SinkError::Stop {
+        sink,
+        problem: format!(
+            "it has epochs up to {committed}, and the bindings end at epoch {bound}: the store of the bindings went back \
+             (a backup, or a standby that lagged and was promoted), or belongs to another log"
+        ),
+        remedy: format!(
+            "restore the bindings as they were at epoch {committed} or later, or begin anew with nothing left of the old run \
+             (docs/runbook.md, \"A store went back\")"
+        ),
+    })
+}
+
+/// What a sink has after a failure lies between what it had and what it was given.
+fn check_kept(sink: &'static str, there: Epoch, had: Epoch, given: Epoch) -> Result<(), SinkError> {
+    if (had..=given).contains(&there) {
+        return Ok(());
+    }
+    let how = if there < had { "its store went back" } else { "somebody else wrote to its store" };
+    Err(SinkError::Stop {
+        sink,
+        problem: format!(
+            "reached again it has epochs up to {there}; it had them up to {had} and was given those up to {given}: {how}"
+        ),
+        remedy: format!(
+            "restore it as it was at epoch {had} (promote the standby that has it), or begin anew with nothing left of the old run \
+             (docs/runbook.md, \"A store went back\")"
+        ),
+    })
 }
 
 /// A thread whose name tells operators and profilers what it does.
@@ -186,6 +240,8 @@ struct Stage<I> {
     written: Instant,
     /// The last epoch that was let through without a commit, because there was nothing in it.
     unwritten: Option<EpochItems<I>>,
+    /// The last call failed: what answers the next one may be another server, or another state of it.
+    failed: bool,
 }
 
 impl<I> Stage<I> {
@@ -225,7 +281,9 @@ impl<I> Stage<I> {
         let Some(last) = run.last() else { return true };
         assert!(run[0].epoch > self.committed, "{}: an epoch is committed once", self.sink.name());
         while !self.shared.failed() {
-            match self.sink.commit(run) {
+            let done = self.try_commit(run, last.epoch);
+            self.failed = done.is_err();
+            match done {
                 Ok(()) => {
                     self.committed = last.epoch;
                     self.written = Instant::now();
@@ -239,6 +297,13 @@ impl<I> Stage<I> {
             }
         }
         false
+    }
+
+    fn try_commit(&mut self, run: &[EpochItems<I>], last: Epoch) -> Result<(), SinkError> {
+        if self.failed {
+            check_kept(self.sink.name(), self.sink.committed()?, self.committed, last)?;
+        }
+        self.sink.commit(run)
     }
 }
 
@@ -262,6 +327,75 @@ mod tests {
         let at = At::record(Position::record(1, Class::Command, first, Offset(0)));
         let items = texts.iter().map(|&body| Item { at, stage: 5, body }).collect();
         Part { epoch: Epoch(1), now: 0, items }
+    }
+
+    #[test]
+    fn a_sink_that_has_what_was_never_bound_stops_the_run_and_one_that_is_behind_does_not() {
+        for (committed, bound) in [(0, 0), (3, 7), (7, 7)] {
+            assert!(check_bound("facts", Epoch(committed), Epoch(bound)).is_ok(), "{committed} of {bound}");
+        }
+        let refused = check_bound("facts", Epoch(8), Epoch(7)).expect_err("one more than is bound");
+        let said = refused.to_string();
+        for part in ["facts: it has epochs up to 8", "the bindings end at epoch 7", "restore the bindings"] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+
+    /// A store that loses its connection at the second commit and has `there` when it is back.
+    struct GoesBack {
+        through: Epoch,
+        there: Epoch,
+        calls: usize,
+    }
+
+    impl Sink<&'static str> for GoesBack {
+        fn name(&self) -> &'static str {
+            "serving"
+        }
+
+        fn committed(&mut self) -> Result<Epoch, SinkError> {
+            Ok(self.through)
+        }
+
+        fn commit(&mut self, run: &[EpochItems<&'static str>]) -> Result<(), SinkError> {
+            self.calls += 1;
+            if self.calls == 2 {
+                self.through = self.there;
+                return Err(SinkError::Retry { sink: "serving", source: "connection lost".into() });
+            }
+            self.through = run.last().expect("a run has an epoch").epoch;
+            Ok(())
+        }
+    }
+
+    /// What a run of three epochs ends in where the store has `there` after the first of them.
+    fn reached_again(there: u64) -> Option<String> {
+        let (shared, wakers) = (Arc::new(Shared::default()), Arc::default());
+        let sink = GoesBack { through: Epoch(4), there: Epoch(there), calls: 0 };
+        let begin = Begin { resume: Epoch(4), bound: Epoch(4) };
+        let started = start((1, |_, _| Order::Equal), begin, vec![Box::new(sink)], &shared, &wakers);
+        let (parts, threads) = started.expect("it is not ahead");
+        for epoch in 5..=6 {
+            parts.send(Part { epoch: Epoch(epoch), ..part(&["a"]) }).expect("they are taken");
+            while shared.decided.load(Ordering::SeqCst) < epoch && !shared.failed() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        drop(parts);
+        threads.into_iter().for_each(|thread| thread.join().expect("it ends well"));
+        shared.failure()
+    }
+
+    #[test]
+    fn a_store_that_comes_back_without_what_it_had_or_with_more_stops_the_run() {
+        for there in [5, 6] {
+            assert_eq!(reached_again(there), None, "it has what it had, or what was in doubt");
+        }
+        for (there, why) in [(4, "its store went back"), (7, "somebody else wrote")] {
+            let said = reached_again(there).expect("it must not go on");
+            let part = format!("up to {there}; it had them up to 5 and was given those up to 6: {why}");
+            assert!(said.contains(&part), "{said}");
+        }
     }
 
     #[test]

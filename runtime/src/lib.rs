@@ -18,15 +18,18 @@ pub mod mint;
 pub mod operator;
 mod partition;
 pub mod patience;
+mod restore;
 pub mod run;
 pub mod shared;
 pub mod sink;
 pub mod snapshot;
 pub mod source;
 pub mod state;
+mod steady;
 pub mod timers;
 pub mod trace;
 pub mod types;
+pub mod verdicts;
 
 pub use dataflow::Messages;
 pub use dataflow::flow::Flow;

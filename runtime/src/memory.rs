@@ -52,6 +52,7 @@ impl<R: Clone + Send + 'static> LogReader for MemoryLog<R> {
             claim: *claim,
             class: *class,
             body: body.clone(),
+            unread: None,
         };
         let records = all.get(from..to).unwrap_or_default().iter().enumerate().map(fetched).collect();
         Ok(Fetch::dense(start, records, Offset(all.len() as u64)))

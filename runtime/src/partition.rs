@@ -26,6 +26,8 @@ struct Buffered<R> {
 pub struct Taken {
     pub end: Option<PartitionEnd>,
     pub clamps: Vec<Clamp>,
+    /// What nobody could read, with the reason.
+    pub unread: Vec<(PartitionId, Offset, Box<str>)>,
     pub records: usize,
 }
 
@@ -194,6 +196,9 @@ impl<R> Partition<R> {
         self.taken_max = time;
         taken.records += 1;
         taken.end = Some(PartitionEnd { partition: self.id, end: self.next, time_max: time });
+        if let Some(why) = record.unread {
+            taken.unread.push((self.id, record.offset, why));
+        }
         let position = Position::record(time, record.class, self.id, record.offset);
         out.push(Envelope { at: At::record(position), body: record.body });
     }

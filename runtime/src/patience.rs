@@ -5,6 +5,7 @@
 use crate::bindings::BindingError;
 use crate::shared::Shared;
 use crate::sink::SinkError;
+use crate::snapshot::SnapshotError;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,12 @@ impl MayPass for BindingError {
 impl MayPass for SinkError {
     fn may_pass(&self) -> bool {
         matches!(self, SinkError::Retry { .. })
+    }
+}
+
+impl MayPass for SnapshotError {
+    fn may_pass(&self) -> bool {
+        matches!(self, SnapshotError::Away(_))
     }
 }
 

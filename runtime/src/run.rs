@@ -9,7 +9,7 @@
 //! with a binding are replayed from it, the others never were.
 
 use crate::bindings::{Binding, BindingError, BindingStore, GenerationInfo, PartitionEnd};
-use crate::committer::{self, Part, Wakers};
+use crate::committer::{self, Begin, Part, Wakers};
 use crate::dataflow::bind::{self, BindPlan};
 use crate::dataflow::close::{self, ClosePlan};
 use crate::dataflow::flow::{Flow, Restored};
@@ -20,6 +20,7 @@ use crate::dataflow::{Messages, snapshot_op};
 use crate::feed;
 use crate::mint::{Mint, Pace};
 use crate::patience::patiently;
+use crate::restore::{load, newest_usable};
 use crate::shared::Shared;
 use crate::sink::{Sink, SinkError};
 use crate::snapshot::store::SnapshotStore;
@@ -27,6 +28,7 @@ use crate::snapshot::writer::{self, Snapshots};
 use crate::snapshot::{Manifest, SnapshotError};
 use crate::source::{LogError, LogReader};
 use crate::types::{Epoch, EpochTs, Generation, Millis, PartitionId};
+use crate::verdicts::Verdicts;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -107,6 +109,8 @@ struct Plan {
     code_version: String,
     settings: BTreeMap<Generation, String>,
     manifest: Option<Manifest>,
+    /// The last epoch bound.
+    bound: Epoch,
     replay_through: Epoch,
 }
 
@@ -135,8 +139,9 @@ pub fn run<J: Job, R: LogReader<Record = J::Record>>(
         workers = options.workers,
         "run begins"
     );
-    let restored = Arc::new(load(snapshots.as_ref(), plan.manifest.as_ref())?);
-    let (parts, committers) = committer::start((options.workers, J::beside), resume, sinks, shared, wakers)?;
+    let restored = Arc::new(load(snapshots.as_ref(), plan.manifest.as_ref(), shared)?);
+    let begin = Begin { resume, bound: plan.bound };
+    let (parts, committers) = committer::start((options.workers, J::beside), begin, sinks, shared, wakers)?;
     let writer = snapshots.filter(|_| plan.mode_live).map(|store| {
         let store = store.for_generation(plan.generation);
         writer::start(store, plan.manifest.as_ref(), Arc::clone(shared))
@@ -148,6 +153,7 @@ pub fn run<J: Job, R: LogReader<Record = J::Record>>(
         plan,
         resume,
         restored: Mutex::new(Some(restored)),
+        verdicts: Arc::new(Verdicts::of(&rows)),
         rows: Mutex::new(Some(rows)),
         bindings: Mutex::new(Some(bindings)),
         readers: Mutex::new(readers.into_iter().map(Some).collect()),
@@ -184,7 +190,8 @@ fn plan(
             generation: generation.generation,
             code_version: generation.code_version,
             settings,
-            manifest: newest_usable(snapshots, last)?,
+            manifest: newest_usable(snapshots, last, shared)?,
+            bound: last,
             replay_through: last,
         },
         Mode::Replay { through, from } => Plan {
@@ -193,41 +200,10 @@ fn plan(
             code_version: String::new(),
             settings,
             manifest: from,
+            bound: last,
             replay_through: through.min(last),
         },
     })
-}
-
-/// The newest manifest whose files are all sound. A damaged one costs a longer replay.
-fn newest_usable(snapshots: Option<&SnapshotStore>, last: Epoch) -> Result<Option<Manifest>, RunError> {
-    let Some(store) = snapshots else { return Ok(None) };
-    for manifest in store.manifests()? {
-        if manifest.epoch > last {
-            return Err(RunError::Failed(format!(
-                "the snapshot of epoch {} is ahead of the bindings, which end at epoch {last}: the data \
-                 directory mixes files of two pipelines; restore tombola.db, or remove the snapshots folder",
-                manifest.epoch
-            )));
-        }
-        let sound = manifest.files().try_for_each(|file| store.read(file).map(drop));
-        match sound {
-            Ok(()) => return Ok(Some(manifest)),
-            Err(error) => tracing::warn!(%error, epoch = manifest.epoch.0, "a snapshot can't be used"),
-        }
-    }
-    Ok(None)
-}
-
-fn load(store: Option<&SnapshotStore>, manifest: Option<&Manifest>) -> Result<Restored, RunError> {
-    let mut restored = Restored::new();
-    if let (Some(store), Some(manifest)) = (store, manifest) {
-        for file in manifest.files() {
-            for block in store.read(file)? {
-                restored.entry(block.operator).or_default().push((block.state, block.entries));
-            }
-        }
-    }
-    Ok(restored)
 }
 
 /// Rows to replay. They are small (a few dozen bytes a partition), so a replay's are held at once.
@@ -263,6 +239,7 @@ struct Wiring<J: Job, R> {
     resume: Epoch,
     restored: Mutex<Option<Arc<Restored>>>,
     rows: Mutex<Option<VecDeque<Binding>>>,
+    verdicts: Arc<Verdicts>,
     bindings: Mutex<Option<Box<dyn BindingStore>>>,
     readers: Mutex<Vec<Option<R>>>,
     parts: Mutex<Option<Sender<Part<J::Item>>>>,
@@ -318,7 +295,8 @@ impl<J: Job, R: LogReader<Record = J::Record>> Wiring<J, R> {
             let mint_plan = cell.as_ref().map(|cell| self.mint_plan(Rc::clone(cell)));
             let ticks = mint_op::mint(scope, mint_plan);
             let sourced = source_op::source(scope, ticks, self.source_plan(index), |wake| {
-                let reader = locked(&self.readers)[index].take().expect("one reader for each worker");
+                let mut reader = locked(&self.readers)[index].take().expect("one reader for each worker");
+                reader.replays(&self.verdicts);
                 let peers = self.options.workers;
                 let mine = move |id: PartitionId| partition_owner(id, peers) == index;
                 let room = source_op::room(self.options.epoch_records_max);

@@ -6,10 +6,10 @@
 //! Frontier age is how long the decided frontier has stood still while epochs were in flight: the health
 //! of a run, because a stopped peer freezes the frontier without any error.
 
+use crate::steady::SteadyClock;
 use crate::types::Millis;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Shared by all threads of a run.
 #[derive(Debug, Default)]
@@ -34,13 +34,14 @@ pub struct Shared {
     closed: AtomicBool,
     failure: OnceLock<String>,
     wakers: Mutex<Vec<std::thread::Thread>>,
+    steady: SteadyClock,
 }
 
 impl Shared {
-    /// Wall clock. Only the mint and the fetch threads may let it into anything.
+    /// Wall clock, which goes on where the system's is set back. Only the mint and the fetch threads may let it into
+    /// anything.
     pub fn clock(&self) -> Millis {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        self.steady.now()
     }
 
     /// Asks for an orderly end.

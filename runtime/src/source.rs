@@ -10,6 +10,8 @@
 //! ```
 
 use crate::types::{Class, Millis, Offset, PartitionId};
+use crate::verdicts::Verdicts;
+use std::sync::Arc;
 
 /// What a record claims about its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Fetched<R> {
     pub claim: Claim,
     pub class: Class,
     pub body: R,
+    /// Why nobody can read it, where nobody can: the epoch's binding keeps that.
+    pub unread: Option<Box<str>>,
 }
 
 /// What one fetch brought.
@@ -72,6 +76,10 @@ pub trait LogReader: Send + 'static {
     /// A decoded record; one that can't be decoded is a record too, bound for the dead letters.
     type Record: Send + 'static;
 
+    /// What bindings say of the records that this run replays, before any of them is asked for. A log whose records
+    /// are read alike whenever they are read has no need of it.
+    fn replays(&mut self, _recorded: &Arc<Verdicts>) {}
+
     /// Every partition of every input topic, as of now.
     ///
     /// # Errors
@@ -109,6 +117,10 @@ pub trait LogReader: Send + 'static {
 /// A reader whose kind is known only when the program runs.
 impl<R: Send + 'static> LogReader for Box<dyn LogReader<Record = R>> {
     type Record = R;
+
+    fn replays(&mut self, recorded: &Arc<Verdicts>) {
+        (**self).replays(recorded);
+    }
 
     fn partitions(&mut self) -> Result<Vec<PartitionId>, LogError> {
         (**self).partitions()

@@ -1,4 +1,4 @@
-//! Distributed traces: what a record's header `traceparent` says, and spans as whoever exports them takes them.
+//! Distributed traces: what a record's headers `traceparent` and `tracestate` say, and spans as whoever exports them takes them.
 //!
 //! ```text
 //!   request ─ append ─> record, traceparent ─> decision ─┬─ commit of facts, each with its traceparent
@@ -8,9 +8,11 @@
 //! Nothing of it is part of any decision: digests don't cover headers, and a replay needs none. The id of a
 //! decision's span follows from the record, so that facts told again after a crash carry what they would have carried.
 
+mod state;
 mod table;
 
 use crate::types::stable_hash2;
+pub use state::{TRACESTATE, TraceState};
 use std::fmt;
 use std::time::SystemTime;
 pub use table::{Traced, TracedRecords};
@@ -71,6 +73,21 @@ impl fmt::Display for TraceContext {
     }
 }
 
+/// What a record carries of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    pub context: TraceContext,
+    pub state: TraceState,
+}
+
+impl Trace {
+    /// Its headers, by name.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, String)> + use<> {
+        let state = self.state.header().map(|state| (TRACESTATE, state.to_owned()));
+        std::iter::once((TRACEPARENT, self.context.to_string())).chain(state)
+    }
+}
+
 /// A span's part in passing something on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanKind {
@@ -97,6 +114,8 @@ pub struct Span {
     pub name: String,
     pub kind: SpanKind,
     pub context: TraceContext,
+    /// What other vendors say of its trace.
+    pub state: TraceState,
     /// The span it is under, if any.
     pub parent: Option<u64>,
     pub start: SystemTime,

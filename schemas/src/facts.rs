@@ -282,7 +282,7 @@ pub struct CommissionFact {
     pub cause: Cause,
 }
 
-/// Topic `dead-letters`: a record nothing could be done with, kept whole.
+/// Topic `dead-letters`: a record nothing could be done with, kept whole but for what no topic takes ([`DeadLetter::cut_to_fit`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// `topic/partition/offset` of the record.
@@ -367,17 +367,24 @@ impl Fact {
 
     /// The record key: `tenant/id`, or a dead letter's id.
     pub fn key(&self) -> Vec<u8> {
+        let mut key = Vec::new();
+        self.put_key(&mut key);
+        key
+    }
+
+    /// Appends the key to `out`.
+    pub fn put_key(&self, out: &mut Vec<u8>) {
         match self {
-            Fact::Order(fact) => tenant_and_id(&fact.tenant, &fact.order_id),
-            Fact::Stock(fact) => tenant_and_id(&fact.tenant, &fact.offer_id),
-            Fact::Ticket(fact) => tenant_and_id(&fact.tenant, &fact.ticket_id),
-            Fact::DeadLetter(letter) => letter.id.as_bytes().to_vec(),
-            Fact::Commission(fact) => tenant_and_id(&fact.tenant, &fact.partner_id),
-            Fact::Fraud(fact) => tenant_and_id(&fact.tenant, &fact.order_id),
-            Fact::Screening(fact) => tenant_and_id(&fact.tenant, &fact.order_id),
-            Fact::Draw(fact) => tenant_and_id(&fact.tenant, &fact.draw_id),
-            Fact::Publication(fact) => tenant_and_id(&fact.tenant, &fact.draw_id),
-            Fact::Winning(fact) => tenant_and_id(&fact.tenant, &fact.ticket_id),
+            Fact::Order(fact) => put_tenant_and_id(out, &fact.tenant, &fact.order_id),
+            Fact::Stock(fact) => put_tenant_and_id(out, &fact.tenant, &fact.offer_id),
+            Fact::Ticket(fact) => put_tenant_and_id(out, &fact.tenant, &fact.ticket_id),
+            Fact::DeadLetter(letter) => out.extend_from_slice(letter.id.as_bytes()),
+            Fact::Commission(fact) => put_tenant_and_id(out, &fact.tenant, &fact.partner_id),
+            Fact::Fraud(fact) => put_tenant_and_id(out, &fact.tenant, &fact.order_id),
+            Fact::Screening(fact) => put_tenant_and_id(out, &fact.tenant, &fact.order_id),
+            Fact::Draw(fact) => put_tenant_and_id(out, &fact.tenant, &fact.draw_id),
+            Fact::Publication(fact) => put_tenant_and_id(out, &fact.tenant, &fact.draw_id),
+            Fact::Winning(fact) => put_tenant_and_id(out, &fact.tenant, &fact.ticket_id),
         }
     }
 
@@ -417,15 +424,45 @@ impl Fact {
     }
 }
 
-fn tenant_and_id(tenant: &str, id: &str) -> Vec<u8> {
-    let mut key = Vec::with_capacity(tenant.len() + 1 + id.len());
-    key.extend_from_slice(tenant.as_bytes());
-    key.push(b'/');
-    key.extend_from_slice(id.as_bytes());
-    key
+fn put_tenant_and_id(out: &mut Vec<u8>, tenant: &str, id: &str) {
+    out.reserve(tenant.len() + 1 + id.len());
+    out.extend_from_slice(tenant.as_bytes());
+    out.push(b'/');
+    out.extend_from_slice(id.as_bytes());
 }
 
 impl DeadLetter {
+    /// Most bytes of a record's value that a dead letter carries.
+    pub const PAYLOAD_BYTES_MAX: usize = 15 << 20;
+    /// Most bytes of its key.
+    pub const KEY_BYTES_MAX: usize = 256 << 10;
+    /// Most bytes of its reason, but for what is said of the rest.
+    pub const REASON_BYTES_MAX: usize = 16 << 10;
+
+    /// Leaves of value, key and reason their beginnings where they are larger than a log takes in one record with all
+    /// of it; the reason then says what is missing and where it lies. It follows from the record alone, so a replay
+    /// gives the same bytes.
+    pub fn cut_to_fit(&mut self) {
+        if self.reason.len() > Self::REASON_BYTES_MAX {
+            self.reason.truncate(self.reason.floor_char_boundary(Self::REASON_BYTES_MAX));
+            self.reason.push('…');
+        }
+        let key = self.key.as_mut().map(|key| ("key", key, Self::KEY_BYTES_MAX));
+        for (what, bytes, max) in
+            [("value", &mut self.payload, Self::PAYLOAD_BYTES_MAX)].into_iter().chain(key)
+        {
+            let whole = bytes.len();
+            if whole > max {
+                bytes.truncate(max);
+                self.reason.push_str(&format!(
+                    "; of its {what}'s {whole} bytes these are the first {max}: the record in its topic, at {}, has all of \
+                     them until retention takes it",
+                    self.id
+                ));
+            }
+        }
+    }
+
     /// The id of the record at one place of the log.
     pub fn id_of(topic: &str, partition: i32, offset: i64) -> Text {
         compact_str::format_compact!("{topic}/{partition}/{offset}")

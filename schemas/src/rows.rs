@@ -129,7 +129,7 @@ pub struct DeadLetterRow {
     pub payload: Vec<u8>,
     pub first_seen_ms: i64,
     pub attempts: i32,
-    /// open | retried
+    /// `open`: what was sent in again is named in the topic `dead-letters.retries`, and listings say `retried` of it.
     pub status: Text,
 }
 

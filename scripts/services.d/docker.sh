@@ -23,6 +23,8 @@ up() {
   say "up after $((SECONDS - began)) s: $*"
 }
 
+fetch() { compose pull --quiet "$@" || die "docker compose pull failed"; }
+
 down() {
   if [ "$1" = remove ]; then
     compose down --volumes || die "docker compose down failed"

@@ -19,6 +19,13 @@ up() {
   say "up after $((SECONDS - began)) s: $*"
 }
 
+fetch() {
+  local service
+  for service in "$@" python; do
+    "${service}_install"
+  done
+}
+
 start_one() {
   local port_name="${1}_port"
   port_is_free "${!port_name}" || die "port ${!port_name} of $1 is taken; set TOMBOLA_SERVICES_PORT_BASE"

@@ -142,5 +142,13 @@ fn bindings(dir: &Path) {
 
 fn binding(epoch: u64, generation: Generation) -> Binding {
     let ends = vec![PartitionEnd { partition: PLACE, end: Offset(epoch * 50), time_max: epoch as i64 }];
-    Binding { epoch: Epoch(epoch), generation, now: 1, bound: None, ends, clamps: vec![] }
+    Binding {
+        epoch: Epoch(epoch),
+        generation,
+        now: 1,
+        bound: None,
+        ends,
+        clamps: vec![],
+        unread: Some(vec![]),
+    }
 }

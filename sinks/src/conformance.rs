@@ -7,11 +7,29 @@
 //! It can't show that a commit survives a crash: kill tests do that. It shows that progress and items
 //! change together, that nothing is applied twice, and that a zombie changes nothing.
 
+use runtime::bindings::{Binding, PartitionEnd, Unread};
 use runtime::sink::{EpochItems, Item, Sink, SinkError};
 use runtime::{At, Class, Epoch, Generation, Offset, PartitionId, Position, TopicId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A row that says something of everything a row can say, for stores of bindings.
+pub fn binding(epoch: u64, generation: Generation) -> Binding {
+    let partition = PartitionId { topic: TopicId(0), partition: 3 };
+    let ends = vec![PartitionEnd { partition, end: Offset(epoch * 7), time_max: epoch as i64 }];
+    let bound = (!epoch.is_multiple_of(2)).then_some(epoch as i64);
+    let unread = vec![Unread { why: "cut short".to_owned(), records: vec![(partition, Offset(epoch))] }];
+    Binding {
+        epoch: Epoch(epoch),
+        generation,
+        now: epoch as i64,
+        bound,
+        ends,
+        clamps: vec![],
+        unread: Some(unread),
+    }
+}
 
 /// A sink under test, with its store.
 pub trait Subject {

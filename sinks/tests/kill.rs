@@ -46,7 +46,8 @@ fn work(dir: &Path) {
     for epoch in committed.0 + 1..=EPOCHS {
         if epoch > bound.0 {
             let (ends, clamps) = (vec![], vec![]);
-            let row = Binding { epoch: Epoch(epoch), generation, now: 0, bound: None, ends, clamps };
+            let row =
+                Binding { epoch: Epoch(epoch), generation, now: 0, bound: None, ends, clamps, unread: None };
             bindings.append(&[row]).unwrap();
         }
         sink.commit(&[rows(epoch)]).unwrap();

@@ -47,6 +47,7 @@ impl LogReader for DecodingReader {
             claim: raw.claim,
             class: raw.class,
             body: decode(&self.decoder, raw.body),
+            unread: None,
         });
         Ok(Fetch::dense(from, records.collect(), fetch.end))
     }

@@ -157,6 +157,7 @@ impl FolderReader {
             claim: Claim::BeforeEverything,
             class: Class::Reference,
             body: Input::Changes(vec![Change::Upsert { lsn: offset + 1, row: row.clone() }]),
+            unread: None,
         };
         let wanted = rows.get(from.0 as usize..).unwrap_or_default().iter().take(max);
         let records = wanted.zip(from.0..).map(record).collect();
@@ -180,6 +181,7 @@ impl FolderReader {
                         claim: Claim::At(self.newest_ms),
                         class: Class::Command,
                         body,
+                        unread: None,
                     }
                 }
                 None if !self.ended => {
@@ -198,7 +200,7 @@ impl FolderReader {
 /// Says nothing but that time has passed: the last hour's sales are told.
 fn heartbeat(offset: Offset, time: Millis) -> Fetched<Input> {
     let body = Input::Changes(vec![Change::Nothing]);
-    Fetched { offset, claim: Claim::At(time), class: Class::Reference, body }
+    Fetched { offset, claim: Claim::At(time), class: Class::Reference, body, unread: None }
 }
 
 /// `order_id, ts_ms, customer, partner, offer, qty, unit_price_minor, card` as a command.

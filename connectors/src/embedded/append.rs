@@ -33,8 +33,8 @@ pub type Placed = (u32, u64);
 #[derive(Debug)]
 pub struct Appender {
     pub(super) db: Db,
-    topics: Topics,
-    packer: Packer,
+    pub(super) topics: Topics,
+    pub(super) packer: Packer,
 }
 
 impl Appender {
@@ -73,7 +73,7 @@ impl Appender {
     }
 }
 
-fn place(
+pub(super) fn place(
     db: &Db,
     tx: &Transaction<'_>,
     packer: &mut Packer,
@@ -104,7 +104,7 @@ fn partition_of(record: &NewRecord, partitions: u32) -> u32 {
 
 /// The partition a key belongs to, as Kafka's default partitioner has it: records of one key keep their order, and
 /// a topic lies in Kafka as it lies here.
-pub(crate) fn choose_partition(key: Option<&[u8]>, partitions: u32) -> u32 {
+pub fn choose_partition(key: Option<&[u8]>, partitions: u32) -> u32 {
     if partitions == 1 {
         return 0;
     }

@@ -11,6 +11,7 @@
 //! records is believed.
 
 use runtime::Millis;
+use runtime::verdicts::Verdict;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A batch closes when it has this many records, so that a read from its middle decodes little in vain.
@@ -28,6 +29,8 @@ pub struct RawRecord<'a> {
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub headers: RawHeaders<'a>,
+    /// What its binding says of it, in a replay.
+    pub verdict: Verdict<'a>,
 }
 
 /// A record's headers, undecoded.
@@ -172,6 +175,7 @@ fn take_record<'a>(rest: &mut &'a [u8]) -> Option<RawRecord<'a>> {
         key: take_optional(rest)?,
         value: take_optional(rest)?,
         headers: RawHeaders(take_sized(rest)?),
+        verdict: Verdict::Open,
     })
 }
 

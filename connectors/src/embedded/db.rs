@@ -5,14 +5,15 @@
 
 use super::error::{EmbeddedError, Result, classify};
 use super::turn::Turnstile;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use std::path::Path;
 use std::time::Duration;
 
 /// Raise it together with a step in [`migrate`].
-const LAYOUT: i64 = 3;
+const LAYOUT: i64 = 4;
 
-/// Layout 1 lacked `raw_length`; layout 2 knew one pipeline.
+/// Layout 1 lacked `raw_length`; layout 2 knew one pipeline; layout 3 lacked changes.
 const TABLES: &str = "
 CREATE TABLE partitions (
   id         INTEGER PRIMARY KEY,
@@ -58,6 +59,17 @@ CREATE TABLE writers (                   -- whose a topic of facts is
   topic    TEXT PRIMARY KEY,
   pipeline TEXT NOT NULL
 );
+";
+
+/// Changes that go in once: see [`super::once`].
+const CHANGES: &str = "
+CREATE TABLE changes (
+  id            TEXT PRIMARY KEY,
+  hash          INTEGER NOT NULL,        -- of what was asked for
+  position      INTEGER NOT NULL UNIQUE, -- grows with the order of the log
+  partition     INTEGER NOT NULL,        -- where its record is
+  record_offset INTEGER NOT NULL
+) WITHOUT ROWID;
 ";
 
 /// The one pipeline there was.
@@ -110,6 +122,7 @@ impl Db {
         let conn = Connection::open_with_flags(&path, flags).map_err(|e| classify(&file, "open", e))?;
         let db = Db { conn, file, turnstile: Turnstile::none() };
         db.conn.busy_timeout(Duration::from_secs(5)).map_err(|e| db.failed("open", e))?;
+        keep_plans(&db.conn).map_err(|e| db.failed("open", e))?;
         db.check_layout()?;
         Ok(db)
     }
@@ -117,6 +130,7 @@ impl Db {
     fn configure(&mut self) -> rusqlite::Result<()> {
         self.conn.busy_handler(Some(wait_for_lock))?;
         self.conn.set_prepared_statement_cache_capacity(64);
+        keep_plans(&self.conn)?;
         switch_to_wal(&self.conn)?;
         self.conn.pragma_update(None, "synchronous", "FULL")?;
         self.conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
@@ -148,6 +162,12 @@ impl Db {
     pub fn snapshot(&self) -> Result<Transaction<'_>> {
         self.conn.unchecked_transaction().map_err(|e| self.failed("begin to read", e))
     }
+}
+
+/// A statement's plan stays as it is. Otherwise SQLite looks at what is bound to it, and plans anew whenever that changes:
+/// with every read, a quarter of what reading a log costs that somebody appends to steadily.
+fn keep_plans(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// Switching a new file takes it alone, and SQLite gives up at once where another process is at it too.
@@ -199,6 +219,9 @@ fn bring_up(tx: &Transaction<'_>) -> rusqlite::Result<()> {
         )?;
         tx.execute_batch(PIPELINES)?;
         tx.execute_batch(FROM_LAYOUT_2)?;
+    }
+    if theirs < 4 {
+        tx.execute_batch(CHANGES)?;
     }
     tx.pragma_update(None, "user_version", LAYOUT)
 }

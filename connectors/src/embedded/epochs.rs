@@ -20,7 +20,6 @@ use super::packer::Packer;
 use runtime::digest::{Digest, NOTHING_SAID, RunningDigest};
 use runtime::log::{EpochLog, OutRecord};
 use runtime::sink::SinkError;
-use runtime::trace::TRACEPARENT;
 use runtime::{Epoch, Generation, Millis, killpoint};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::path::Path;
@@ -190,8 +189,8 @@ fn pack(
         for record in of_epoch {
             let partitions = topics.known(record.topic).expect("the records' topics were looked up before");
             let partition = choose_partition(Some(&record.key), partitions.len() as u32);
-            let trace = record.trace.as_ref().map(|trace| trace.to_string());
-            let trace = trace.iter().map(|trace| (TRACEPARENT, trace.as_bytes()));
+            let trace: Vec<_> = record.trace.iter().flat_map(|trace| trace.headers()).collect();
+            let trace = trace.iter().map(|(name, value)| (*name, value.as_bytes()));
             let headers = std::iter::once(("epoch", epoch.as_bytes())).chain(trace);
             packer.push(tx, partitions[partition as usize], |batch| {
                 batch.push(record.timestamp, Some(&record.key), Some(&record.value), headers);

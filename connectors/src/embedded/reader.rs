@@ -9,10 +9,12 @@ use super::db::Db;
 use super::error::EmbeddedError;
 use super::read::PartitionRow;
 use runtime::source::{Claim, Fetch, Fetched, LogError, LogReader};
+use runtime::verdicts::{Verdict, Verdicts};
 use runtime::{Class, Millis, Offset, PartitionId, TopicId};
 use rusqlite::OptionalExtension;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a record is to the pipeline.
@@ -21,6 +23,8 @@ pub struct Decoded<R> {
     pub claim: Claim,
     pub class: Class,
     pub body: R,
+    /// Why it can't be read, where it can't be.
+    pub unread: Option<Box<str>>,
 }
 
 /// Turns raw records into what the job takes. One that can't be decoded becomes a body too.
@@ -48,6 +52,7 @@ pub struct EmbeddedReader<D> {
     wanted: Vec<bool>,
     decode: D,
     known: BTreeMap<PartitionId, Known>,
+    recorded: Arc<Verdicts>,
     data_version: i64,
     /// When an input was last seen to grow.
     grown_at: Instant,
@@ -89,6 +94,7 @@ impl<D: Decode> EmbeddedReader<D> {
             topics: topics.iter().map(|t| (*t).to_owned()).collect(),
             decode,
             known: BTreeMap::new(),
+            recorded: Arc::default(),
             data_version: 0,
             grown_at: Instant::now(),
         })
@@ -156,6 +162,10 @@ impl<D: Decode> EmbeddedReader<D> {
 impl<D: Decode> LogReader for EmbeddedReader<D> {
     type Record = D::Record;
 
+    fn replays(&mut self, recorded: &Arc<Verdicts>) {
+        self.recorded = Arc::clone(recorded);
+    }
+
     fn partitions(&mut self) -> Result<Vec<PartitionId>, LogError> {
         let rows = self.read_partitions().map_err(|e| self.db.failed("read its topics", e))?;
         for (partition, row) in &rows {
@@ -174,10 +184,13 @@ impl<D: Decode> LogReader for EmbeddedReader<D> {
         // Before the records are read: everything that was said by then is among them.
         let said_upto = self.said_upto(&row.topic)?;
         let mut records = Vec::new();
-        let decode = &mut self.decode;
+        let (decode, past) = (&mut self.decode, self.recorded.past(partition));
         let end = row.read(&self.db, from.0, max, |offset, raw| -> Result<(), LogError> {
-            let Decoded { claim, class, body } = decode.decode(&row.topic, row.partition, offset, raw)?;
-            records.push(Fetched { offset: Offset(offset), claim, class, body });
+            let verdict = past.map_or(Verdict::Open, |past| past.verdict(Offset(offset)));
+            let raw = RawRecord { verdict, ..raw };
+            let Decoded { claim, class, body, unread } =
+                decode.decode(&row.topic, row.partition, offset, raw)?;
+            records.push(Fetched { offset: Offset(offset), claim, class, body, unread });
             Ok(())
         })?;
         self.known.get_mut(&partition).expect("looked up above").end = end;

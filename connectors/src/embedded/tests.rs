@@ -1,6 +1,6 @@
 //! What a full disk does to the log: an append fails whole, says what to do, and works once there is room.
 
-use super::{Appender, EmbeddedError, Log, LogEpochs, NewRecord};
+use super::{Appender, EmbeddedError, Log, LogEpochs, NewRecord, Once, Sent};
 use runtime::log::{EpochLog, OutRecord};
 use runtime::sink::SinkError;
 use runtime::{Epoch, Generation};
@@ -65,8 +65,9 @@ fn facts_on_a_full_disk_stop_the_run_with_a_remedy_and_can_be_appended_later() {
     assert_eq!(Log::open(dir.path()).unwrap().end("facts.orders", 0).unwrap(), 499);
 }
 
-/// What layouts 1 and 2 had for the one pipeline there was.
+/// What layouts 1 and 2 had for the one pipeline there was; changes came later.
 const ONE_PIPELINE: &str = "
+DROP TABLE changes;
 DROP TABLE epoch_progress; DROP TABLE epoch_digests; DROP TABLE writers;
 CREATE TABLE epoch_progress (one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER, through INTEGER);
 INSERT INTO epoch_progress VALUES (1, 7, 20);
@@ -103,4 +104,18 @@ fn a_log_of_the_first_layout_is_read_and_added_to() {
     Log::appender(dir.path()).unwrap().append("t", &vec![NewRecord::default(); 1_000]).unwrap();
     let read = Log::open(dir.path()).unwrap().read("t", 0, 0, 2_000).unwrap();
     assert_eq!((read.len(), &read[2].value), (1_003, &big()[2].value));
+}
+
+#[test]
+fn a_log_of_the_third_layout_takes_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    Log::appender(dir.path()).unwrap().append("t", &big()[..3]).unwrap();
+    let conn = Connection::open(dir.path().join("log.db")).unwrap();
+    conn.execute_batch("DROP TABLE changes; PRAGMA user_version = 3").unwrap();
+    drop(conn);
+    let once = Once { id: "a", hash: 1, now_ms: 5, kept_ms: 100 };
+    for wanted in [Sent::Appended((0, 3)), Sent::Before((0, 3))] {
+        let mut appender = Log::appender(dir.path()).unwrap();
+        assert_eq!(appender.append_once("t", once, |_| NewRecord::default()).unwrap(), wanted);
+    }
 }

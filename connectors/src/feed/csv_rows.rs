@@ -1,9 +1,12 @@
 //! Rows of a CSV document: columns by the names in its first line, whatever their order and padding.
+//!
+//! A row is a line. CSV lets a quoted field hold line breaks, but no publisher's draw does: where one seems to, a quote was
+//! opened by mistake, and swallowed the lines of other draws. They are a problem together, and not the fields of one row.
 
 use super::draw::Problem;
 use super::fields::{Fields, Value};
 use super::mapping::Mapping;
-use super::rows::{Row, Rows, within};
+use super::rows::{Row, Rows, kept, within};
 use csv::{ReaderBuilder, StringRecord};
 
 /// Reads `text` into `rows`.
@@ -31,11 +34,27 @@ pub fn read(mapping: &Mapping, text: &str, rows: &mut Rows, name: &str) -> Resul
         let original = text.as_bytes()[start..end].trim_ascii().to_vec();
         let line = record.position().map_or(from.line(), csv::Position::line);
         let place = within(name, &format!("line {line}"));
+        if let Some(reason) = several_lines(&record, line, &original) {
+            let (original, cut) = kept(&original);
+            rows.problems.push(Problem { place, reason: format!("{reason}{cut}"), original });
+            continue;
+        }
         match fields(&columns, &record) {
             Ok(fields) => rows.rows.push(Row { place, original, fields }),
             Err(reason) => rows.problems.push(Problem { place, reason, original }),
         }
     }
+}
+
+/// Why a record is no row: a quote holds its lines together.
+fn several_lines(record: &StringRecord, from: u64, original: &[u8]) -> Option<String> {
+    let breaks = ['\n', '\r'];
+    record.iter().any(|field| field.contains(breaks)).then(|| {
+        let to = from + String::from_utf8_lossy(original).lines().count().saturating_sub(1) as u64;
+        format!(
+            "lines {from} to {to} are held together by a quote that one of them opens; a draw has one line"
+        )
+    })
 }
 
 fn check_columns(mapping: &Mapping, columns: &[String]) -> Result<(), String> {

@@ -5,7 +5,7 @@ use super::fields::Fields;
 use super::mapping::{Format, Mapping};
 use super::{archive, csv_rows, json_rows};
 
-/// Most bytes of a document that are kept where the document as a whole doesn't fit.
+/// Most bytes that are kept of what doesn't fit as a whole.
 const KEPT_BYTES_MAX: usize = 65_536;
 
 /// One row as it stands in its document.
@@ -60,14 +60,20 @@ fn read_file(mapping: &Mapping, name: &str, document: &[u8], rows: &mut Rows) {
 
 /// A problem of a document as a whole; of a big one the beginning is kept.
 fn whole(name: &str, document: &[u8], reason: String) -> Problem {
-    let kept = &document[..document.len().min(KEPT_BYTES_MAX)];
-    let cut = if kept.len() < document.len() {
-        format!(" (these are the first {} of its {} bytes)", kept.len(), document.len())
+    let (original, cut) = kept(document);
+    let place = if name.is_empty() { "the document".to_owned() } else { name.to_owned() };
+    Problem { place, reason: format!("{reason}{cut}"), original }
+}
+
+/// What is kept of bytes that may be many, and a remark where that isn't all of them: a log takes no record of any size.
+pub fn kept(bytes: &[u8]) -> (Vec<u8>, String) {
+    let kept = &bytes[..bytes.len().min(KEPT_BYTES_MAX)];
+    let cut = if kept.len() < bytes.len() {
+        format!(" (these are the first {} of its {} bytes)", kept.len(), bytes.len())
     } else {
         String::new()
     };
-    let place = if name.is_empty() { "the document".to_owned() } else { name.to_owned() };
-    Problem { place, reason: format!("{reason}{cut}"), original: kept.to_vec() }
+    (kept.to_vec(), cut)
 }
 
 /// `place` within the file `name`.

@@ -2,6 +2,7 @@
 
 use super::error::{KafkaError, Result, classify, classify_code};
 use super::settings::{KafkaSettings, Logging};
+use super::topics::TopicSpec;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewPartitions, NewTopic,
     ResourceSpecifier, TopicReplication,
@@ -55,7 +56,7 @@ impl Admin {
     }
 
     /// Makes a topic. One that has been made meanwhile is left as it is.
-    pub fn make(
+    fn make(
         &self,
         topic: &str,
         partitions: u32,
@@ -71,11 +72,9 @@ impl Admin {
         self.outcome(topic, "make", made, Code::TopicAlreadyExists)
     }
 
-    /// Makes a topic of our own.
-    pub fn make_compacted(&self, topic: &str) -> Result<()> {
-        let settings =
-            [("cleanup.policy", "compact"), ("segment.ms", "3600000"), ("min.cleanable.dirty.ratio", "0.1")];
-        self.make(topic, 1, None, &settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+    /// Makes a topic as it is declared.
+    pub fn make_declared(&self, spec: &TopicSpec) -> Result<()> {
+        self.make(&spec.name, spec.partitions, spec.replication, &spec.settings)
     }
 
     /// Adds partitions.

@@ -9,6 +9,7 @@ use super::error::{Result, classify, classify_code};
 use super::settings::{Isolation, KafkaSettings, Logging};
 use super::transaction::{flush, producing, rest};
 use crate::embedded::{NewRecord, Placed};
+use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError as Client, RDKafkaErrorCode as Code};
@@ -19,6 +20,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const APPEND_MAX: Duration = Duration::from_secs(60);
+/// A transaction left open by a process that was killed is undone by the brokers after this. Until then nobody who reads
+/// committed records sees what comes behind it in its partition: these are input topics, so sales wait for it.
+const TRANSACTION_MS_MAX: &str = "10000";
 
 /// Where records went, by their number within one append.
 #[derive(Default)]
@@ -138,11 +142,7 @@ impl KafkaAppender {
     }
 
     fn open_producer(&self) -> Result<BaseProducer<Deliveries>> {
-        let mut config = producing(&self.settings);
-        config.set("message.timeout.ms", "60000");
-        if let Some(id) = &self.transactional_id {
-            config.set("transactional.id", id);
-        }
+        let config = appending(&self.settings, self.transactional_id.as_deref());
         let producer: BaseProducer<Deliveries> =
             config.create_with_context(Deliveries::default()).map_err(|e| self.settings.unusable(&e))?;
         if let Some(id) = &self.transactional_id {
@@ -201,10 +201,40 @@ impl KafkaAppender {
     }
 }
 
+fn appending(settings: &KafkaSettings, transactional_id: Option<&str>) -> ClientConfig {
+    let mut config = producing(settings);
+    match transactional_id {
+        None => config.set("message.timeout.ms", "60000"),
+        // Neither a record nor a request may be on its way for longer than the transaction.
+        Some(id) => config
+            .set("transactional.id", id)
+            .set("transaction.timeout.ms", TRANSACTION_MS_MAX)
+            .set("message.timeout.ms", TRANSACTION_MS_MAX)
+            .set("socket.timeout.ms", TRANSACTION_MS_MAX),
+    };
+    config
+}
+
 fn headers(record: &NewRecord) -> OwnedHeaders {
     let empty = OwnedHeaders::new_with_capacity(record.headers.len());
     record
         .headers
         .iter()
         .fold(empty, |all, (name, bytes)| all.insert(Header { key: name, value: Some(bytes.as_slice()) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_append_leaves_open_holds_readers_up_for_seconds_only() {
+        let config = appending(&KafkaSettings::default(), Some("tombola-retries"));
+        let ms = |name| config.get(name).and_then(|ms| ms.parse::<u64>().ok());
+        assert!(ms("transaction.timeout.ms").is_some_and(|ms| ms <= 10_000), "{config:?}");
+        // librdkafka refuses it otherwise.
+        assert!(ms("message.timeout.ms") <= ms("transaction.timeout.ms"), "{config:?}");
+        let made: std::result::Result<BaseProducer, Client> = config.create();
+        assert!(made.is_ok(), "{:?}", made.err());
+    }
 }

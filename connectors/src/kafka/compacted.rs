@@ -8,6 +8,7 @@ use super::admin::Admin;
 use super::ends::Asker;
 use super::error::{KafkaError, Result, classify, classify_code};
 use super::settings::{Consumer, Isolation, KafkaSettings, Logging};
+use super::topics::TopicSpec;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError as Client, RDKafkaErrorCode as Code};
@@ -35,7 +36,7 @@ impl Compacted {
     pub fn open(settings: &KafkaSettings, topic: &str) -> Result<Self> {
         let opened = Self::open_existing(settings, topic)?;
         if opened.latest.partitions(topic)?.is_none() {
-            Admin::open(settings)?.make_compacted(topic)?;
+            Admin::open(settings)?.make_declared(&TopicSpec::compacted(topic, settings.replication))?;
             opened.wait_until_made()?;
         }
         Ok(opened)
@@ -84,7 +85,15 @@ impl Compacted {
 
     /// The last record committed, once whatever was pending when asked is decided.
     pub fn last(&self) -> Result<Option<Vec<u8>>> {
-        let end = self.settled_end()?;
+        self.last_before(self.settled_end()?)
+    }
+
+    /// The last record committed before whatever is pending now.
+    pub fn last_settled(&self) -> Result<Option<Vec<u8>>> {
+        self.last_before(self.stable.ends(&[(self.topic.as_str(), 0)])?[0])
+    }
+
+    fn last_before(&self, end: u64) -> Result<Option<Vec<u8>>> {
         let mut span = TAIL;
         loop {
             let (from, mut last) = (end.saturating_sub(span), None);

@@ -27,7 +27,6 @@ use rdkafka::producer::BaseRecord;
 use runtime::digest::RunningDigest;
 use runtime::log::{EpochLog, OutRecord};
 use runtime::sink::SinkError;
-use runtime::trace::TRACEPARENT;
 use runtime::{Epoch, Generation, Millis, killpoint};
 use std::time::{Duration, Instant};
 
@@ -218,8 +217,8 @@ fn send_records(producer: &Transactional, records: &[OutRecord]) -> Result<()> {
         for record in of_epoch {
             let mut headers = OwnedHeaders::new_with_capacity(1)
                 .insert(Header { key: "epoch", value: Some(epoch.as_bytes()) });
-            if let Some(trace) = &record.trace {
-                headers = headers.insert(Header { key: TRACEPARENT, value: Some(&trace.to_string()) });
+            for (key, value) in record.trace.iter().flat_map(|trace| trace.headers()) {
+                headers = headers.insert(Header { key, value: Some(&value) });
             }
             // To librdkafka, no time and time 0 are one, and mean the wall clock.
             let timestamp = record.timestamp.max(1);
@@ -236,6 +235,11 @@ impl EpochLog for KafkaEpochs {
             self.session = Some(self.session()?);
         }
         self.progress().map(|progress| progress.through).map_err(|e| e.into_sink(NAME))
+    }
+
+    fn settled(&mut self) -> std::result::Result<Epoch, SinkError> {
+        let settled = progress::read_settled(&self.settings, &self.progress_log);
+        settled.map(|progress| progress.through).map_err(|e| e.into_sink(NAME))
     }
 
     fn fence(&mut self, generation: Generation) -> std::result::Result<(), SinkError> {

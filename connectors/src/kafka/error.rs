@@ -78,7 +78,9 @@ fn remedy(code: Code) -> Option<&'static str> {
         Code::InvalidTimestamp => {
             "the topic refuses the record's time: set message.timestamp.type=CreateTime and raise message.timestamp.after.max.ms"
         }
-        Code::MessageSizeTooLarge => "raise max.message.bytes of the topic",
+        Code::MessageSizeTooLarge => {
+            "raise max.message.bytes of the topic: `tombola topics apply` does so for facts and dead letters"
+        }
         Code::InvalidTransactionTimeout => {
             "raise transaction.max.timeout.ms of the brokers to a minute or more"
         }

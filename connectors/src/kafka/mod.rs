@@ -40,4 +40,5 @@ pub use reader::{KafkaReader, ReaderOptions};
 pub use registry::{ConfluentRegistry, RegistrySettings, Standing, SubjectState};
 pub use settings::KafkaSettings;
 pub use topics::{Plan, Step, TopicAsIs, TopicSpec, apply, plan};
+pub use transaction::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
 pub use view::KafkaView;

@@ -20,6 +20,7 @@ use rdkafka::error::KafkaError as Client;
 use rdkafka::message::{BorrowedMessage, Headers, Message, OwnedMessage};
 use runtime::Offset;
 use runtime::source::{Fetched, LogError};
+use runtime::verdicts::{Past, Verdict};
 use std::time::{Duration, Instant};
 
 /// How long an end that was not reached may stay so before it is looked into.
@@ -69,12 +70,12 @@ impl Reading {
     /// Takes what has arrived, at most `max` records. A failure of the decoder leaves its record for the next call.
     pub fn draw<D: Decode>(
         &mut self,
-        decode: &mut D,
+        (decode, past): (&mut D, Option<&Past>),
         max: usize,
         records: &mut Vec<Fetched<D::Record>>,
     ) -> Result<Drawn, LogError> {
         if let Some(message) = self.waiting.take()
-            && let Err(error) = self.take(decode, &message, records)
+            && let Err(error) = self.take((decode, past), &message, records)
         {
             self.waiting = Some(message);
             return Err(error);
@@ -86,7 +87,7 @@ impl Reading {
                     let taken = take(
                         (&self.topic, self.partition),
                         (&mut self.standing, &mut self.headers),
-                        decode,
+                        (decode, past),
                         &message,
                         records,
                     );
@@ -108,12 +109,12 @@ impl Reading {
 
     fn take<D: Decode>(
         &mut self,
-        decode: &mut D,
+        judging: (&mut D, Option<&Past>),
         message: &impl Message<Headers: Headers>,
         records: &mut Vec<Fetched<D::Record>>,
     ) -> Result<(), LogError> {
         let place = (self.topic.as_str(), self.partition);
-        take(place, (&mut self.standing, &mut self.headers), decode, message, records)
+        take(place, (&mut self.standing, &mut self.headers), judging, message, records)
     }
 
     fn reached_end(&mut self) {
@@ -168,11 +169,11 @@ fn poll(queue: &PartitionQueue<Logging>) -> Option<Result<BorrowedMessage<'_>, C
     queue.poll(Duration::ZERO)
 }
 
-/// Decodes a message and hands it over.
+/// Decodes a message and hands it over; `past` is what bindings say of its partition.
 fn take<D: Decode>(
     (topic, partition): (&str, i32),
     (standing, headers): (&mut Standing, &mut Vec<u8>),
-    decode: &mut D,
+    (decode, past): (&mut D, Option<&Past>),
     message: &impl Message<Headers: Headers>,
     records: &mut Vec<Fetched<D::Record>>,
 ) -> Result<(), LogError> {
@@ -189,10 +190,11 @@ fn take<D: Decode>(
         key: message.key(),
         value: message.payload(),
         headers: packed,
+        verdict: past.map_or(Verdict::Open, |past| past.verdict(Offset(offset))),
     };
     assert!(offset >= standing.next(), "topic {topic}, partition {partition}: offsets ascend");
-    let Decoded { claim, class, body } = decode.decode(topic, partition as u32, offset, record)?;
-    records.push(Fetched { offset: Offset(offset), claim, class, body });
+    let Decoded { claim, class, body, unread } = decode.decode(topic, partition as u32, offset, record)?;
+    records.push(Fetched { offset: Offset(offset), claim, class, body, unread });
     standing.reached(offset + 1);
     Ok(())
 }

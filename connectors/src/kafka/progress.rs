@@ -58,14 +58,23 @@ impl Progress {
     }
 }
 
-/// The topic that holds a pipeline's progress.
+/// The topic that holds a pipeline's progress. Kafka takes no `+` in a name, by which a pipeline of several jobs is called.
 pub(crate) fn topic_of(pipeline: &str) -> String {
-    format!("tombola.progress.{pipeline}")
+    format!("tombola.progress.{}", pipeline.replace('+', "-"))
 }
 
 /// The last progress committed, once whatever is pending is decided.
 pub(crate) fn read(settings: &KafkaSettings, log: &Compacted) -> Result<Progress> {
-    let Some(bytes) = log.last()? else { return Ok(Progress::default()) };
+    decoded(settings, log, log.last()?)
+}
+
+/// The last progress committed before whatever is pending: a process that was killed may have left something.
+pub(crate) fn read_settled(settings: &KafkaSettings, log: &Compacted) -> Result<Progress> {
+    decoded(settings, log, log.last_settled()?)
+}
+
+fn decoded(settings: &KafkaSettings, log: &Compacted, last: Option<Vec<u8>>) -> Result<Progress> {
+    let Some(bytes) = last else { return Ok(Progress::default()) };
     Progress::decode(&bytes).ok_or_else(|| KafkaError::Stop {
         place: format!("{}: topic {}", settings.place(), log.topic()),
         problem: "its last record is no progress of a pipeline".to_owned(),
@@ -77,6 +86,12 @@ pub(crate) fn read(settings: &KafkaSettings, log: &Compacted) -> Result<Progress
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipeline_of_several_jobs_has_a_topic_whose_name_kafka_takes() {
+        assert_eq!(topic_of("sales"), "tombola.progress.sales");
+        assert_eq!(topic_of("fraud+commissions"), "tombola.progress.fraud-commissions");
+    }
 
     #[test]
     fn progress_is_read_as_it_was_written() {

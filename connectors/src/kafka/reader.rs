@@ -26,6 +26,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError as Client, RDKafkaErrorCode as Code};
 use runtime::source::{Fetch, LogError, LogReader};
+use runtime::verdicts::Verdicts;
 use runtime::{Millis, Offset, PartitionId, TopicId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +36,11 @@ use std::time::{Duration, Instant};
 const ASK_EVERY: Duration = Duration::from_millis(10);
 /// How long an end below what was read is put down to a change of leaders.
 const CUT_AFTER: Duration = Duration::from_secs(10);
+
+/// What to do about records that are gone.
+const TAKEN: &str = "retention has taken what is needed: raise retention.ms and retention.bytes of the topic, and restore \
+    it; or start over with a new data directory and schema, and `from_log_start = true` in [kafka], which begins a topic \
+    where its log begins";
 
 /// What a consumer of ours is set to.
 const READING: &[(&str, &str)] = &[
@@ -53,7 +59,8 @@ const READING: &[(&str, &str)] = &[
 pub struct ReaderOptions {
     /// Name of the pipeline; its consumers bear it.
     pub pipeline: String,
-    /// A partition that was never read from begins where its log begins, even if that is not at offset 0.
+    /// A partition that was never read from begins where its log begins, even if that is not at offset 0. What is
+    /// bound is still wanted: a replay of records that are gone stops.
     pub from_log_start: bool,
 }
 
@@ -85,6 +92,7 @@ pub struct KafkaReader<D> {
     /// A queue was left with records in it.
     left: bool,
     lags: Lags,
+    recorded: Arc<Verdicts>,
 }
 
 impl<D: Decode> KafkaReader<D> {
@@ -127,6 +135,7 @@ impl<D: Decode> KafkaReader<D> {
             wake: Arc::new(Wake::default()),
             left: false,
             lags: Lags::default(),
+            recorded: Arc::default(),
             options,
         })
     }
@@ -200,6 +209,7 @@ impl<D: Decode> KafkaReader<D> {
         let mut start = from;
         if from == 0 && self.options.from_log_start {
             start = self.stable.bounds(topic, partition)?.0;
+            self.check_not_taken(id, start)?;
         }
         // Before the assignment, so that no record comes by the common queue.
         let queue = self.consumer.split_partition_queue(topic, partition);
@@ -214,6 +224,19 @@ impl<D: Decode> KafkaReader<D> {
         // Its end is asked for in the next round.
         self.asked_at = None;
         Ok(())
+    }
+
+    /// Where the log begins behind what the first replayed epoch took of it, that is gone. What is gone of the middle of
+    /// that epoch can't be told from what was gone before it.
+    fn check_not_taken(&self, id: PartitionId, start: u64) -> Result<()> {
+        match self.recorded.past(id) {
+            Some(past) if past.first_end().0 <= start => Err(KafkaError::Stop {
+                place: self.place(id),
+                problem: format!("the log begins at {start}: records before that are bound and are gone"),
+                remedy: TAKEN.to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// How far the queue of a partition has been taken off; looked up once a round.
@@ -258,7 +281,7 @@ impl<D: Decode> KafkaReader<D> {
             Ok((low, _)) if next < low => self.stop(
                 place,
                 format!("the log begins at {low}: records before that are gone"),
-                "retention has taken what was not read yet: raise retention.ms and retention.bytes of the topic, and restore it or start over with a new data directory (kafka.from_log_start begins a topic where its log begins)",
+                TAKEN,
             ),
             Ok((_, high)) if next > high => self.stop(
                 place,
@@ -342,6 +365,10 @@ fn refuse_compacted<'a>(settings: &KafkaSettings, topics: impl Iterator<Item = &
 impl<D: Decode> LogReader for KafkaReader<D> {
     type Record = D::Record;
 
+    fn replays(&mut self, recorded: &Arc<Verdicts>) {
+        self.recorded = Arc::clone(recorded);
+    }
+
     fn partitions(&mut self) -> std::result::Result<Vec<PartitionId>, LogError> {
         let mut all = Vec::new();
         for (n, topic) in self.topics.iter_mut().enumerate().filter(|(_, topic)| topic.wanted) {
@@ -383,7 +410,8 @@ impl<D: Decode> LogReader for KafkaReader<D> {
         self.read_from(partition, from.0)?;
         let reading = self.open.get_mut(&partition).expect("opened above");
         let mut records = Vec::new();
-        match reading.draw(&mut self.decode, max, &mut records) {
+        let past = self.recorded.past(partition);
+        match reading.draw((&mut self.decode, past), max, &mut records) {
             Ok(Drawn::Full) => self.left = true,
             Ok(Drawn::Empty) => {}
             Err(error) if records.is_empty() => return Err(error),

@@ -8,6 +8,8 @@
 //! An id the registry doesn't know is asked for again each time, but not more often than once a second: a stream
 //! of records that nobody can decode must not become a stream of requests. Only the registry's own word counts, its code
 //! 40403, and only once it has stood for some seconds: a proxy, a wrong path or a replica that is behind answers 404, too.
+//! While a record waits for its id its partition stands still, and sales with it. So all ids share one allowance of such
+//! waiting, which comes back slowly: whoever writes garbage under ever new ids soon gets dead letters at once.
 
 use super::error::{KafkaError, Result};
 use crate::decode::SchemaSource;
@@ -34,6 +36,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 /// How long a record waits for its unknown id before it counts as one that nobody can decode.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long unknown ids may be waited for in all; what is used up comes back within this many times as long.
+const ALLOWANCE: Duration = Duration::from_secs(15);
+const COMES_BACK: u32 = 12;
 /// Unknown ids that are remembered.
 const UNKNOWN_MAX: usize = 1_000;
 /// How a registry says that it doesn't know an id.
@@ -60,12 +65,35 @@ pub struct ConfluentRegistry {
 struct Known {
     schemas: BTreeMap<u32, String>,
     unknown: BTreeMap<u32, Unknown>,
+    waiting: Waiting,
+}
+
+/// The time in which a record waited for its unknown id, on whichever worker; several at once count once.
+#[derive(Default)]
+struct Waiting {
+    spent: Duration,
+    /// As of when.
+    at: Option<Instant>,
+}
+
+impl Waiting {
+    /// Counts a wait that began at `since` and goes on; whether it may.
+    fn goes_on(&mut self, since: Instant, now: Instant) -> bool {
+        let at = self.at.unwrap_or(since);
+        let came_back = now.saturating_duration_since(at) / COMES_BACK;
+        let waited = now.saturating_duration_since(since.max(at));
+        self.spent = self.spent.saturating_sub(came_back) + waited;
+        self.at = Some(now);
+        self.spent < ALLOWANCE
+    }
 }
 
 #[derive(Clone, Copy)]
 struct Unknown {
     since: Instant,
     asked: Instant,
+    /// It was waited for, and counts as unknown from its first record on until it is known.
+    given_up: bool,
 }
 
 impl Known {
@@ -77,13 +105,26 @@ impl Known {
     /// Notes that an id isn't known; forgets the one that hasn't been asked for the longest where there are too many.
     fn miss(&mut self, id: u32) {
         let asked = Instant::now();
-        self.unknown.entry(id).or_insert(Unknown { since: asked, asked }).asked = asked;
+        let first = Unknown { since: asked, asked, given_up: false };
+        self.unknown.entry(id).or_insert(first).asked = asked;
         if self.unknown.len() > UNKNOWN_MAX
             && let Some(oldest) = self.unknown.iter().min_by_key(|(_, unknown)| unknown.asked)
         {
             let oldest = *oldest.0;
             self.unknown.remove(&oldest);
         }
+    }
+
+    /// Whether a record with an id that isn't known waits for it, as of `now`.
+    fn waits(&mut self, id: u32, now: Instant) -> bool {
+        // One forgotten meanwhile begins to wait again.
+        let Some(unknown) = self.unknown.get_mut(&id) else { return true };
+        if unknown.given_up {
+            return false;
+        }
+        let waited = now.saturating_duration_since(unknown.since);
+        unknown.given_up = waited >= PATIENCE || !self.waiting.goes_on(unknown.since, now);
+        !unknown.given_up
     }
 }
 
@@ -282,9 +323,7 @@ impl ConfluentRegistry {
 impl SchemaSource for ConfluentRegistry {
     fn schema(&mut self, id: u32) -> std::result::Result<Option<String>, LogError> {
         let found = self.get(id)?;
-        let since = self.known().unknown.get(&id).map(|unknown| unknown.since);
-        // One forgotten meanwhile begins to wait again.
-        if found.is_none() && since.is_none_or(|since| since.elapsed() < PATIENCE) {
+        if found.is_none() && self.known().waits(id, Instant::now()) {
             return Err(LogError::Retry(
                 format!("{}: schema id {id} is not known there: asked again for some seconds", self.place)
                     .into(),
@@ -383,6 +422,49 @@ mod tests {
         *ANSWER.lock().unwrap() = ("200 OK", r#"{"schema":"\"string\""}"#);
         std::thread::sleep(UNKNOWN_FOR);
         assert_eq!(registry.schema(8).unwrap().as_deref(), Some("\"string\""));
+    }
+
+    /// Ids of one record each, one after the other, asked for every 50 ms, with `between` two of them: how many
+    /// were waited for at all, and how long all of them took.
+    fn garbage(ids: u32, between: Duration) -> (u32, Duration) {
+        let (mut known, began, mut patient) = (Known::default(), Instant::now(), 0);
+        let (mut now, mut waited) = (began, Duration::ZERO);
+        for id in 0..ids {
+            known.unknown.insert(id, Unknown { since: now, asked: now, given_up: false });
+            let since = now;
+            while known.waits(id, now) {
+                now += Duration::from_millis(50);
+            }
+            assert!(!known.waits(id, now + UNKNOWN_FOR), "what was given up once is given up at once");
+            patient += u32::from(now > since);
+            waited += now - since;
+            now += between;
+        }
+        (patient, waited)
+    }
+
+    #[test]
+    fn a_stream_of_ever_new_unknown_ids_is_waited_for_within_one_allowance() {
+        let (_, waited) = garbage(1_000, Duration::from_millis(1));
+        assert!(waited <= ALLOWANCE + ALLOWANCE / 5, "1,000 ids took {waited:?}");
+        let (_, waited) = garbage(1_000, Duration::from_secs(1));
+        let most = 2 * ALLOWANCE + Duration::from_secs(1_000) / (COMES_BACK - 1);
+        assert!(waited <= most, "1,000 ids a second apart took {waited:?}");
+        // One an hour is waited for in full each time.
+        assert_eq!(garbage(10, Duration::from_secs(3_600)), (10, 10 * PATIENCE));
+    }
+
+    #[test]
+    fn ids_that_are_waited_for_at_once_use_the_allowance_once() {
+        let (mut known, began) = (Known::default(), Instant::now());
+        for id in 0..8 {
+            known.unknown.insert(id, Unknown { since: began, asked: began, given_up: false });
+        }
+        for tick in 0..=99 {
+            let now = began + tick * Duration::from_millis(50);
+            assert!((0..8).all(|id| known.waits(id, now)), "after {:?}", now - began);
+        }
+        assert!(known.waiting.spent <= PATIENCE, "{:?}", known.waiting.spent);
     }
 
     #[test]

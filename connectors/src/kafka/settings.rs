@@ -17,6 +17,8 @@ pub struct KafkaSettings {
     pub bootstrap: String,
     /// librdkafka's properties, as `security.protocol` or `sasl.mechanism`.
     pub properties: BTreeMap<String, String>,
+    /// Replicas of the topics that a pipeline makes for itself; absent: as many as the brokers make by default.
+    pub replication: Option<i32>,
 }
 
 /// What the guarantees rest on.
@@ -56,12 +58,15 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("reconnect.backoff.max.ms", "1000"),
     ("socket.keepalive.enable", "true"),
     ("socket.nagle.disable", "true"),
+    // Clients are pointed at brokers that keep their names, and each learns of the others from any of them. To begin
+    // anew from the first ones while all are away takes brokers apart while they come back: left out, as it was before 2.10.
+    ("metadata.recovery.strategy", "none"),
 ];
 
 impl KafkaSettings {
     /// Brokers that are reached without further ado.
     pub fn new(bootstrap: impl Into<String>) -> Self {
-        KafkaSettings { bootstrap: bootstrap.into(), properties: BTreeMap::new() }
+        KafkaSettings { bootstrap: bootstrap.into(), ..KafkaSettings::default() }
     }
 
     /// Checks that librdkafka knows every property and that this build has what they ask for.
@@ -222,7 +227,7 @@ mod tests {
 
     fn check(name: &str, value: &str) -> String {
         let properties = BTreeMap::from([(name.to_owned(), value.to_owned())]);
-        let settings = KafkaSettings { bootstrap: "localhost:9092".into(), properties };
+        let settings = KafkaSettings { properties, ..KafkaSettings::new("localhost:9092") };
         settings.check().map_or_else(|error| error.to_string(), |()| "taken".to_owned())
     }
 

@@ -13,6 +13,7 @@ use super::admin::{Admin, TopicSettings};
 use super::ends::Asker;
 use super::error::{KafkaError, Result};
 use super::settings::{Isolation, KafkaSettings};
+use super::{progress, writers};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -25,6 +26,27 @@ pub struct TopicSpec {
     pub replication: Option<i32>,
     /// `retention.ms`, `cleanup.policy`, `min.insync.replicas` …
     pub settings: BTreeMap<String, String>,
+}
+
+impl TopicSpec {
+    /// A small topic of our own, read from end to end or from its tail. The newest record of each key is kept for ever.
+    pub(crate) fn compacted(name: &str, replication: Option<i32>) -> Self {
+        let settings =
+            [("cleanup.policy", "compact"), ("segment.ms", "3600000"), ("min.cleanable.dirty.ratio", "0.1")];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        TopicSpec { name: name.to_owned(), partitions: 1, replication, settings }
+    }
+
+    /// What the pipelines of these names keep in Kafka for themselves: whose each topic of facts is, and how far each has come. A pipeline makes
+    /// them where they are missing, and leaves them as they are where they aren't.
+    pub fn kept_by<'a>(
+        pipelines: impl IntoIterator<Item = &'a str>,
+        replication: Option<i32>,
+    ) -> Vec<TopicSpec> {
+        let progress = pipelines.into_iter().map(progress::topic_of);
+        let names = std::iter::once(writers::TOPIC.to_owned()).chain(progress);
+        names.map(|name| TopicSpec::compacted(&name, replication)).collect()
+    }
 }
 
 /// A topic as it is.
@@ -181,7 +203,7 @@ pub fn apply(settings: &KafkaSettings, plan: &Plan) -> Result<()> {
     let admin = Admin::open(settings)?;
     for step in &plan.steps {
         match step {
-            Step::Make(spec) => admin.make(&spec.name, spec.partitions, spec.replication, &spec.settings)?,
+            Step::Make(spec) => admin.make_declared(spec)?,
             Step::AddPartitions { topic, to, .. } => admin.grow(topic, *to)?,
             Step::Alter { topic, changes } => {
                 let changes = changes.iter().map(|(name, (_, after))| (name.clone(), after.clone()));

@@ -21,6 +21,12 @@ const STEP_MAX: Duration = Duration::from_secs(30);
 /// A transaction left open is undone by the brokers after this.
 const TRANSACTION_MS_MAX: &str = "60000";
 
+/// Most bytes of a record that we write: key, value and headers. Well above the megabyte that topics take by default, since
+/// whatever could be read as an input may have to be told: a dead letter carries its record.
+pub const RECORD_BYTES_MAX: usize = 16 << 20;
+/// `max.message.bytes` of a topic that takes such a record: brokers count the batch around it, too.
+pub const BATCH_BYTES_MAX: usize = 17 << 20;
+
 const WRITING: &[(&str, &str)] = &[
     ("compression.type", "lz4"),
     // Runs come all at once: there is nothing to wait for.
@@ -40,6 +46,9 @@ pub(crate) fn producing(settings: &KafkaSettings) -> ClientConfig {
         if !settings.properties.contains_key(*name) {
             config.set(*name, *value);
         }
+    }
+    if !settings.properties.contains_key("message.max.bytes") {
+        config.set("message.max.bytes", RECORD_BYTES_MAX.to_string());
     }
     config.set("enable.idempotence", "true");
     config.set("acks", "all");
@@ -163,5 +172,71 @@ impl Transactional {
         if let Err(error) = self.producer.abort_transaction(STEP_MAX) {
             tracing::info!(%error, "a transaction is left to be undone by the next producer");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::facts::DeadLetter;
+    use schemas::{Fact, SchemaIds};
+
+    /// A letter about a record of these sizes, cut as it is told.
+    fn letter(payload: usize, key: usize, reason: usize) -> DeadLetter {
+        // The longest name that Kafka allows.
+        let topic = "t".repeat(249);
+        let mut letter = DeadLetter {
+            id: DeadLetter::id_of(&topic, i32::MAX, i64::MAX),
+            topic: topic.as_str().into(),
+            partition: i32::MAX,
+            offset: i64::MAX,
+            reason: "ü".repeat(reason / 2),
+            payload: (0..payload).map(|n| n as u8).collect(),
+            key: Some(vec![7; key]),
+            record_time_ms: i64::MAX,
+        };
+        letter.cut_to_fit();
+        letter
+    }
+
+    /// Bytes of the record: key, value, and headers with their epoch and trace.
+    fn bytes(letter: &DeadLetter) -> usize {
+        let (ids, mut value) = (SchemaIds::fresh(), Vec::new());
+        let fact = Fact::DeadLetter(Box::new(letter.clone()));
+        schemas::avro::encode_fact(&fact, |record| ids.of(record), &mut value);
+        value.len() + fact.key().len() + 2_048
+    }
+
+    #[test]
+    fn a_dead_letter_fits_into_a_record_whatever_it_is_about() {
+        for (payload, key, reason) in [
+            (0, 0, 0),
+            (1 << 20, 1 << 20, 100),
+            (15 << 20, 256 << 10, 16 << 10),
+            (64 << 20, 2 << 20, 1 << 20),
+        ] {
+            let bytes = bytes(&letter(payload, key, reason));
+            assert!(bytes < RECORD_BYTES_MAX, "{bytes} bytes about {payload}, {key} and {reason}");
+        }
+        let config = producing(&KafkaSettings::default());
+        assert_eq!(config.get("message.max.bytes"), Some("16777216"));
+    }
+
+    #[test]
+    fn what_fits_is_kept_whole_and_of_what_does_not_its_beginning_with_where_the_rest_lies() {
+        let whole = letter(15 << 20, 256 << 10, 16 << 10);
+        assert_eq!((whole.payload.len(), whole.reason.len()), (15 << 20, 16 << 10));
+        assert_eq!(whole.key.map(|key| key.len()), Some(256 << 10));
+        let cut = letter((15 << 20) + 1, (256 << 10) + 1, 10);
+        assert_eq!(cut.payload[..], letter(15 << 20, 0, 0).payload[..]);
+        assert_eq!(cut.key.as_ref().map(Vec::len), Some(256 << 10));
+        for part in
+            ["value's 15728641 bytes these are the first 15728640", "key's 262145 bytes", cut.id.as_str()]
+        {
+            assert!(cut.reason.contains(part), "{part}: {}", cut.reason);
+        }
+        // Again, as a replay does it.
+        assert_eq!(letter((15 << 20) + 1, (256 << 10) + 1, 10), cut);
+        assert!(letter(0, 0, (16 << 10) + 2).reason.ends_with("ü…"));
     }
 }

@@ -40,7 +40,7 @@ impl Decode for Whole {
         record: RawRecord<'_>,
     ) -> std::result::Result<Decoded<StoredRecord>, LogError> {
         let body = StoredRecord::copy(partition, offset, &record);
-        Ok(Decoded { claim: Claim::Nothing, class: Class::Command, body })
+        Ok(Decoded { claim: Claim::Nothing, class: Class::Command, body, unread: None })
     }
 }
 

@@ -35,6 +35,24 @@ pub struct Order {
     pub due_ms: Millis,
     /// The payment that confirmed it.
     pub payment_id: Option<Box<str>>,
+    /// Payments that were told to be due back; hardly any order has one.
+    pub returned: Option<Box<Returned>>,
+}
+
+/// Ids of payments.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Returned(Vec<Box<str>>);
+
+impl Returned {
+    /// Whether a payment is one of them.
+    pub fn has(&self, payment_id: &str) -> bool {
+        self.0.iter().any(|id| **id == *payment_id)
+    }
+
+    /// One more.
+    pub fn add(&mut self, payment_id: &str) {
+        self.0.push(payment_id.into());
+    }
 }
 
 impl Order {
@@ -54,6 +72,7 @@ impl Order {
             number: 0,
             due_ms: 0,
             payment_id: None,
+            returned: None,
         }
     }
 

@@ -11,7 +11,8 @@
 //! A decision on a review ends it (see [`super::review`]), and is a dead letter for an order that isn't in one.
 //!
 //! A payment of another sum or currency than the order's isn't its payment: the hold goes on, and a person
-//! decides. A second payment of a confirmed order is money taken twice. A declined payment moved no
+//! decides. A second payment of a confirmed order is money taken twice. What was told to be due back is remembered with the
+//! order: captured again, by a gateway that repeats itself, it is neither told twice nor taken for the order's payment. A declined payment moved no
 //! money, so where no hold waits for it there is nothing to do; nor where a cancel finds an order that has
 //! ended: what it asks for is so.
 
@@ -52,6 +53,8 @@ pub enum Decision {
 pub fn decide(order: &Order, command: &Command) -> Decision {
     use OrderStatus::{Confirmed, Held, InReview, Refunded};
     match (command, order.status) {
+        // On its way back: it is neither told so once more nor pays for the order after all.
+        (Command::PaymentCaptured(p), _) if is_returned(order, p) => Decision::Nothing,
         (Command::PaymentCaptured(p), Held) if pays(p, order) => Decision::Confirm,
         (Command::PaymentCaptured(p), Held) => Decision::Reject(other_sum(p, order)),
         (Command::PaymentCaptured(p), Confirmed | Refunded) if paid_by(order, p) => Decision::Nothing,
@@ -87,6 +90,10 @@ pub fn decide(order: &Order, command: &Command) -> Decision {
 
 fn pays(payment: &PaymentCaptured, order: &Order) -> bool {
     payment.amount_minor == order.amount_minor && payment.currency == order.currency()
+}
+
+fn is_returned(order: &Order, payment: &PaymentCaptured) -> bool {
+    order.returned.as_ref().is_some_and(|returned| returned.has(&payment.payment_id))
 }
 
 fn paid_by(order: &Order, payment: &PaymentCaptured) -> bool {
@@ -163,8 +170,9 @@ impl Book {
         tell.order_row(order);
     }
 
-    fn return_money(&self, key: Key, command: &Command, tell: &mut Teller) {
+    fn return_money(&mut self, key: Key, command: &Command, tell: &mut Teller) {
         let Command::PaymentCaptured(payment) = command else { unreachable!("only a capture brings money") };
+        self.orders.at_mut(key).returned.get_or_insert_default().add(&payment.payment_id);
         let order = self.orders.at(key);
         tell.order_for(OrderEvent::RefundDue, order, payment.amount_minor, &payment.currency);
     }
@@ -172,7 +180,8 @@ impl Book {
     /// An order's end, from which its retention counts. A confirmation is one, too: a refund may follow
     /// within the retention.
     pub(super) fn end(&mut self, key: Key, status: OrderStatus, tell: &Teller) {
-        let due = later(tell.ctx.now(), self.settings.order_retention_ms);
+        // Not at once: what a timer of this very moment ended would have its next one due in the past.
+        let due = later(tell.ctx.now(), self.settings.order_retention_ms.max(1));
         let order = self.orders.at_mut(key);
         order.status = status;
         order.due_ms = due;

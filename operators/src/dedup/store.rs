@@ -4,13 +4,15 @@
 //!   slot (256) ─ 2 tables of entries       one look-up in one of them, whatever the horizon
 //!              ─ hour → live, chunks       what an hour holds, so that its end costs no search
 //!              ─ clock                     the latest record time at which the slot remembered anything
+//!              ─ forgotten                 the last hour of that clock that no longer counts
 //! ```
 //!
 //! A command counts as seen if it lies within the horizon of the one remembered, in record time, to the
 //! millisecond: that is looked at with every look-up. Beyond that, an entry is forgotten when the slot's
 //! clock is more than the horizon's hours past the hour it was at when the entry was made. Usually that says
 //! nothing new; where one producer's records lag days behind another's, it is what keeps theirs for as long
-//! as the others'. When cells are actually cleared makes no difference to any answer.
+//! as the others'. When cells are actually cleared makes no difference to any answer: an hour that was forgotten
+//! stays so, also where a longer horizon would reach back to it.
 //!
 //! Invariants: answers depend on the slot's own commands only; a call does at most one rebuild of one
 //! table (at 50 M commands 100,000 entries, a millisecond or two); tables begin at different sizes, so
@@ -49,15 +51,29 @@ struct Hour {
     chunks: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
     tables: [Table; PARTS],
     clock: i64,
+    forgotten: i64,
     hours: BTreeMap<i64, Hour>,
     /// Entries that aren't forgotten.
     live: usize,
     /// Clock at the last rebuild.
     rebuilt_at: i64,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Slot {
+            tables: Default::default(),
+            clock: 0,
+            forgotten: i64::MIN,
+            hours: BTreeMap::new(),
+            live: 0,
+            rebuilt_at: 0,
+        }
+    }
 }
 
 /// The state. See the module.
@@ -76,9 +92,13 @@ impl Store {
         Store { horizon_ms, slots, chunks: Chunks::default(), turn: 0 }
     }
 
-    /// Another horizon from now on: what is remembered is judged by it.
+    /// Another horizon from now on: what is remembered is judged by it, and what it forgets stays forgotten.
     pub fn set_horizon(&mut self, horizon_ms: Millis) {
         self.horizon_ms = horizon_ms;
+        let hours = hours_of(horizon_ms);
+        for (slot, state) in (0..=u8::MAX).zip(&mut self.slots) {
+            state.forget_before(slot, state.clock - hours, &mut self.chunks);
+        }
     }
 
     /// Reads where a command belongs, so that it is near when it is looked for. What it reads means nothing.
@@ -96,7 +116,8 @@ impl Store {
         let place = table.find(key);
         if let Place::Held(held) = place {
             let known = table.get(held);
-            let remembered = clock - known.hour(state.clock) <= hours;
+            let hour = known.hour(state.clock);
+            let remembered = hour > state.forgotten && clock - hour <= hours;
             if remembered && entry.time() - known.time() <= self.horizon_ms {
                 return if known.same_payload(&entry) { Seen::Duplicate } else { Seen::Conflict };
             }
@@ -108,9 +129,14 @@ impl Store {
     fn remember(&mut self, slot: u8, place: Place, clock: i64, entry: Entry) {
         let hours = hours_of(self.horizon_ms);
         let state = &mut self.slots[usize::from(slot)];
+        let mut place = place;
+        if clock > state.clock {
+            state.advance(slot, clock, hours, &mut self.chunks);
+            place = state.tables[part_of(entry.key())].find(entry.key());
+        }
         match place {
             Place::Held(held) => state.replace(held, entry),
-            Place::Free(free) => state.add(slot, free, entry, hours),
+            Place::Free(free) => state.add(slot, free, entry),
         }
         state.live += 1;
         let hour = state.hours.entry(clock).or_default();
@@ -119,19 +145,14 @@ impl Store {
             hour.chunks += 1;
             hour.chunks - 1
         });
-        if clock > state.clock {
-            state.clock = clock;
-            state.forget_hours(slot, hours, &mut self.chunks);
-        }
     }
 
     /// Gives memory back where much is forgotten: looks at one table, so call it often.
     pub fn tidy(&mut self) {
-        let hours = hours_of(self.horizon_ms);
         self.turn = (self.turn + 1) % (self.slots.len() * PARTS);
         let slot = &mut self.slots[self.turn / PARTS];
-        if slot.is_wasteful(self.turn % PARTS, hours) {
-            slot.rebuild(self.turn % PARTS, 0, hours);
+        if slot.is_wasteful(self.turn % PARTS) {
+            slot.rebuild(self.turn % PARTS, 0);
         }
     }
 
@@ -146,7 +167,7 @@ impl Store {
                 state.hours.entry(entry.hour(state.clock)).or_default().live += 1;
             }
             state.live = state.tables.iter().map(Table::len).sum();
-            state.forget_hours(slot, hours, &mut self.chunks);
+            state.forget_before(slot, state.clock - hours, &mut self.chunks);
         }
     }
 
@@ -174,14 +195,14 @@ fn part_of(key: KeyHash) -> usize {
 
 impl Slot {
     /// Puts an entry where it belongs, into a larger table if need be.
-    fn add(&mut self, slot: u8, free: usize, entry: Entry, hours: i64) {
+    fn add(&mut self, slot: u8, free: usize, entry: Entry) {
         let part = part_of(entry.key());
         if self.tables[part].has_room() && self.tables[part].insert(free, entry) {
             return;
         }
         let mut homes = 16 + usize::from(slot) % 16;
         loop {
-            self.rebuild(part, homes, hours);
+            self.rebuild(part, homes);
             let Place::Free(free) = self.tables[part].find(entry.key()) else {
                 unreachable!("a rebuild adds no key");
             };
@@ -203,34 +224,41 @@ impl Slot {
         table.set(held, entry);
     }
 
-    fn forget_hours(&mut self, slot: u8, hours: i64, chunks: &mut Chunks) {
-        while let Some(first) = self.hours.first_entry().filter(|first| self.clock - first.key() > hours) {
+    /// Moves the clock. What that forgets goes while the old clock tells its hours: they are told apart within 16,384.
+    fn advance(&mut self, slot: u8, clock: i64, hours: i64, chunks: &mut Chunks) {
+        self.forget_before(slot, clock - hours, chunks);
+        if clock - self.rebuilt_at > REBUILD_HOURS_MAX {
+            (0..PARTS).for_each(|part| self.rebuild(part, 0));
+            self.rebuilt_at = clock;
+        }
+        self.clock = clock;
+    }
+
+    fn forget_before(&mut self, slot: u8, first: i64, chunks: &mut Chunks) {
+        self.forgotten = self.forgotten.max(first - 1);
+        while let Some(first) = self.hours.first_entry().filter(|first| *first.key() <= self.forgotten) {
             let (hour, held) = first.remove_entry();
             self.live -= held.live;
             chunks.forget(Gone { slot, hour, sequences: 0..held.chunks });
         }
-        if self.clock - self.rebuilt_at > REBUILD_HOURS_MAX {
-            (0..PARTS).for_each(|part| self.rebuild(part, 0, hours));
-            self.rebuilt_at = self.clock;
-        }
     }
 
     /// Drops what is forgotten of a table, and gives it room for a quarter more than is left, `homes` at least.
-    fn rebuild(&mut self, part: usize, homes: usize, hours: i64) {
-        let clock = self.clock;
-        let homes = homes.max((self.live_in(part, hours) + 1) * 5 / 4 + 1);
-        self.tables[part] = self.tables[part].rebuilt(homes, |entry| clock - entry.hour(clock) <= hours);
+    fn rebuild(&mut self, part: usize, homes: usize) {
+        let (clock, forgotten) = (self.clock, self.forgotten);
+        let homes = homes.max((self.live_in(part) + 1) * 5 / 4 + 1);
+        self.tables[part] = self.tables[part].rebuilt(homes, |entry| entry.hour(clock) > forgotten);
     }
 
     /// Entries of a table that aren't forgotten.
-    fn live_in(&self, part: usize, hours: i64) -> usize {
-        self.tables[part].iter().filter(|entry| self.clock - entry.hour(self.clock) <= hours).count()
+    fn live_in(&self, part: usize) -> usize {
+        self.tables[part].iter().filter(|entry| entry.hour(self.clock) > self.forgotten).count()
     }
 
     /// Whether a rebuild would give back a tenth and more. Guessed first, since counting takes a look at all.
-    fn is_wasteful(&self, part: usize, hours: i64) -> bool {
+    fn is_wasteful(&self, part: usize) -> bool {
         let homes = self.tables[part].homes();
-        homes > 64 && homes > self.live / PARTS * 4 / 3 && homes > self.live_in(part, hours) * 7 / 5
+        homes > 64 && homes > self.live / PARTS * 4 / 3 && homes > self.live_in(part) * 7 / 5
     }
 
     /// An entry of a snapshot: of two with one key, the one remembered last stays.
@@ -246,7 +274,7 @@ impl Slot {
             }
             Place::Free(free) => {
                 self.live += 1;
-                self.add(slot, free, entry, i64::MAX);
+                self.add(slot, free, entry);
             }
         }
     }

@@ -22,26 +22,36 @@ const TIME_MS_MAX: Millis = (1 << 42) - 1;
 struct Model {
     first: HashMap<u64, (u64, Millis, i64)>,
     clocks: HashMap<u8, i64>,
+    /// The last hour of each slot's clock that some horizon has forgotten.
+    forgotten: HashMap<u8, i64>,
 }
 
 impl Model {
     fn see(&mut self, id: u64, payload: u64, time: Millis, horizon_ms: Millis) -> Seen {
         let held = self.clocks.entry(slot_of_id(id)).or_default();
+        let forgotten = self.forgotten.entry(slot_of_id(id)).or_insert(i64::MIN);
         let clock = (*held).max(time.div_euclid(HOUR_MS));
         let remembered = (horizon_ms + HOUR_MS - 1) / HOUR_MS;
         match self.first.get(&id) {
-            Some((known, first, hour)) if time - first <= horizon_ms && clock - hour <= remembered => {
-                if *known == payload {
-                    Seen::Duplicate
-                } else {
-                    Seen::Conflict
-                }
+            Some((known, first, hour))
+                if time - first <= horizon_ms && clock - hour <= remembered && hour > forgotten =>
+            {
+                if *known == payload { Seen::Duplicate } else { Seen::Conflict }
             }
             _ => {
                 *held = clock;
+                *forgotten = clock.saturating_sub(remembered + 1).max(*forgotten);
                 self.first.insert(id, (payload, time, clock));
                 Seen::Fresh
             }
+        }
+    }
+
+    fn set_horizon(&mut self, horizon_ms: Millis) {
+        let remembered = (horizon_ms + HOUR_MS - 1) / HOUR_MS;
+        for (slot, clock) in &self.clocks {
+            let forgotten = self.forgotten.entry(*slot).or_insert(i64::MIN);
+            *forgotten = (clock - remembered - 1).max(*forgotten);
         }
     }
 }
@@ -69,6 +79,8 @@ enum Step {
         late_ms: Millis,
     },
     Tidy(u16),
+    /// The settings change to this part of the longest horizon, in percent.
+    Horizon(i64),
     Freeze,
     Write(usize),
     /// Crash back to the last complete snapshot; the model is asked to go back too.
@@ -82,12 +94,14 @@ fn step(ids: u64, horizon_ms: Millis) -> impl Strategy<Value = Step> {
         1 => Just(horizon_ms),
         1 => Just(horizon_ms + 1),
         1 => Just(20_000 * HOUR_MS),
+        1 => 16_384 * HOUR_MS..16_400 * HOUR_MS,
     ];
     let late = prop_oneof![6 => Just(0), 1 => 0..3 * horizon_ms];
     prop_oneof![
         20 => (0..ids, 0..2u64, after, late)
             .prop_map(|(id, payload, after_ms, late_ms)| Step::See { id, payload, after_ms, late_ms }),
         2 => (0..600u16).prop_map(Step::Tidy),
+        1 => prop_oneof![Just(100), 1..300i64].prop_map(Step::Horizon),
         1 => Just(Step::Freeze),
         3 => (1..40usize).prop_map(Step::Write),
         1 => Just(Step::Crash),
@@ -101,9 +115,19 @@ struct Run {
     saved: HashMap<(u8, Vec<u8>), Option<Vec<u8>>>,
     /// Entries of the snapshot being written, and everything seen after a freeze: replayed after a crash.
     writing: Option<Entries>,
-    since_freeze: Vec<(u64, u64, Millis)>,
-    since_saved: Vec<(u64, u64, Millis)>,
+    since_freeze: Vec<Event>,
+    since_saved: Vec<Event>,
+    /// Horizons: now, when the snapshot being written was frozen, and of the last complete one.
     horizon_ms: Millis,
+    frozen_horizon_ms: Millis,
+    saved_horizon_ms: Millis,
+}
+
+/// What is done again after a crash.
+#[derive(Clone, Copy)]
+enum Event {
+    See(u64, u64, Millis),
+    Horizon(Millis),
 }
 
 impl Run {
@@ -115,6 +139,8 @@ impl Run {
             since_freeze: Vec::new(),
             since_saved: Vec::new(),
             horizon_ms,
+            frozen_horizon_ms: horizon_ms,
+            saved_horizon_ms: horizon_ms,
         }
     }
 
@@ -123,6 +149,7 @@ impl Run {
             self.store.freeze();
             self.writing = Some(Entries::default());
             self.since_freeze.clear();
+            self.frozen_horizon_ms = self.horizon_ms;
         }
     }
 
@@ -132,28 +159,42 @@ impl Run {
             let complete = self.writing.take().unwrap().unpack().unwrap();
             self.saved.extend(complete.into_iter().map(|entry| ((entry.slot, entry.key), entry.value)));
             self.since_saved = self.since_freeze.clone();
+            self.saved_horizon_ms = self.frozen_horizon_ms;
         }
     }
 
     /// Restores the last complete snapshot, chunks in any order, and replays what came after it.
     fn crash(&mut self) {
-        self.store = Store::new(self.horizon_ms);
+        self.store = Store::new(self.saved_horizon_ms);
         self.writing = None;
         for ((slot, key), value) in &self.saved {
             let entry = runtime::StateEntry { slot: *slot, key: key.clone(), value: value.clone() };
             self.store.load(&entry).unwrap();
         }
         self.store.on_restored();
-        for (id, payload, time) in self.since_saved.clone() {
-            see(&mut self.store, id, payload, time);
+        for event in self.since_saved.clone() {
+            match event {
+                Event::See(id, payload, time) => drop(see(&mut self.store, id, payload, time)),
+                Event::Horizon(horizon_ms) => self.store.set_horizon(horizon_ms),
+            }
         }
         self.since_freeze = self.since_saved.clone();
     }
 
     fn see(&mut self, id: u64, payload: u64, time: Millis) -> Seen {
-        self.since_freeze.push((id, payload, time));
-        self.since_saved.push((id, payload, time));
+        self.note(Event::See(id, payload, time));
         see(&mut self.store, id, payload, time)
+    }
+
+    fn set_horizon(&mut self, horizon_ms: Millis) {
+        self.note(Event::Horizon(horizon_ms));
+        self.horizon_ms = horizon_ms;
+        self.store.set_horizon(horizon_ms);
+    }
+
+    fn note(&mut self, event: Event) {
+        self.since_freeze.push(event);
+        self.since_saved.push(event);
     }
 }
 
@@ -165,9 +206,13 @@ fn check_history(horizon_ms: Millis, steps: Vec<Step>) -> Result<(), TestCaseErr
                 now = (now + after_ms).min(TIME_MS_MAX);
                 let time = (now - late_ms).max(0);
                 let said = run.see(id, payload, time);
-                prop_assert_eq!(said, model.see(id, payload, time, horizon_ms), "{} at {}", id, time);
+                prop_assert_eq!(said, model.see(id, payload, time, run.horizon_ms), "{} at {}", id, time);
             }
             Step::Tidy(times) => (0..times).for_each(|_| run.store.tidy()),
+            Step::Horizon(percent) => {
+                run.set_horizon(horizon_ms * percent / 100);
+                model.set_horizon(horizon_ms * percent / 100);
+            }
             Step::Freeze => run.freeze(),
             Step::Write(budget) => run.write(budget),
             Step::Crash => run.crash(),

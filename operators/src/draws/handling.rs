@@ -14,6 +14,8 @@ use runtime::{At, Ctx, Millis};
 use schemas::draws::{Channel, Draw, DrawEvent, ReportResult};
 use schemas::{Command, Text};
 
+const RESULT_FINAL: &str = "result_final: it can no longer be corrected";
+
 /// One command about a draw whose row is known, or a change of that row.
 pub(super) struct Handling<'a, 'c> {
     known: &'a mut Known,
@@ -41,7 +43,7 @@ impl<'a, 'c> Handling<'a, 'c> {
     pub(super) fn command(mut self, message: CommandMsg) {
         match &message.command {
             Command::ReportResult(report) => {
-                if let Err(why) = self.report(report) {
+                if let Err(why) = self.report(report, message.retry_of.is_some()) {
                     let source = report.source.clone();
                     self.refuse(message, why, Some(source));
                 }
@@ -99,18 +101,26 @@ impl<'a, 'c> Handling<'a, 'c> {
             result::drawn(row, numbers, bonus, prizes).map_err(|why| format!("does_not_fit: {why}"))?;
         let last = self.known.published.as_ref();
         if last.is_some_and(|last| self.is_final(last) && last.drawn != drawn) {
-            return Err("result_final: it can no longer be corrected".to_owned());
+            return Err(RESULT_FINAL.to_owned());
         }
         Ok(drawn)
     }
 
-    fn report(&mut self, report: &ReportResult) -> Result<(), String> {
+    fn report(&mut self, report: &ReportResult, retried: bool) -> Result<(), String> {
         let drawn = self.fits(&report.numbers, &report.bonus, &report.prizes)?;
         if self.past.repeats(self.row(), &report.source, &drawn) {
             return Ok(());
         }
-        self.past.forget(&report.source);
         let before = self.standing().says(&report.source).cloned();
+        if retried && before.as_ref() == Some(&drawn) {
+            // It is what its source says, and no younger for having been sent in again.
+            return Ok(());
+        }
+        if let Some(who) = self.has_spoken_since(report, &drawn).filter(|_| retried) {
+            let why = "correct the result by `tombola draws correct`, if this is what was drawn";
+            return Err(format!("superseded_word: {who} has said something else since; {why}"));
+        }
+        self.past.forget(&report.source);
         self.known.quorum.hear(report, self.now);
         if before.as_ref() == Some(&drawn) {
             return Ok(());
@@ -121,6 +131,22 @@ impl<'a, 'c> Handling<'a, 'c> {
         self.agree(&teller);
         self.tell_standing(&teller);
         Ok(())
+    }
+
+    /// Who has said something else since a report was read from its source: that one itself, or an operator. A dead letter
+    /// that is sent in again is no news, however late it comes. In doubt it is taken for the older one: clocks differ.
+    fn has_spoken_since(&self, report: &ReportResult, drawn: &Drawn) -> Option<String> {
+        let since = |heard_ms: &Millis| *heard_ms >= report.reported_at_ms;
+        let (source, quorum) = (&report.source, &self.known.quorum);
+        let operator = self.known.published.as_ref().filter(|last| last.sources.is_empty());
+        if operator.map(|last| last.at_ms).as_ref().is_some_and(since) {
+            return Some("an operator".to_owned());
+        }
+        let current =
+            quorum.heard_of(source).filter(|_| quorum.said(self.row(), source).as_ref() != Some(drawn));
+        let spoken =
+            current.as_ref().is_some_and(since) || self.past.heard_of(source).as_ref().is_some_and(since);
+        spoken.then(|| format!("source {source}"))
     }
 
     fn standing(&self) -> Standing<'_> {
@@ -157,16 +183,23 @@ impl<'a, 'c> Handling<'a, 'c> {
         told.into_iter().for_each(|output| self.tell(output));
     }
 
-    /// Nothing of it is corrected any more.
+    /// Nothing of it is corrected any more. By the moment at which this is handled, as its tickets are dropped by that: a
+    /// record may claim to be older.
     fn is_final(&self, published: &Published) -> bool {
-        self.now >= published.at_ms.saturating_add(self.settings.order_retention_ms)
+        self.ctx.now() >= published.at_ms.saturating_add(self.settings.order_retention_ms)
+    }
+
+    /// The same result with the same jackpot, which is in the draw's currency where none is named.
+    fn says_the_same(&self, last: &Published, other: &Published) -> bool {
+        let jackpot = |published: &Published| {
+            let currency = published.currency.clone().unwrap_or_else(|| self.row().currency.clone());
+            published.jackpot_minor.map(|minor| (minor, currency))
+        };
+        last.drawn == other.drawn && jackpot(last) == jackpot(other)
     }
 
     fn correct(&mut self, drawn: Drawn, correct: &schemas::draws::CorrectResult) -> Result<(), String> {
         let last = self.known.published.as_ref();
-        if last.is_some_and(|last| last.drawn == drawn) {
-            return Err("nothing_to_correct: this is what is published".to_owned());
-        }
         let published = Published {
             revision: 0,
             drawn,
@@ -176,6 +209,15 @@ impl<'a, 'c> Handling<'a, 'c> {
             drawn_at_ms: last.and_then(|last| last.drawn_at_ms),
             at_ms: 0,
         };
+        if let Some(last) = last {
+            if self.says_the_same(last, &published) {
+                return Err("nothing_to_correct: this is what is published".to_owned());
+            }
+            // The same numbers with another jackpot: it would be settled anew, too, and its tickets are gone.
+            if self.is_final(last) {
+                return Err(RESULT_FINAL.to_owned());
+            }
+        }
         self.past.overrule(std::mem::take(&mut self.known.quorum));
         let teller = self.teller(&correct.command_id);
         self.publish(published, Some(&correct.reason), &teller);
@@ -217,14 +259,12 @@ impl<'a, 'c> Handling<'a, 'c> {
             return self.refuse(message, why, None);
         };
         let teller = self.teller(message.command.command_id());
-        let game = self.row().game.clone();
-        let channels: Vec<Channel> = self.channels.iter().filter(|c| c.takes(&game)).cloned().collect();
         if steps::revision_of(&message.command).is_some_and(|revision| revision < published.revision) {
             let told = self.past.outcome(&message, &teller);
             return told.into_iter().for_each(|output| self.tell(output));
         }
         let ground = Ground { teller: &teller, published: &published, now: self.ctx.now() };
-        let outcome = self.known.steps.take(&message, &channels, &ground, self.settings);
+        let outcome = self.known.steps.take(&message, &self.channels, &ground, self.settings);
         match outcome {
             Ok(told) => told.into_iter().for_each(|output| self.tell(output)),
             Err(steps::Trouble::Refused(why)) => self.refuse(message, why, None),

@@ -22,7 +22,7 @@ use super::steps::Post;
 use super::tell::Teller;
 use crate::keys::Scoped;
 use crate::messages::{CommandMsg, Output};
-use runtime::KeyedState;
+use runtime::{KeyedState, Millis};
 use schemas::draws::{Draw, PublicationEvent, PublicationStatus};
 use schemas::{Command, Text};
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,11 @@ impl<'a> PastOf<'a> {
     /// Whether a source says what an operator overruled, as the row reads it.
     pub fn repeats(&self, row: &Draw, source: &Text, drawn: &Drawn) -> bool {
         self.pasts.get(self.draw).is_some_and(|past| past.overruled.said(row, source).as_ref() == Some(drawn))
+    }
+
+    /// When a source said what an operator overruled.
+    pub fn heard_of(&self, source: &Text) -> Option<Millis> {
+        self.pasts.get(self.draw)?.overruled.heard_of(source)
     }
 
     /// A source says something else.

@@ -74,6 +74,11 @@ impl Quorum {
         result::drawn(row, &word.numbers, &word.bonus, &word.prizes).ok()
     }
 
+    /// When a source said what it says.
+    pub fn heard_of(&self, source: &Text) -> Option<Millis> {
+        self.words.get(source).map(|word| word.heard_ms)
+    }
+
     /// Takes a source's word away.
     pub fn forget(&mut self, source: &Text) {
         self.words.remove(source);

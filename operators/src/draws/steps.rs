@@ -1,13 +1,19 @@
 //! The way of a result to the public: an image for each template and locale, then a post for each channel.
 //!
 //! ```text
-//!   image   requested ── image_rendered ──> ready ──> its posts are requested, or skipped where they are too old
+//!   image   requested ── image_rendered ──> ready ──> its posts are requested, or skipped where they are too old or
+//!                     │                               their channel takes them no more
 //!                     └─ image_failed ───> failed, a dead letter
 //!   post    waiting ──> requested ── post_succeeded ──> posted
 //!                                 └─ post_failed ────> failed, a dead letter
-//!   republish_draw, or the dead letter retried: failed, skipped ──> requested, one round further
+//!   republish_draw, or a post's dead letter retried: failed, skipped ──> requested, one round further
+//!                                                                    └─ its image isn't there ──> waiting for it
 //!   a new revision: whatever is open ──> superseded
 //! ```
+//!
+//! What is asked for by hand is posted however old, and by the channel's row as it is then: its endpoint, its target, its
+//! template. Nothing is asked of a channel that is paused or gone. A post that waits has round 0 while nobody has asked
+//! for it, and the round it will be requested with from then on.
 //!
 //! Kept for the newest revision only; what comes of earlier ones is told by `past`. An outcome names the round it answers: a failure of an earlier round is
 //! history, a success is one whatever the round; one for a step that has ended changes nothing.
@@ -18,10 +24,9 @@ use super::tell::Teller;
 use crate::messages::{CommandMsg, Output};
 use crate::settings::Settings;
 use runtime::Millis;
-use schemas::draws::{Channel, Network, PublicationEvent, PublicationStatus};
+use schemas::draws::{Channel, ChannelStatus, Network, PublicationEvent, PublicationStatus};
 use schemas::{Command, Text};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 /// Every step of the newest revision.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -48,9 +53,9 @@ pub(super) enum ImageState {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Post {
-    /// As it was when the step was made.
+    /// As it was when the post was last asked for, or requested.
     pub(super) channel: Channel,
-    /// 0 before the first request.
+    /// 0 before anything asked for it.
     pub(super) round: i32,
     pub(super) status: PublicationStatus,
     pub(super) attempts: i32,
@@ -84,7 +89,7 @@ impl Steps {
                 told.extend(self.add_image(template, locale, &ground));
             }
         }
-        channels.iter().for_each(|channel| told.extend(self.add_channel(channel, &ground)));
+        channels.iter().for_each(|channel| told.extend(self.add_channel(channel, 0, &ground)));
         told
     }
 
@@ -123,11 +128,12 @@ impl Steps {
         vec![told]
     }
 
-    fn add_channel(&mut self, channel: &Channel, ground: &Ground<'_>) -> Vec<Output> {
+    /// `round`: 0, or 1 of one that is asked for by hand.
+    fn add_channel(&mut self, channel: &Channel, round: i32, ground: &Ground<'_>) -> Vec<Output> {
         let mut told = self.add_image(&channel.template, &channel.locale, ground);
         let post = Post {
             channel: channel.clone(),
-            round: 0,
+            round,
             status: PublicationStatus::Waiting,
             attempts: 0,
             external_id: None,
@@ -138,7 +144,7 @@ impl Steps {
         told
     }
 
-    /// Takes an outcome, or a wish to publish once more.
+    /// Takes an outcome, or a wish to publish once more. `channels`: all of the tenant's.
     pub fn take(
         &mut self,
         message: &CommandMsg,
@@ -156,7 +162,8 @@ impl Steps {
             Command::RepublishDraw(c) => self.republish(c.channel.as_ref(), channels, ground),
             Command::ImageRendered(c) => {
                 let stored = (&c.path, &c.sha256, c.bytes);
-                self.rendered((&c.template, &c.locale), stored, ground, settings.publish_max_age_ms)
+                let age_ms_max = settings.publish_max_age_ms;
+                self.rendered((&c.template, &c.locale), stored, ground, (channels, age_ms_max))
             }
             Command::ImageFailed(c) if retried => {
                 let number = self.image((&c.template, &c.locale))?;
@@ -168,7 +175,7 @@ impl Steps {
             Command::PostSucceeded(c) => self.posted(&c.channel, c.attempts, &c.external_id, ground),
             Command::PostFailed(c) if retried => {
                 let number = self.post(&c.channel)?;
-                Ok(self.request_again(number, ground))
+                self.ask(number, channels, ground)
             }
             Command::PostFailed(c) => self.post_failed(&c.channel, (c.round, c.attempts), &c.reason, ground),
             other => unreachable!("{} is no step of a publication", other.record_name()),
@@ -192,7 +199,7 @@ impl Steps {
         which: (&Text, &Text),
         (path, sha256, bytes): (&Text, &Text, i64),
         ground: &Ground<'_>,
-        age_ms_max: Millis,
+        (channels, age_ms_max): (&[Channel], Millis),
     ) -> Result<Vec<Output>, Trouble> {
         let number = self.image(which)?;
         let image = &mut self.images[number];
@@ -206,7 +213,7 @@ impl Steps {
         let old = ground.now.saturating_sub(ground.drawn_at()) > age_ms_max;
         let waiting = |post: &&mut Post| post.status == PublicationStatus::Waiting && post.of(&image);
         for post in self.posts.iter_mut().filter(waiting) {
-            let event = if old { post.skip(age_ms_max) } else { post.request() };
+            let event = post.image_is_there(takes(channels, post, ground), old.then_some(age_ms_max));
             told.push(ground.post(post, event, Some(&image)));
             told.push(ground.row(post));
         }
@@ -247,8 +254,9 @@ impl Steps {
     ) -> Result<Vec<Output>, Trouble> {
         let number = self.post(channel)?;
         let post = &mut self.posts[number];
-        // What waits was never asked for; whatever was may have succeeded after all.
-        if matches!(post.status, PublicationStatus::Posted | PublicationStatus::Waiting) {
+        // What nobody has asked for isn't there; whatever was requested may have succeeded after all.
+        let never = post.status == PublicationStatus::Waiting && post.round == 0;
+        if never || post.status == PublicationStatus::Posted {
             return Ok(Vec::new());
         }
         post.status = PublicationStatus::Posted;
@@ -291,18 +299,63 @@ impl Steps {
         Some(ground.image(image, PublicationEvent::Requested, 0, None))
     }
 
-    /// A failed or skipped post, once more, however old.
-    fn request_again(&mut self, number: usize, ground: &Ground<'_>) -> Vec<Output> {
-        let post = &mut self.posts[number];
-        if !matches!(post.status, PublicationStatus::Failed | PublicationStatus::Skipped) {
-            return Vec::new();
+    /// The image for a post: asked for where there is none, or where it failed.
+    fn want_image(&mut self, (template, locale): (&Text, &Text), ground: &Ground<'_>) -> Vec<Output> {
+        match self.image((template, locale)) {
+            Ok(number) => self.request_image(number, ground).into_iter().collect(),
+            Err(_) => self.add_image(template, locale, ground),
         }
-        let event = post.request();
-        self.tell_post(number, event, ground)
     }
 
-    /// Everything that failed or was skipped, and channels that were added since. What may be there is posted
-    /// again only where somebody names the channel, having looked.
+    /// A post by hand, however old: as its channel is now, with the image that this one wants.
+    fn ask(
+        &mut self,
+        number: usize,
+        channels: &[Channel],
+        ground: &Ground<'_>,
+    ) -> Result<Vec<Output>, Trouble> {
+        if !self.can_be_asked_for(number) {
+            return Ok(Vec::new());
+        }
+        let channel = takes(channels, &self.posts[number], ground);
+        let channel = channel.map_err(|why| {
+            Trouble::Refused(format!(
+                "channel_away: {why}; activate it, then retry this or republish the draw"
+            ))
+        })?;
+        let mut told = self.want_image((&channel.template, &channel.locale), ground);
+        self.posts[number].ask(channel);
+        match self.request_if_ready(number, ground) {
+            Some(requested) => told.extend(requested),
+            None => told.push(ground.row(&self.posts[number])),
+        }
+        Ok(told)
+    }
+
+    /// Requests a post by hand, unless it waits for its image.
+    fn request_if_ready(&mut self, number: usize, ground: &Ground<'_>) -> Option<Vec<Output>> {
+        let post = &mut self.posts[number];
+        let ready = |image: &Image| post.of(image) && matches!(image.state, ImageState::Ready { .. });
+        if !self.images.iter().any(ready) {
+            return None;
+        }
+        let event = post.request();
+        Some(self.tell_post(number, event, ground))
+    }
+
+    /// What failed or was skipped, and what waits without anybody having asked for it, or for an image that failed.
+    fn can_be_asked_for(&self, number: usize) -> bool {
+        let post = &self.posts[number];
+        let failed = |image: &Image| post.of(image) && image.state == ImageState::Failed;
+        match post.status {
+            PublicationStatus::Failed | PublicationStatus::Skipped => true,
+            PublicationStatus::Waiting => post.round == 0 || self.images.iter().any(failed),
+            _ => false,
+        }
+    }
+
+    /// Everything that isn't out nor on its way, and channels that were added since. What may be there is posted
+    /// again only where somebody names the channel, having looked. Channels that take nothing are left as they are.
     fn republish(
         &mut self,
         only: Option<&Text>,
@@ -311,29 +364,32 @@ impl Steps {
     ) -> Result<Vec<Output>, Trouble> {
         let mut told = Vec::new();
         let wanted = |channel: &Channel| only.is_none_or(|only| channel.channel_id == *only);
-        let channels: BTreeSet<(&Text, &Text)> = {
-            for channel in channels.iter().filter(|channel| wanted(channel)) {
-                if self.post(&channel.channel_id).is_err() {
-                    told.extend(self.add_late(channel, ground));
-                }
-            }
-            channels.iter().filter(|c| wanted(c)).map(|c| (&c.template, &c.locale)).collect()
-        };
-        for number in 0..self.images.len() {
-            let image = &self.images[number];
-            if only.is_none() || channels.contains(&(&image.template, &image.locale)) {
-                told.extend(self.request_image(number, ground));
-            }
-        }
         for number in 0..self.posts.len() {
             let post = &self.posts[number];
-            if wanted(&post.channel) && (only.is_some() || !post.is_unknown()) {
-                told.extend(self.request_again(number, ground));
+            if !wanted(&post.channel) || (only.is_none() && post.is_unknown()) {
+                continue;
+            }
+            match self.ask(number, channels, ground) {
+                Ok(asked) => told.extend(asked),
+                Err(refused) if only.is_some() => return Err(refused),
+                Err(_) => {}
+            }
+        }
+        for channel in channels.iter().filter(|channel| wanted(channel) && channel.takes(&ground.teller.game))
+        {
+            if self.post(&channel.channel_id).is_err() {
+                told.extend(self.add_late(channel, ground));
+            }
+        }
+        if only.is_none() {
+            for number in 0..self.images.len() {
+                told.extend(self.request_image(number, ground));
             }
         }
         if told.is_empty() {
             let why = "nothing_to_republish: no step failed or was skipped, but for posts that may be there \
-                       (`unknown:`): name their channel; look at `tombola draws show`";
+                       (`unknown:`) and those of channels that are paused or gone: name their channel; look at \
+                       `tombola draws show`";
             return Err(Trouble::Refused(why.to_owned()));
         }
         Ok(told)
@@ -341,14 +397,21 @@ impl Steps {
 
     /// A channel that wasn't there when the result was published.
     fn add_late(&mut self, channel: &Channel, ground: &Ground<'_>) -> Vec<Output> {
-        let mut told = self.add_channel(channel, ground);
-        let post = self.posts.last_mut().expect("just added");
-        let ready = |image: &&Image| post.of(image) && matches!(image.state, ImageState::Ready { .. });
-        if let Some(image) = self.images.iter().find(ready) {
-            let event = post.request();
-            told.extend([ground.post(post, event, Some(image)), ground.row(post)]);
-        }
+        let mut told = self.want_image((&channel.template, &channel.locale), ground);
+        told.extend(self.add_channel(channel, 1, ground));
+        told.extend(self.request_if_ready(self.posts.len() - 1, ground).into_iter().flatten());
         told
+    }
+}
+
+/// A post's channel as it is now, or why it takes the post no more.
+fn takes<'a>(channels: &'a [Channel], post: &Post, ground: &Ground<'_>) -> Result<&'a Channel, String> {
+    let (id, game) = (&post.channel.channel_id, &ground.teller.game);
+    match channels.iter().find(|channel| channel.channel_id == *id) {
+        None => Err(format!("channel {id} is gone")),
+        Some(channel) if channel.takes(game) => Ok(channel),
+        Some(channel) if channel.status == ChannelStatus::Paused => Err(format!("channel {id} is paused")),
+        Some(_) => Err(format!("channel {id} takes no draws of {game}")),
     }
 }
 
@@ -381,15 +444,40 @@ impl Post {
             && self.reason.as_ref().is_some_and(|reason| reason.starts_with("unknown:"))
     }
 
+    /// By hand: it is requested as soon as its image is there. One that waits so already keeps its round.
+    fn ask(&mut self, channel: &Channel) {
+        if self.status != PublicationStatus::Waiting || self.round == 0 {
+            self.round += 1;
+        }
+        (self.status, self.attempts, self.reason) = (PublicationStatus::Waiting, 0, None);
+        self.channel = channel.clone();
+    }
+
+    /// `old`: the age that is too old, of a result that is. Nobody asked for what has no round.
+    fn image_is_there(&mut self, channel: Result<&Channel, String>, old: Option<Millis>) -> PublicationEvent {
+        match (channel, old.filter(|_| self.round == 0)) {
+            (_, Some(age_ms_max)) => self.skip(format!("drawn more than {age_ms_max} ms ago")),
+            (Err(why), None) => self.skip(format!("{why}; republish the draw once the channel takes it")),
+            (Ok(channel), None) => {
+                // The image is the one that was asked for; where it goes is for the channel to say.
+                let Channel { template, locale, .. } = self.channel.clone();
+                self.channel = Channel { template, locale, ..channel.clone() };
+                self.request()
+            }
+        }
+    }
+
+    /// The image is there, and so is the channel.
     fn request(&mut self) -> PublicationEvent {
-        (self.status, self.round, self.attempts) = (PublicationStatus::Requested, self.round + 1, 0);
+        let round = self.round.max(1);
+        (self.status, self.round, self.attempts) = (PublicationStatus::Requested, round, 0);
         self.reason = None;
         PublicationEvent::Requested
     }
 
-    fn skip(&mut self, age_ms_max: Millis) -> PublicationEvent {
+    fn skip(&mut self, reason: String) -> PublicationEvent {
         self.status = PublicationStatus::Skipped;
-        self.reason = Some(Text::from(format!("drawn more than {age_ms_max} ms ago")));
+        self.reason = Some(Text::from(reason));
         PublicationEvent::Skipped
     }
 }

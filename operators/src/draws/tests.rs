@@ -3,6 +3,7 @@
 
 mod rows;
 mod steps;
+mod words;
 
 use super::*;
 use crate::fixtures::{TENANT, delete, draw, record, settings, upsert};
@@ -26,18 +27,24 @@ fn message(time: i64, command: Command, retried: bool) -> DrawsIn {
     DrawsIn::Command(CommandMsg { command, payload_hash, raw, retry_of })
 }
 
-fn channel(id: &str, network: Network, status: ChannelStatus) -> DrawsIn {
-    DrawsIn::Channel(upsert(Reference::Channel(Box::new(Channel {
+const ENDPOINT: &str = "http://127.0.0.1/";
+
+fn a_channel(id: &str) -> Channel {
+    Channel {
         tenant: TENANT.into(),
         channel_id: id.into(),
-        network,
-        endpoint: "http://127.0.0.1/".into(),
+        network: Network::Webhook,
+        endpoint: ENDPOINT.into(),
         target: "all".into(),
         template: "result".into(),
         locale: "en".into(),
         games: "lotto".into(),
-        status,
-    }))))
+        status: ChannelStatus::Active,
+    }
+}
+
+fn channel(channel: Channel) -> DrawsIn {
+    DrawsIn::Channel(upsert(Reference::Channel(Box::new(channel))))
 }
 
 fn base(time: i64) -> (Text, Text, Text) {
@@ -61,15 +68,15 @@ fn result(time: i64, words: &[&str]) -> Option<Command> {
             drawn_at_ms: 100,
             reported_at_ms: time,
         })),
-        ["correct", drawn] => Command::CorrectResult(Box::new(CorrectResult {
+        ["correct", drawn, jackpot @ ..] => Command::CorrectResult(Box::new(CorrectResult {
             command_id,
             tenant,
             draw_id,
             numbers: numbers(drawn),
             bonus,
             prizes,
-            jackpot_minor: None,
-            currency,
+            jackpot_minor: jackpot.first().map(|minor| minor.parse().unwrap()),
+            currency: jackpot.get(1).map(|&currency| currency.into()),
             reason: "typo".into(),
             requested_at_ms: time,
         })),
@@ -84,9 +91,10 @@ fn result(time: i64, words: &[&str]) -> Option<Command> {
     })
 }
 
+/// Of an image, `channel` is its template, or `-`.
 fn outcome(time: i64, what: &str, revision: i32, channel: &str, round: i32) -> Command {
     let (command_id, tenant, draw_id) = base(time);
-    let (template, locale) = ("result".into(), "en".into());
+    let (template, locale) = (if channel == "-" { "result" } else { channel }.into(), "en".into());
     let reason = Text::from(if what == "lost" { "unknown: it may have been posted" } else { "broken" });
     let (channel, attempts, at_ms) = (channel.into(), 3, time);
     match what {
@@ -158,14 +166,28 @@ fn event(line: &str) -> Envelope<DrawsIn> {
             closes_at_ms: closes_at_ms.parse().unwrap(),
             ..draw("d")
         }),
-        ["channel", id] => channel(id, Network::Webhook, ChannelStatus::Active),
-        ["telegram", id] => channel(id, Network::Telegram, ChannelStatus::Active),
-        ["pause", id] => channel(id, Network::Webhook, ChannelStatus::Paused),
+        ["channel", id] => channel(a_channel(id)),
+        ["channel", id, "none"] => {
+            DrawsIn::Channel(delete(Reference::Channel(Box::new(a_channel(id))).key()))
+        }
+        ["channel", id, "at", endpoint] => channel(Channel { endpoint: (*endpoint).into(), ..a_channel(id) }),
+        ["channel", id, "games", games] => channel(Channel { games: (*games).into(), ..a_channel(id) }),
+        ["channel", id, template] => channel(Channel { template: (*template).into(), ..a_channel(id) }),
+        ["telegram", id] => channel(Channel { network: Network::Telegram, ..a_channel(id) }),
+        ["pause", id] => channel(Channel { status: ChannelStatus::Paused, ..a_channel(id) }),
+        ["retry", "report", source, drawn, "of", reported_at_ms] => {
+            let Some(Command::ReportResult(report)) = result(time, &["report", source, drawn]) else {
+                unreachable!("it is one")
+            };
+            let reported_at_ms = reported_at_ms.parse().unwrap();
+            message(time, Command::ReportResult(Box::new(ReportResult { reported_at_ms, ..*report })), true)
+        }
         ["retry", what, revision, channel, round] => message(
             time,
             outcome(time, what, revision.parse().unwrap(), channel, round.parse().unwrap()),
             true,
         ),
+        words @ ["correct", _, _, _] => message(time, result(time, words).unwrap(), false),
         [what, revision, channel, round] => message(
             time,
             outcome(time, what, revision.parse().unwrap(), channel, round.parse().unwrap()),
@@ -187,11 +209,14 @@ fn told(out: DrawsOut) -> String {
             let who = fact.source.map_or_else(|| fact.sources.join("+"), |source| source.to_string());
             let said: Vec<String> =
                 fact.said.iter().map(|said| format!("{}={:?}", said.source, said.numbers)).collect();
-            format!("{} r{} {:?} {who}{}", fact.event, fact.revision, fact.numbers, said.join(" "))
+            let jackpot = fact.jackpot_minor.map(|minor| format!(" jackpot {minor}")).unwrap_or_default();
+            format!("{} r{} {:?}{jackpot} {who}{}", fact.event, fact.revision, fact.numbers, said.join(" "))
         }
         DrawsOut::Out(Output::Fact(Fact::Publication(fact))) => {
             let what = fact.channel.map_or("image".to_owned(), |channel| format!("post {channel}"));
-            format!("{what} {} r{} #{} {}", fact.event, fact.revision, fact.round, fact.image)
+            let elsewhere = fact.endpoint.filter(|endpoint| endpoint != ENDPOINT);
+            let at = elsewhere.map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
+            format!("{what} {} r{} #{} {}{at}", fact.event, fact.revision, fact.round, fact.image)
         }
         DrawsOut::Out(Output::Row(Row::Draw(row))) => format!("row {} {}", row.status, row.sources),
         DrawsOut::Out(Output::Row(Row::Publication(row))) => {

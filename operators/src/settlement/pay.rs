@@ -2,7 +2,8 @@
 //!
 //! Winners and amounts of a result have one place, and come within one epoch, in whatever order: they are handled at
 //! its end, in the order of their places. What a revision paid is kept for as long as it can be corrected
-//! (`order_retention_ms`), by slot: a correction takes all of it back, then pays anew.
+//! (`order_retention_ms` after its publication, whatever time its place tells), by slot: a correction takes all of it
+//! back, then pays anew.
 
 use super::{Amounts, SlotWinners, Winner, of_slot};
 use crate::book::ticket_id;
@@ -34,6 +35,7 @@ struct SlotKey {
 struct Paid {
     revision: i32,
     currency: Text,
+    /// When the result was published: it is kept from then on, as the draw's result is.
     at_ms: Millis,
     /// Name and prize, by tier.
     tiers: Vec<(Text, i64)>,
@@ -78,18 +80,18 @@ impl Pay {
             let key = SlotKey { draw: draw.clone(), slot };
             let told = of_slot(at, stage::PAY, slot);
             if let Some(old) = self.paid.remove(&key) {
-                let mut teller = Teller { at: told, draw: &draw, cause: &amounts.cause, ctx };
+                let mut teller = Teller { at: told, draw: &draw, amounts: &amounts, ctx };
                 teller.tell(&old, WinningStatus::Superseded);
             }
             let Some(winners) = winners.remove(&slot) else { continue };
             let paid = Paid {
                 revision: amounts.revision,
                 currency: amounts.currency.clone(),
-                at_ms: at.time(),
+                at_ms: amounts.at_ms,
                 tiers: amounts.tiers.clone(),
                 winners,
             };
-            let mut teller = Teller { at: told, draw: &draw, cause: &amounts.cause, ctx };
+            let mut teller = Teller { at: told, draw: &draw, amounts: &amounts, ctx };
             teller.tell(&paid, WinningStatus::Won);
             self.keep(key, paid);
         }
@@ -117,7 +119,8 @@ impl Pay {
 struct Teller<'a, 'c> {
     at: At,
     draw: &'a Scoped,
-    cause: &'a Cause,
+    /// Of the revision that pays or takes back.
+    amounts: &'a Amounts,
     ctx: &'a mut Ctx<'c, Output>,
 }
 
@@ -137,7 +140,7 @@ impl Teller<'_, '_> {
                     currency: paid.currency.clone(),
                     status,
                 };
-                let fact = fact(&row, self.at.time(), self.cause);
+                let fact = fact(&row, self.amounts.at_ms, &self.amounts.cause);
                 self.ctx.emit(self.at, Output::Fact(Fact::Winning(Box::new(fact))));
                 self.ctx.emit(self.at, Output::Row(Row::WinningTicket(Box::new(row))));
             }

@@ -78,7 +78,7 @@ impl Gathered {
         assert!(from_pool <= pool, "draw {} pays {from_pool} out of a pool of {pool}", draw.draw_id);
         ctx.emit(at, PoolOut::Amounts(Box::new(amounts(&settle, &settled))));
         let row = settled_row(&settle, &settled, self.tickets);
-        let fact = settled_fact(at, settle, settled, self.tickets);
+        let fact = settled_fact(settle, settled, self.tickets);
         ctx.emit(at, PoolOut::Out(Output::Fact(Fact::Draw(Box::new(fact)))));
         ctx.emit(at, PoolOut::Out(Output::Row(Row::Draw(Box::new(row)))));
     }
@@ -91,6 +91,7 @@ fn amounts(settle: &Settle, settled: &[TierSettled]) -> Amounts {
         revision: settle.revision,
         currency: settle.draw.currency.clone(),
         tiers: settled.iter().map(|tier| (tier.tier.clone(), tier.prize_minor)).collect(),
+        at_ms: settle.row.at_ms,
         cause: settle.cause.clone(),
     }
 }
@@ -105,7 +106,7 @@ fn settled_row(settle: &Settle, settled: &[TierSettled], tickets: i64) -> DrawRo
     }
 }
 
-fn settled_fact(at: At, settle: Settle, tiers: Vec<TierSettled>, tickets: i64) -> DrawFact {
+fn settled_fact(settle: Settle, tiers: Vec<TierSettled>, tickets: i64) -> DrawFact {
     let Settle { draw, drawn, revision, row, cause } = settle;
     DrawFact {
         tenant: draw.tenant,
@@ -121,7 +122,7 @@ fn settled_fact(at: At, settle: Settle, tiers: Vec<TierSettled>, tickets: i64) -
         drawn_at_ms: row.drawn_at_ms,
         tiers,
         tickets: Some(tickets),
-        at_ms: at.time(),
+        at_ms: row.at_ms,
         ..DrawFact::of(DrawEvent::Settled, cause)
     }
 }

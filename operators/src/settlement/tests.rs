@@ -83,14 +83,17 @@ fn input(time: i64, draw_id: &str, event: &Event) -> Vec<Envelope<In>> {
             In::Tickets(TicketsIn::Refund { tenant, order_id: format!("o{order}").into() })
         }
     };
-    let of_row = matches!(event, Event::Row(_) | Event::Move(_));
-    let class = if of_row { Class::Reference } else { Class::Command };
+    let class = if of_row(event) { Class::Reference } else { Class::Command };
     let mut all = vec![record(time, class, offset, body)];
     // Both operators look at a draw's row.
     if let In::Draws(DrawsIn::Draw(change)) = &all[0].body {
         all.push(Envelope { at: all[0].at, body: In::Tickets(TicketsIn::Draw(change.clone())) });
     }
     all
+}
+
+fn of_row(event: &Event) -> bool {
+    matches!(event, Event::Row(_) | Event::Move(_))
 }
 
 const DRAWS: [&str; 2] = ["d", "e"];
@@ -244,7 +247,10 @@ fn told_plainly(events: &BTreeMap<(Millis, bool), Event>) -> (Vec<Envelope<In>>,
         log.extend(input(1, draw_id, &Event::Row(Some(RULES))));
         plain[number].handle(1, &Event::Row(Some(RULES)));
     }
-    for ((time, second), event) in events {
+    // As the log has them: of one moment, rows come first.
+    let mut in_order: Vec<_> = events.iter().collect();
+    in_order.sort_by_key(|((time, second), event)| (*time, !of_row(event), *second));
+    for ((time, second), event) in in_order {
         let number = usize::from(*second);
         match event {
             Event::Pay(order) => {
@@ -362,6 +368,19 @@ proptest! {
 }
 
 #[test]
+fn a_row_that_settles_comes_before_a_payment_of_the_same_moment() {
+    let (numbers, tickets) = (0, 1);
+    let events = BTreeMap::from([
+        ((3, true), Event::Place { order: 0, numbers, tickets }),
+        ((50, true), Event::Report(0, 0)),
+        ((196, false), Event::Pay(0)),
+        ((196, true), Event::Row(Some(Rules { sources: 1, ..RULES }))),
+    ]);
+    let path = Path { workers: 1, cuts: BTreeSet::new(), crashes: BTreeMap::new() };
+    check(&events, &path).unwrap();
+}
+
+#[test]
 fn a_ticket_that_is_paid_after_its_offer_is_deleted_takes_part() {
     let row = offer_for("d", Some("d"));
     let change = |time, change| record(time, Class::Reference, 0, In::Tickets(TicketsIn::Offer(change)));
@@ -410,4 +429,54 @@ fn many_tickets_of_one_draw_are_found_in_their_chunks_and_leave_by_refund() {
     let out = chain.epoch(after, end + 1);
     let won = out.iter().filter(|output| matches!(output, Output::Row(Row::WinningTicket(_)))).count();
     assert_eq!(won as u64, orders - 1);
+}
+
+/// A row that is read from a snapshot is older than everything; what it publishes happens when it comes.
+#[test]
+fn what_a_row_from_a_snapshot_brought_about_is_taken_back_by_a_correction() {
+    let mut chain = Chain::new(2);
+    let mut log = vec![record(0, Class::Reference, 0, moved("d", Some("d")))];
+    log.extend(input(1, "d", &Event::Row(Some(RULES))));
+    log.extend(input(2, "d", &Event::Order { order: 1, numbers: 0, tickets: 1 }));
+    log.extend(input(1_100, "d", &Event::Report(0, 0)));
+    chain.epoch(&log, 1_150);
+    let row = Event::Row(Some(Rules { sources: 1, ..RULES }));
+    let settled = chain.epoch(&input(0, "d", &row), 1_200);
+    chain.crash(3);
+    chain.epoch(&[], 1_300);
+    let corrected = chain.epoch(&input(1_400, "d", &Event::Correct(2)), 1_400);
+    let told = |out: &[Output]| -> Vec<(String, i32, Millis)> {
+        let said = |output: &Output| match output {
+            Output::Fact(Fact::Winning(f)) => Some((f.status.to_string(), f.revision, f.at_ms)),
+            Output::Fact(Fact::Draw(f)) if f.event == DrawEvent::Settled => {
+                Some((f.event.to_string(), f.revision, f.at_ms))
+            }
+            _ => None,
+        };
+        out.iter().filter_map(said).collect()
+    };
+    let words = |told: &[(&str, i32, Millis)]| -> Vec<(String, i32, Millis)> {
+        told.iter().map(|(what, revision, at_ms)| ((*what).to_owned(), *revision, *at_ms)).collect()
+    };
+    assert_eq!(told(&settled), words(&[("settled", 1, 1_100), ("won", 1, 1_100)]));
+    let wanted = words(&[("settled", 2, 1_400), ("superseded", 1, 1_400), ("won", 2, 1_400)]);
+    assert_eq!(told(&corrected), wanted);
+}
+
+/// The same row finds tickets that its closing leaves out.
+#[test]
+fn who_a_row_from_a_snapshot_leaves_out_is_told_so_when_the_result_is_published() {
+    let mut chain = Chain::new(1);
+    let mut log = vec![record(0, Class::Reference, 0, moved("d", Some("d")))];
+    log.extend(input(1, "d", &Event::Row(Some(RULES))));
+    log.extend(input(60, "d", &Event::Order { order: 1, numbers: 0, tickets: 1 }));
+    log.extend(input(150, "d", &Event::Report(0, 0)));
+    chain.epoch(&log, 160);
+    let row = Event::Row(Some(Rules { sources: 1, closes_at_ms: 50, ..RULES }));
+    let out = chain.epoch(&input(0, "d", &row), 170);
+    let late = |output: &Output| match output {
+        Output::Fact(Fact::Draw(f)) if f.event == DrawEvent::TooLate => Some((f.tickets, f.at_ms)),
+        _ => None,
+    };
+    assert_eq!(out.iter().filter_map(late).collect::<Vec<_>>(), [(Some(1), 150)]);
 }

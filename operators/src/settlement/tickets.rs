@@ -145,7 +145,8 @@ impl Tickets {
         let closes_at_ms = settle.draw.closes_at_ms;
         for late in self.chunks.take_late(key, slot, closes_at_ms) {
             let why = accepted_late(&late.order_id, late.accepted_ms, closes_at_ms);
-            let told = too_late(key, (i64::from(late.tickets), why), at.time(), settle.cause.clone());
+            let cause = settle.cause.clone();
+            let told = too_late(key, (i64::from(late.tickets), why), settle.row.at_ms, cause);
             ctx.emit(of_slot(at, stage::TICKETS, slot), told);
         }
     }

@@ -111,6 +111,30 @@ fn a_truncate_leaves_other_tables_alone() {
     assert!(harness.epoch(vec![record(3, Class::Reference, 3, put)], 3).is_empty());
 }
 
+/// As a connector tells of an update that changes a row's key: both halves are one record.
+#[test]
+fn a_row_that_moves_to_another_key_is_put_before_it_is_removed_whoever_has_its_keys() {
+    for workers in 1..=4 {
+        for (from, to) in [("A", "B"), ("B", "A"), ("C", "D"), ("o1", "o2")] {
+            let moved = [Change::Delete { lsn: 2, key: row(from, 0).key() }, parse(&format!("put {to} @2"))];
+            let log: Vec<_> = [parse(&format!("put {from} @1"))]
+                .into_iter()
+                .map(|change| record(1, Class::Reference, 1, change))
+                .chain(moved.into_iter().map(|change| record(2, Class::Reference, 2, change)))
+                .collect();
+            let course = Course { workers, ..Course::straight(9) };
+            let out = course.run(Table::default, &log);
+            let told: Vec<String> = out.iter().map(|envelope| tell(&envelope.body)).collect();
+            assert_eq!(
+                told,
+                [format!("+{from}@1"), format!("+{to}@2"), format!("-{from}")],
+                "{workers} workers"
+            );
+            assert!(out.windows(2).all(|pair| pair[0].at < pair[1].at), "each has a place of its own");
+        }
+    }
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let id = (0..20u8).prop_map(|id| format!("o{id}"));
     (id, 1..60u64, 0..12u8).prop_map(|(id, lsn, kind)| match kind {

@@ -128,7 +128,7 @@ pub enum VelocityIn {
 pub struct Verdict {
     pub order: u64,
     pub kind: VelocityKey,
-    /// How far the order lies behind the key's newest; 0 where that is allowed.
+    /// How far the order lies behind the key's newest, or behind what was forgotten; 0 where that is allowed.
     pub late_by_ms: Millis,
     /// By rule id within a metric.
     pub fired: Vec<Fired>,

@@ -9,7 +9,8 @@
 //!
 //! Invariant: what has an event time from `since_ms` on has been counted, and what was before it need not
 //! have been. A rule added at R to what was kept for H makes it max(since, R + lateness − H), so that a first
-//! rule knows all that can claim to be later than what came before R.
+//! rule knows all that can claim to be later than what came before R. The first that counts declines has to wait
+//! for `fraud_decline_horizon_ms` more: until then payments are declined of orders that came before it.
 //!
 //! Everything here follows from the changes in their order, so every worker has the same; after a crash the
 //! index is rebuilt from the two states. One thing it can't know: settings that have become longer take
@@ -91,6 +92,7 @@ struct Since {
 pub struct Rulebook {
     lateness_ms: Millis,
     history_ms_min: Millis,
+    decline_horizon_ms: Millis,
     rules: KeyedState<Scoped, VelocityRule>,
     since: KeyedState<Subject, Since>,
     tenants: FxHashMap<Text, Tenant>,
@@ -106,6 +108,7 @@ impl Rulebook {
         let mut book = Rulebook {
             lateness_ms: 0,
             history_ms_min: 0,
+            decline_horizon_ms: 0,
             rules: KeyedState::new_replicated("rules.v1", Scoped::slot),
             since: KeyedState::new_replicated("since.v1", |subject| {
                 ScopedRef { tenant: &subject.tenant, id: subject.kind.as_str() }.to_owned().slot()
@@ -122,6 +125,7 @@ impl Rulebook {
     pub fn configure(&mut self, settings: &Settings) {
         self.lateness_ms = settings.fraud_lateness_ms;
         self.history_ms_min = settings.fraud_history_ms_min;
+        self.decline_horizon_ms = settings.fraud_decline_horizon_ms;
         self.on_restored();
     }
 
@@ -150,12 +154,12 @@ impl Rulebook {
 
     /// How an event is kept that a probe brings at record time `now`.
     pub fn keep(&self, probe: &Probe, collected: &Collected, now: Millis) -> Keep {
-        Keep {
-            now,
-            history_ms: collected.history_ms,
-            newest_ms_max: now.saturating_add(self.lateness_ms),
-            owner: owner(&probe.tenant, probe.kind),
-        }
+        Keep { now, history_ms: collected.history_ms, owner: owner(&probe.tenant, probe.kind) }
+    }
+
+    /// The event time by which an event counts that claims to be of `time`: none is further ahead than it may be late.
+    pub fn taken_at(&self, time: Millis, now: Millis) -> Millis {
+        time.min(now.saturating_add(self.lateness_ms))
     }
 
     /// How late an order may come.
@@ -196,7 +200,9 @@ impl Rulebook {
                 let kept_ms = old.map_or(0, |old| old.history_ms.min(old.known_ms));
                 let known_from = old.map_or(0, |old| old.known_from(now));
                 let grown = collected.history_ms > kept_ms;
-                let since_ms = if grown { known_from.max(self.begun(now, kept_ms)) } else { known_from };
+                let begun =
+                    self.begun(now, kept_ms, old.is_none() && subject.metric == VelocityMetric::Declines);
+                let since_ms = if grown { known_from.max(begun) } else { known_from };
                 let since = Since { since_ms, history_ms: collected.history_ms };
                 self.since.insert(subject, since);
                 (collected.since_ms, collected.known_ms) = (since.since_ms, since.history_ms);
@@ -212,9 +218,14 @@ impl Rulebook {
     }
 
     /// Since when something is complete that from record time `now` on is kept for longer than `kept_ms`: an
-    /// order that came before may claim to be ahead. Before everything there were no orders.
-    fn begun(&self, now: Millis, kept_ms: Millis) -> Millis {
-        if now == BEFORE_EVERYTHING { 0 } else { (now - kept_ms).saturating_add(self.lateness_ms).max(0) }
+    /// order that came before may claim to be ahead, and of orders whose keys nobody remembered the payments
+    /// may still be declined. Before everything there were no orders.
+    fn begun(&self, now: Millis, kept_ms: Millis, first_declines: bool) -> Millis {
+        if now == BEFORE_EVERYTHING {
+            return 0;
+        }
+        let unremembered_ms = if first_declines { self.decline_horizon_ms } else { 0 };
+        (now - kept_ms).saturating_add(self.lateness_ms).saturating_add(unremembered_ms).max(0)
     }
 
     fn index_histories(&mut self) {

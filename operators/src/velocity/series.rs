@@ -50,7 +50,7 @@ pub struct Series {
     pub floor_ms: Millis,
     /// Nothing that came before the series began is missing from here on.
     pub known_from_ms: Millis,
-    /// The newest event time so far, or `floor_ms` where there was none.
+    /// The newest event time so far, none of which counts as newer than its record; −1 where there was none.
     pub newest_ms: Millis,
 }
 
@@ -88,6 +88,11 @@ impl Series {
     pub fn glance(&self) -> u64 {
         let time = |event: Option<&Event>| event.map_or(0, |event| event.time as u64);
         time(self.events.front()) ^ time(self.events.back())
+    }
+
+    /// The last event time there is.
+    pub fn last_ms(&self) -> Millis {
+        self.events.back().map_or(self.newest_ms, |event| event.time.max(self.newest_ms))
     }
 
     /// The first event that is here.

@@ -39,11 +39,9 @@ pub struct SeriesKey {
 /// How an event is taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
-    /// Record time.
+    /// Record time. No event counts as newer: it would push out what still counts.
     pub now: Millis,
     pub history_ms: Millis,
-    /// An event may not claim to be newer than this: it would push out what still counts.
-    pub newest_ms_max: Millis,
     /// Whose rules say how long the series is kept.
     pub owner: u64,
 }
@@ -101,7 +99,7 @@ impl Default for SeriesStore {
 }
 
 impl SeriesStore {
-    /// Takes an event of a key: the series, and what its newest event time was before.
+    /// Takes an event of a key: the series, and what its newest event time was before; −1 where there was none.
     pub fn add(&mut self, key: SeriesKey, event: Event, keep: Keep) -> (&mut Series, Millis) {
         if self.dirty.len() > LISTED + 2 * self.map.len() {
             self.unlist_dropped();
@@ -124,7 +122,7 @@ impl SeriesStore {
             kept.changed_from_ms = kept.changed_from_ms.min(event.time);
             kept.series.insert(event);
         }
-        kept.series.newest_ms = before.max(event.time.min(keep.newest_ms_max));
+        kept.series.newest_ms = before.max(event.time.min(keep.now));
         evict(key, kept, keep.history_ms, &mut self.gone);
         (&mut kept.series, before)
     }
@@ -153,11 +151,17 @@ impl SeriesStore {
     }
 
     /// Drops the series due at `due`, but those to which something has happened since. `history_of` says
-    /// for how long an owner's series of a metric is kept.
-    pub fn on_timer(&mut self, due: Millis, history_of: impl Fn(u64, VelocityMetric) -> Millis) {
+    /// for how long an owner's series of a metric is kept; `dropped` hears of each, its owner and newest event time.
+    pub fn on_timer(
+        &mut self,
+        due: Millis,
+        history_of: impl Fn(u64, VelocityMetric) -> Millis,
+        mut dropped: impl FnMut(SeriesKey, u64, Millis),
+    ) {
         for key in self.timers.take(due) {
             let Some(kept) = self.map.get_mut(&key).filter(|kept| kept.due_ms == due) else { continue };
-            let last_ms = kept.touched_ms.max(kept.series.newest_ms);
+            // Events ahead of their record times among them.
+            let last_ms = kept.touched_ms.max(kept.series.last_ms());
             let until = last_ms.saturating_add(history_of(kept.owner, key.metric));
             if self.tracked {
                 touch(key, kept, self.round, &mut self.dirty, &mut self.copied);
@@ -166,6 +170,7 @@ impl SeriesStore {
                 kept.due_ms = tick_after(until);
                 self.timers.set(kept.due_ms, key);
             } else {
+                dropped(key, kept.owner, kept.series.newest_ms);
                 self.drop_series(key);
             }
         }

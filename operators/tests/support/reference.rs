@@ -44,6 +44,8 @@ pub struct Sale {
     due_ms: i64,
     forgotten: bool,
     payment: String,
+    /// Payments that were told to be due back.
+    returned: Vec<String>,
 }
 
 impl Sale {
@@ -193,6 +195,7 @@ impl Program {
             due_ms: time + HOLD_TTL_MS,
             forgotten: false,
             payment: String::new(),
+            returned: Vec::new(),
         };
         if review {
             (sale.status, sale.due_ms) = (InReview, time + REVIEW_MS);
@@ -260,16 +263,18 @@ impl Program {
     fn settle(&mut self, command: &Command, now: i64) {
         let key = id(command.tenant(), command.subject_id());
         let dead = |why: &str| format!("dead {why} {}", key.1);
-        let Some(sale) = self.sales.get(&key).filter(|sale| !sale.forgotten) else {
+        let Some(sale) = self.sales.get_mut(&key).filter(|sale| !sale.forgotten) else {
             return self.say(&key, dead("unknown_order"));
         };
         match (command, sale.status) {
+            (Command::PaymentCaptured(p), _) if sale.returned.iter().any(|id| *id == *p.payment_id) => (),
             (Command::PaymentCaptured(p), Held) if p.amount_minor != sale.amount() => {
                 self.say(&key, dead("amount_mismatch"));
             }
             (Command::PaymentCaptured(p), Held) => self.confirm(&key, &p.payment_id, now),
             (Command::PaymentCaptured(p), _) if sale.payment == p.payment_id => (),
             (Command::PaymentCaptured(p), _) => {
+                sale.returned.push(p.payment_id.to_string());
                 self.say(&key, format!("refund_due {} {}", key.1, p.amount_minor));
             }
             (Command::PaymentDeclined(_), Held) => {

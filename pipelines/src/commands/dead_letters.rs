@@ -85,6 +85,7 @@ impl DeadLetters {
 fn list(place: &Place, json: bool, all: bool, limit: usize) -> Result<(), Failure> {
     let mut letters = letters(place, "", limit)?;
     letters.retain(|letter| all || letter.status == "open");
+    letters.truncate(limit);
     if json {
         letters.iter().for_each(output::print_json);
         return Ok(());
@@ -132,14 +133,14 @@ fn unknown(id: &RecordId) -> Failure {
     Failure::Usage(format!("{id} is no dead letter; `tombola dead-letters list --all` shows them"))
 }
 
-/// Dead letters, newest first.
+/// Dead letters, newest first: `limit`, and as many more as were sent in again, which a listing may leave out.
 fn letters(place: &Place, filter: &str, limit: usize) -> Result<Vec<Letter>, Failure> {
     let sql = format!(
         "SELECT id, reason, first_seen_ms, attempts, status, payload FROM dead_letters {filter}
          ORDER BY first_seen_ms DESC, id"
     );
-    let found = place.tables()?.query(&sql, limit, 60_000)?;
     let retried = retry::retried(place.log()?.as_mut())?;
+    let found = place.tables()?.query(&sql, limit.saturating_add(retried.len()), 60_000)?;
     Ok(found.rows.into_iter().map(|row| letter(&row, &retried)).collect())
 }
 

@@ -9,7 +9,6 @@ use super::api::listen;
 use super::place::Place;
 use super::{Failure, output};
 use crate::config::{Config, JOBS};
-use crate::demo::generator::Options;
 use crate::demo::latency::{Appended, Latencies};
 use crate::demo::producer::{self, Control, Plan};
 use crate::demo::shop;
@@ -33,10 +32,6 @@ use std::time::{Duration, Instant};
 
 /// Orders per second where neither --orders nor --rate is given.
 const RATE_DEFAULT: u64 = 1_000;
-/// The stream's own rate where it is not paced: only think times follow from it.
-const RATE_UNPACED: u64 = 5_000;
-/// Records the producer may be ahead of the decided frontier.
-const BACKLOG_MAX: u64 = 100_000;
 /// Holds of the demo run out after this: unpaid orders expire while one watches.
 const HOLD_TTL_MS: i64 = 2_500;
 /// The same unpaced, where payments wait behind the producer's back-pressure.
@@ -240,13 +235,8 @@ impl Demo {
     }
 
     fn plan(&self, draws: bool) -> Plan {
-        let paced = self.paced();
-        let orders_per_s = if paced { self.rate.unwrap_or(RATE_DEFAULT) } else { RATE_UNPACED };
-        // Unpaced, the stream's time runs faster than the clock: begin so that it ends by now.
-        let length_ms = if paced { 0 } else { self.orders.unwrap_or(0) * 1_000 / orders_per_s };
-        let start_ms = crate::clock_ms() - length_ms as i64;
-        let stream = Options { seed: self.seed, start_ms, orders: self.orders, orders_per_s, draws };
-        Plan { stream, paced, backlog_max: BACKLOG_MAX }
+        let rate = self.paced().then(|| self.rate.unwrap_or(RATE_DEFAULT));
+        Plan::new(self.seed, self.orders, rate, draws)
     }
 }
 

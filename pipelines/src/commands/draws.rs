@@ -18,6 +18,7 @@ Examples:
   tombola draws show 2026-11-21 --json
   tombola draws republish 2026-11-21 --channel mastodon-en
   tombola draws correct 2026-11-21 --numbers 3,9,21,30,41,48 --bonus 7 --reason 'misread the sixth ball'
+  tombola draws correct 2026-11-21 --numbers 3,9,21,30,41,48 --bonus 7 --jackpot 4200000000 --reason 'misprint'
 
 Exit codes: 0 done; 1 it failed; 2 no such draw, or bad arguments.")]
 pub struct Draws {
@@ -61,8 +62,9 @@ enum What {
         #[command(flatten)]
         place: Place,
     },
-    /// Say what was drawn, whatever sources say or before any has: a new revision is settled and published. Of a draw that
-    /// no source has reported yet, name the tenant, too.
+    /// Say what was drawn, whatever sources say or before any has: a new revision is settled and published. The numbers are
+    /// always said, those of a result whose jackpot alone was wrong, too. Of a draw that no source has reported yet, name
+    /// the tenant, too.
     Correct {
         #[command(flatten)]
         draw: Which,
@@ -75,6 +77,12 @@ enum What {
         /// In a game of digits, once for each prize: TIER=NUMBER,NUMBER,…
         #[arg(long, value_name = "TIER=NUMBERS", conflicts_with = "numbers")]
         prize: Vec<String>,
+        /// The jackpot, in minor units (cents). Left out, it stays what it is.
+        #[arg(long, value_name = "MINOR", value_parser = clap::value_parser!(i64).range(0..))]
+        jackpot: Option<i64>,
+        /// Of the jackpot; left out, it stays what it is, at first the draw's.
+        #[arg(long, value_name = "CUR", requires = "jackpot")]
+        currency: Option<String>,
         /// Why.
         #[arg(long)]
         reason: String,
@@ -111,7 +119,7 @@ impl Draws {
                 }));
                 send(&place, &command)
             }
-            What::Correct { draw, numbers, bonus, prize, reason, place } => {
+            What::Correct { draw, numbers, bonus, prize, jackpot, currency, reason, place } => {
                 let tenant = draw.tenant_to_speak_of(&place)?;
                 let (command_id, now) = command_id("correct");
                 let prizes = prize.iter().map(|text| digits(text)).collect::<Result<_, _>>()?;
@@ -122,8 +130,8 @@ impl Draws {
                     numbers,
                     bonus,
                     prizes,
-                    jackpot_minor: None,
-                    currency: None,
+                    jackpot_minor: jackpot,
+                    currency: currency.map(Text::from),
                     reason: reason.into(),
                     requested_at_ms: now,
                 }));

@@ -49,7 +49,7 @@ impl Explain {
         }
         let (mut tables, mut log) = (place.tables()?, place.log()?);
         let question = Question { partner: &partner, month: &month, tenant: tenant.as_deref() };
-        let accounts = explain::accounts(tables.as_mut(), log.as_mut(), question, None)?;
+        let (_, accounts) = explain::accounts(tables.as_mut(), log.as_mut(), question, None)?;
         if accounts.is_empty() {
             return Err(Failure::Usage(format!(
                 "partner {partner} has no statement for {month}; \

@@ -93,6 +93,7 @@ impl From<EngineError> for Failure {
             EngineError::Config(_)
             | EngineError::Settings(_)
             | EngineError::Feeds(_)
+            | EngineError::JobAdded { .. }
             | EngineError::Tracing(_) => Failure::Usage(error.to_string()),
             EngineError::Store(error) => (*error).into(),
             other => Failure::Runtime(other.to_string()),

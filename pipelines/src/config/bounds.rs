@@ -266,6 +266,7 @@ impl Api {
             check("requests_per_s_max", self.requests_per_s_max > 0, "must be at least 1"),
             check("connections_max", (1..=1_000_000).contains(&self.connections_max), "must be 1 to 1000000"),
             check("live_max", self.live_max <= 1_000_000, "must be at most 1000000"),
+            check("live_of_one_max", self.live_of_one_max > 0, "must be at least 1"),
             check("readers", (1..=256).contains(&self.readers), "must be 1 to 256"),
             check("frontier_age_ms_max", self.frontier_age_ms_max >= 1_500, "must be at least 1500"),
         ]

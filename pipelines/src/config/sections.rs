@@ -74,12 +74,15 @@ component! {
         registry_user: Option<String> = None, example "\"tombola\"";
         /// File that holds the password of the registry's user.
         registry_password_file: Option<PathBuf> = None, example "\"/etc/tombola/registry.password\"";
-        /// Copies of each partition of a topic that `tombola topics apply` makes. 1 to 9.
+        /// Copies of each partition of a topic that `tombola topics apply` makes, or a pipeline for itself. 1 to 9.
         replication: i32 = 1;
         /// How long input topics and facts are kept, in milliseconds; -1 for ever. A replay reaches as far back.
         retention_ms: i64 = -1;
         /// Partitions of a topic of facts when it is first made. 1 to 1000.
         facts_partitions: u32 = 4;
+        /// Whether a pipeline, or its loader, that has read nothing of a partition yet begins where its log begins, though
+        /// retention has taken what was before. Without it such a partition stops the run. What is bound is wanted either way.
+        from_log_start: bool = false;
     }
 }
 
@@ -186,7 +189,8 @@ component! {
         /// How long an order waits for its offer, partner or customer to become known, and a cancel, payment or
         /// refund for its order, in milliseconds of the pipeline's now.
         grace_ms: i64 = 5_000;
-        /// How long stock is held for an order that is not paid, in milliseconds of the pipeline's now.
+        /// How long stock is held for an order that is not paid, in milliseconds of the pipeline's now. A lottery's draws
+        /// belong closed at least so long before the drawing, or customers see what is drawn before they pay: docs/draws.md.
         hold_ttl_ms: i64 = 600_000;
         /// How long an order is remembered after its end, in milliseconds. A refund after that is a dead letter.
         order_retention_ms: i64 = 2_592_000_000;
@@ -208,7 +212,8 @@ component! {
     /// Velocity rules: what is kept for them. All of these change decisions and are recorded with each generation.
     pub struct Fraud {
         /// How far behind its key's newest event time an order may come and still be counted exactly, in
-        /// milliseconds of event time. Later ones are judged and counted by what is still kept, and told as late.
+        /// milliseconds of event time. Later ones are judged and counted by what is still kept, and told as late. An order
+        /// that claims to be further ahead of its record than this counts as that far ahead.
         lateness_ms: i64 = 60_000;
         /// Least history kept of every customer, card, device, address and partner and every metric, whether
         /// there are rules for it or not, so that a rule added later has something to start from. In
@@ -333,7 +338,8 @@ component! {
         request_ms_max: u64 = 10_000;
         /// Longest time a request may wait for its decision (`wait_ms`), in milliseconds.
         wait_ms_max: u64 = 30_000;
-        /// Most requests handled at once; more are turned away with 503. Well below connections_max: who waits to be accepted can't be told.
+        /// Most requests handled at once; more are turned away with 503. At most three quarters of them wait for a decision, half of
+        /// those of one key: a command beyond that is answered as one that doesn't wait. Well below connections_max: who waits to be accepted can't be told.
         in_flight_max: usize = 1_024;
         /// Most requests a second of one key or token; more are turned away with 429.
         requests_per_s_max: u32 = 20_000;
@@ -341,7 +347,9 @@ component! {
         connections_max: usize = 4_096;
         /// Most clients that follow live.
         live_max: usize = 1_000;
-        /// Connections that read tables.
+        /// Most of them of one key or token; more are turned away with 429. Doesn't count where `open` is true.
+        live_of_one_max: usize = 500;
+        /// Connections that read tables, two at least. At most half of them look through rows that no key leads to.
         readers: usize = 4;
         /// How old the decided frontier may be before /readyz says no, in milliseconds.
         frontier_age_ms_max: u64 = 10_000;

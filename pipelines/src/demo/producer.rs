@@ -49,6 +49,23 @@ pub struct Plan {
     pub backlog_max: u64,
 }
 
+/// The stream's own rate where it is not paced: only think times follow from it.
+const RATE_UNPACED: u64 = 5_000;
+/// Records the producer may be ahead of the decided frontier.
+const BACKLOG_MAX: u64 = 100_000;
+
+impl Plan {
+    /// A stream by the clock where it has a rate, else as fast as it goes: its time then runs faster than the clock, and
+    /// begins so that it ends by now.
+    pub fn new(seed: u64, orders: Option<u64>, rate: Option<u64>, draws: bool) -> Self {
+        let orders_per_s = rate.unwrap_or(RATE_UNPACED);
+        let length_ms = if rate.is_some() { 0 } else { orders.unwrap_or(0) * 1_000 / orders_per_s };
+        let start_ms = crate::clock_ms() - length_ms as i64;
+        let stream = Options { seed, start_ms, orders, orders_per_s, draws };
+        Plan { stream, paced: rate.is_some(), backlog_max: BACKLOG_MAX }
+    }
+}
+
 struct Producer<'a> {
     appender: Box<dyn Append>,
     ids: SchemaIds,

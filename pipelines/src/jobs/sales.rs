@@ -174,7 +174,8 @@ fn to_book(change: TableChange) -> Option<BookIn> {
 /// A dead letter is a record of its topic and a row of its table.
 fn tell(output: Output) -> impl Iterator<Item = Output> {
     let (first, second) = match output {
-        Output::DeadLetter(letter) => {
+        Output::DeadLetter(mut letter) => {
+            letter.cut_to_fit();
             let row = Output::Row(Row::DeadLetter(Box::new(row_of(&letter))));
             (Output::Fact(Fact::DeadLetter(letter)), Some(row))
         }

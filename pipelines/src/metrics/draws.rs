@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use schemas::Fact;
-use schemas::draws::WinningStatus;
+use schemas::draws::{DrawEvent, WinningStatus};
 use std::time::{Duration, Instant};
 
 /// Waiting is a matter of minutes: tables needn't be asked more often.
@@ -76,6 +76,8 @@ impl DrawCounts {
 
 impl DrawMetrics {
     pub fn register(&self, r: &mut Registry) {
+        // Money is to be given back: the first of them is to be seen as an increase, so it counts from 0.
+        self.events.get_or_create(&DrawLabels { event: DrawEvent::TooLate.as_str() }).inc_by(0);
         r.register("draws", "What happened to draws, by event", self.events.clone());
         r.register(
             "winning_tickets",
@@ -141,5 +143,21 @@ impl DrawsWatch {
             self.tables = Some(self.stores.tables()?);
         }
         undecided(self.tables.as_mut().expect("opened above").as_mut())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::metrics::Metrics;
+
+    /// Prometheus sees no increase in a series whose first value is what it increased to.
+    #[test]
+    fn tickets_that_came_too_late_are_counted_from_0() {
+        let text = Metrics::of("sales".to_owned()).text();
+        let told = text.lines().find(|line| line.contains("event=\"too_late\""));
+        assert!(
+            told.is_some_and(|line| line.starts_with("tombola_draws_total{") && line.ends_with(" 0")),
+            "{text}"
+        );
     }
 }

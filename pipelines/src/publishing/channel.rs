@@ -8,6 +8,7 @@
 //!
 //! A channel knows nothing of the others: its limits, its breaker and its waiting are its own. The order of its
 //! posts is that of the facts. A post whose result is corrected meanwhile has no intent: it isn't called, nor called again.
+//! Nor is one that is no news any more: what may have gone out of either is found out, where the network can be asked.
 
 use super::follow::Request;
 use super::images::finish;
@@ -81,7 +82,8 @@ impl Channel {
         let in_doubt = matches!(step.state, StepState::Calling | StepState::Withdrawn);
         let mut tries = Tries { count: step.attempts, first_ms: step.first_call_ms, in_doubt };
         let outcome = loop {
-            if let Some(reason) = self.expired(&fact, tries) {
+            // Of what is in doubt, more is to be found out.
+            if let Some(reason) = self.expired(&fact).filter(|_| !tries.in_doubt) {
                 break Outcome::Failed { reason, attempts: tries.count };
             }
             match self.attempt(&step.key, &fact, &mut tries).await? {
@@ -108,13 +110,10 @@ impl Channel {
         finished
     }
 
-    /// Too old to be news. What is in doubt is found out first.
-    fn expired(&self, fact: &PublicationFact, tries: Tries) -> Option<String> {
-        let (age_ms, most_ms) = (crate::clock_ms() - fact.at_ms, self.context.settings.age_ms_max);
-        (age_ms > most_ms && !tries.in_doubt).then(|| {
-            let hours = age_ms / 3_600_000;
-            format!("it was asked for {hours} h ago and is no news any more (publishing.age_ms_max)")
-        })
+    /// Too old to be news.
+    fn expired(&self, fact: &PublicationFact) -> Option<String> {
+        let settings = &self.context.settings;
+        expired(fact, crate::clock_ms(), settings.age_ms_max, settings.publish_max_age_ms)
     }
 
     /// One call, with everything that has to be true before it.
@@ -141,17 +140,19 @@ impl Channel {
         }
         self.limits().await;
         self.busy = Some(self.context.busy().ok_or(Stopped)?);
+        if let Some(reason) = self.expired(fact) {
+            return Ok(Tried::Judged(self.too_old(fact, &post, tries, reason).await));
+        }
         killpoint::reach("publish.before_intent");
         let begin = Change::Begin { key: key.clone(), attempts: count, now_ms: crate::clock_ms() };
         if !self.context.asks.apply(vec![begin]).await?[0] {
-            return self.withdrawn(key, &post, tries).await;
+            return self.withdrawn(key, fact, &post, tries).await;
         }
         killpoint::reach("publish.after_intent");
         let was_in_doubt = tries.in_doubt;
         let first_ms = if tries.first_ms == 0 { crate::clock_ms() } else { tries.first_ms };
         *tries = Tries { count, first_ms, in_doubt: true };
-        // An earlier round may have posted, whatever became of its answer.
-        let since_ms = if fact.round > 1 { published_ms(fact).min(first_ms) } else { first_ms };
+        let since_ms = since_ms(fact, first_ms);
         let result = call(self.network(), &post, was_in_doubt || fact.round > 1, since_ms).await;
         killpoint::reach("publish.after_call");
         self.look(&result);
@@ -159,32 +160,61 @@ impl Channel {
     }
 
     /// The step isn't wanted any more: nothing is called. What an earlier call came to is found out, where it can be.
-    async fn withdrawn(&mut self, key: &StepKey, post: &Post, tries: &mut Tries) -> Result<Tried, Stopped> {
-        let (network, certainly_nothing) = (self.network(), Change::Failed { key: key.clone() });
-        let found = match network.repeat() {
-            _ if !tries.in_doubt => Ok(None),
-            Repeat::Searchable => network.find(post, tries.first_ms).await,
-            Repeat::Recognised | Repeat::Never => {
-                let reason = unknown("a corrected result took its place before the answer was known");
-                return Ok(Tried::Judged(Verdict::GiveUp { reason }));
-            }
-        };
-        tries.count += 1;
-        match found {
+    async fn withdrawn(
+        &mut self,
+        key: &StepKey,
+        fact: &PublicationFact,
+        post: &Post,
+        tries: &mut Tries,
+    ) -> Result<Tried, Stopped> {
+        let why = "a corrected result took its place before the answer was known";
+        match self.find_out(fact, post, tries, why).await {
             Ok(Some(posted)) => Ok(Tried::Judged(Verdict::Posted { external_id: posted.external_id })),
             Ok(None) => {
-                self.context.asks.apply(vec![certainly_nothing]).await?;
+                self.context.asks.apply(vec![Change::Failed { key: key.clone() }]).await?;
                 Ok(Tried::Gone)
             }
-            Err(PostError::Again { problem, after } | PostError::InDoubt { problem, after }) => {
-                let doubt = Err(PostError::InDoubt { problem, after });
-                let (tries_max, count) = (self.context.settings.attempts, tries.count);
-                Ok(Tried::Judged(judge(doubt, count, tries_max, Repeat::Searchable, true)))
-            }
-            Err(PostError::Refused { problem }) => {
-                Ok(Tried::Judged(Verdict::GiveUp { reason: unknown(&problem) }))
-            }
+            Err(verdict) => Ok(Tried::Judged(verdict)),
         }
+    }
+
+    /// It is no news any more, for `reason`: nothing is called, either.
+    async fn too_old(
+        &mut self,
+        fact: &PublicationFact,
+        post: &Post,
+        tries: &mut Tries,
+        reason: String,
+    ) -> Verdict {
+        match self.find_out(fact, post, tries, "it became too old before the answer was known").await {
+            Ok(Some(posted)) => Verdict::Posted { external_id: posted.external_id },
+            Ok(None) => Verdict::GiveUp { reason },
+            Err(verdict) => verdict,
+        }
+    }
+
+    /// What an earlier call came to: the post, or that there certainly is none. Otherwise, what becomes of the step.
+    async fn find_out(
+        &self,
+        fact: &PublicationFact,
+        post: &Post,
+        tries: &mut Tries,
+        why: &str,
+    ) -> Result<Option<Posted>, Verdict> {
+        let network = self.network();
+        let found = match network.repeat() {
+            _ if !tries.in_doubt => return Ok(None),
+            Repeat::Searchable => network.find(post, since_ms(fact, tries.first_ms)).await,
+            Repeat::Recognised | Repeat::Never => return Err(Verdict::GiveUp { reason: unknown(why) }),
+        };
+        tries.count += 1;
+        found.map_err(|error| match error {
+            PostError::Again { problem, after } | PostError::InDoubt { problem, after } => {
+                let doubt = Err(PostError::InDoubt { problem, after });
+                judge(doubt, tries.count, self.context.settings.attempts, Repeat::Searchable, true)
+            }
+            PostError::Refused { problem } => Verdict::GiveUp { reason: unknown(&problem) },
+        })
     }
 
     fn network(&self) -> &dyn Network {
@@ -292,6 +322,30 @@ impl Channel {
         self.context.status.change(|figures| figures.retries += 1);
         tokio::time::sleep(wait).await;
     }
+}
+
+/// Why a post is no news any more, if it isn't. What nobody asked for by hand is as old as its result, and that as old as
+/// a result may be that is posted by itself; the rest is as old as the wish.
+fn expired(fact: &PublicationFact, now_ms: i64, asked_ms_max: i64, drawn_ms_max: i64) -> Option<String> {
+    let hours = |ms: i64| ms / 3_600_000;
+    let drawn_at_ms = fact.drawn_at_ms.unwrap_or(fact.at_ms);
+    let by_itself = fact.round == 1 && fact.at_ms.saturating_sub(drawn_at_ms) <= drawn_ms_max;
+    let (asked_ms, drawn_ms) = (now_ms.saturating_sub(fact.at_ms), now_ms.saturating_sub(drawn_at_ms));
+    if asked_ms > asked_ms_max {
+        let hours = hours(asked_ms);
+        return Some(format!(
+            "it was asked for {hours} h ago and is no news any more (publishing.age_ms_max)"
+        ));
+    }
+    (by_itself && drawn_ms > drawn_ms_max).then(|| {
+        let hours = hours(drawn_ms);
+        format!("it was drawn {hours} h ago and is no news any more (draws.publish_max_age_ms)")
+    })
+}
+
+/// From when on a post is looked for: an earlier round may have posted, whatever became of its answer.
+fn since_ms(fact: &PublicationFact, first_ms: i64) -> i64 {
+    if fact.round > 1 { published_ms(fact).min(first_ms) } else { first_ms }
 }
 
 /// Before any round of a post: a draw is published after it was drawn, by a clock that is no more than a day off.

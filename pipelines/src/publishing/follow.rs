@@ -9,6 +9,7 @@
 use super::channel::Channel;
 use super::keeper::Stopped;
 use super::parts::Context;
+use super::turns::Turns;
 use super::{images, steps};
 use crate::stores::clickhouse::FactsReader;
 use runtime::shared::Shared;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 /// The topic it follows: the only one its reader reads.
 pub const TOPIC: &str = "facts.publications";
@@ -89,7 +90,7 @@ pub struct Follower {
     handed: Handed,
     held: Option<Held>,
     /// Images are drawn so many at a time: it's work for the processor.
-    drawing: Arc<Semaphore>,
+    drawing: Turns,
 }
 
 /// Why it doesn't go on.
@@ -112,7 +113,7 @@ impl From<Stopped> for Failure {
 
 impl Follower {
     pub fn new(reader: FactsReader, decided: Arc<Shared>, context: Context, runtime: Handle) -> Self {
-        let drawing = Arc::new(Semaphore::new(2));
+        let drawing = Turns::new(2);
         let (next, channels) = (BTreeMap::new(), HashMap::new());
         let (handed, held) = (Handed::default(), None);
         Follower { reader, decided, context, runtime, next, channels, handed, held, drawing }
@@ -243,7 +244,7 @@ impl Follower {
     fn begin_step(&mut self, request: Request) {
         match request.fact.kind {
             PublicationKind::Image => {
-                let (context, drawing) = (self.context.clone(), Arc::clone(&self.drawing));
+                let (context, drawing) = (self.context.clone(), self.drawing.clone());
                 self.runtime.spawn(images::publish(context, drawing, request));
             }
             PublicationKind::Post => self.queue(request),

@@ -1,12 +1,13 @@
 //! Draws and stores the image a step asks for, and records outcomes for all kinds of steps.
 //!
-//! Drawing and storing show nothing twice, so a step needs no intent: whatever is left open is done again.
+//! Those of fresh results come first (see [`super::turns`]). Drawing and storing show nothing twice, so a step needs no intent: whatever is left open is done again.
 
 use super::follow::Request;
 use super::keeper::Stopped;
 use super::parts::{Context, luck};
 use super::steps::{self, Outcome};
 use super::tell::Told;
+use super::turns::{Lane, Turns};
 use runtime::killpoint;
 use runtime::snapshot::background::stand_far_back;
 use schemas::Command;
@@ -15,17 +16,16 @@ use sinks::images::{ImageError, ImageRequest, StoredImage, draw};
 use sinks::publishing::{Change, StepKey};
 use sinks::social::limits::backoff;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// Draws, stores, tells; again after failures that may pass.
-pub async fn publish(context: Context, drawing: Arc<Semaphore>, request: Request) {
+pub async fn publish(context: Context, drawing: Turns, request: Request) {
     let wanted = steps::image_request(&request.fact);
     let settings = Arc::clone(&context.settings);
     let mut attempts = 0;
     let outcome = loop {
         attempts += 1;
         let Some(_busy) = context.busy() else { return };
-        match render(&context, &drawing, &wanted, &request.fact.image).await {
+        match render(&context, &drawing, &wanted, &request.fact).await {
             Ok(image) => break Outcome::Rendered(image),
             Err(error) if error.may_pass() && attempts < settings.attempts => {
                 tracing::warn!(%error, step = request.step.key.step, "an image is tried again");
@@ -43,11 +43,13 @@ pub async fn publish(context: Context, drawing: Arc<Semaphore>, request: Request
 
 async fn render(
     context: &Context,
-    drawing: &Semaphore,
+    drawing: &Turns,
     wanted: &ImageRequest,
-    path: &str,
+    fact: &PublicationFact,
 ) -> Result<StoredImage, ImageError> {
-    let _turn = drawing.acquire().await;
+    let age_ms = crate::clock_ms().saturating_sub(wanted.result.drawn_at_ms);
+    let fresh = age_ms <= context.settings.publish_max_age_ms;
+    let _turn = drawing.turn(if fresh { Lane::Fresh } else { Lane::Old }).await;
     let (templates, request) = (context.templates.clone(), wanted.clone());
     let work = move || {
         // It is the one thing here that takes a processor, and nobody waits for it but the public.
@@ -59,7 +61,7 @@ async fn render(
         name: wanted.template.clone(),
         problem: format!("drawing it failed: {e}"),
     })??;
-    let path = if path.is_empty() { wanted.path() } else { path.to_owned() };
+    let path = if fact.image.is_empty() { wanted.path() } else { fact.image.to_string() };
     context.images.put(&path, &drawing).await
 }
 

@@ -10,6 +10,7 @@
 //! Invariants: only what is decided is acted upon, and only by the newest generation. No call begins before its
 //! intent is durable. A channel waits for nobody but itself. The dataflow waits for none of this:
 //! threads that post stand back from those that decide, and threads that draw take what everybody else leaves.
+//! Old results, which are drawn and not posted, hold up no fresh one ([`turns`]).
 //!
 //! A crash leaves steps open, in doubt or done. Open ones are done, done ones are told again in the same bytes,
 //! and those in doubt are treated as their network allows (`docs/publishing.md`). A replay and `verify` have no
@@ -26,6 +27,7 @@ pub mod standing;
 mod status;
 mod steps;
 mod tell;
+mod turns;
 
 pub use parts::PublisherParts;
 pub use settings::PublishingSettings;

@@ -18,6 +18,8 @@ pub struct PublishingSettings {
     pub breaker_pause: Duration,
     /// Older requests aren't posted.
     pub age_ms_max: i64,
+    /// Results drawn longer ago than this aren't posted by the pipeline: their images come after those of the others.
+    pub publish_max_age_ms: i64,
     /// Where anybody finds an image: its path is appended.
     pub images_public_url: Option<String>,
     pub http: HttpSettings,

@@ -62,8 +62,13 @@ impl Facts {
             if records.is_empty() {
                 return Ok(None);
             }
-            for record in records.into_iter().filter(|record| record.offset < bounds.end) {
+            for record in records {
                 let (offset, epoch) = (record.offset, epoch_of(&record));
+                if offset >= bounds.end {
+                    // What lies before it holds nothing: markers of transactions, most likely.
+                    *at = bounds.end;
+                    return Ok(None);
+                }
                 if epoch > bounds.through {
                     return Ok(None);
                 }
@@ -159,4 +164,73 @@ fn epoch_of(record: &StoredRecord) -> u64 {
 /// By epoch; within one, by place.
 pub fn sort(told: &mut [Told]) {
     told.sort_by_key(|told| (told.epoch, told.place));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stores::StoreError;
+
+    const TOPIC: &str = "facts.orders";
+
+    /// A log whose one partition holds these offsets, each as the epoch of its own number.
+    struct Gaps {
+        offsets: Vec<u64>,
+        /// How often it may still be read.
+        reads: usize,
+    }
+
+    impl LogView for Gaps {
+        fn topics(&mut self) -> Result<Vec<TopicInfo>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn read(&mut self, _: &str, _: u32, from: u64, max: usize) -> Result<Vec<StoredRecord>, StoreError> {
+            self.reads = self.reads.checked_sub(1).expect("it is read over and over");
+            let record = |offset: &u64| StoredRecord {
+                partition: 0,
+                offset: *offset,
+                timestamp_ms: 0,
+                key: None,
+                value: None,
+                headers: vec![("epoch".to_owned(), offset.to_string().into_bytes())],
+            };
+            Ok(self.offsets.iter().filter(|offset| **offset >= from).take(max).map(record).collect())
+        }
+
+        fn schema(&mut self, _: u32) -> Result<Option<String>, StoreError> {
+            Ok(None)
+        }
+    }
+
+    fn facts(offsets: &[u64]) -> Facts {
+        let log = Box::new(Gaps { offsets: offsets.to_vec(), reads: 10 });
+        Facts { log, decoder: Decoder::default(), topics: vec![TOPIC] }
+    }
+
+    #[test]
+    fn reading_ends_at_its_end_though_offsets_before_it_hold_nothing() {
+        for (offsets, end, through, wanted) in [
+            (&[0, 1, 2, 3][..], 3, 9, 3),
+            // A marker right before the end, and what was committed after it.
+            (&[0, 1, 4], 3, 9, 3),
+            (&[7], 3, 9, 3),
+            // Nothing after it: where the end lies is known, what lies before it is not.
+            (&[0, 1], 3, 9, 2),
+            // A later epoch is left for later, gap or not.
+            (&[0, 1, 3], 5, 2, 2),
+        ] {
+            let (mut at, mut told) = (0, Vec::new());
+            let bounds = Bounds { end, max: 100, through };
+            facts(offsets).read((TOPIC, 0), &mut at, bounds, &mut told).expect("it can be read");
+            assert_eq!(at, wanted, "{offsets:?} up to {end}");
+        }
+    }
+
+    #[test]
+    fn history_with_a_gap_before_its_end_is_read_to_the_end() {
+        let (from, to) = (Positions::from([((TOPIC, 0), 2)]), Positions::from([((TOPIC, 0), 3)]));
+        let told = History::read(&mut facts(&[0, 1, 4]), &from, &to, 100).expect("it can be read");
+        assert!(told.is_empty(), "{told:?}");
+    }
 }

@@ -240,6 +240,6 @@ impl Follow for Follower {
         }
         let ends = std::mem::take(&mut self.ends);
         let ends = ends.into_iter().map(|((topic, partition), end)| (topic, partition, end)).collect();
-        Ok(Step { frontier, facts, ends })
+        Ok(Step { frontier, facts, ends, decided: self.decided.0 })
     }
 }

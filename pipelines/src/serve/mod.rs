@@ -5,9 +5,11 @@
 //!   tombola api                       the API alone: the frontier is looked at in the tables
 //! ```
 
+mod changes;
 mod facts;
 mod follower;
 mod images;
+mod letters;
 mod pulse;
 mod settings;
 mod tables;
@@ -196,6 +198,10 @@ impl Backend for Behind {
 
     fn takes_reference(&self) -> bool {
         self.stores.log_is_embedded()
+    }
+
+    fn changes(&self) -> Result<Box<dyn backend::Change>, Failed> {
+        Ok(Box::new(changes::Changing::open(&self.stores)?))
     }
 }
 

@@ -25,8 +25,10 @@ pub fn settings(config: &Config, shop: Option<Shop>) -> ApiSettings {
         requests_per_s_max: api.requests_per_s_max,
         connections_max: api.connections_max,
         live_max: api.live_max,
+        live_of_one_max: api.live_of_one_max,
         readers: api.readers,
         frontier_age_ms_max: api.frontier_age_ms_max,
+        order_retention_ms: config.orders.order_retention_ms,
         shop,
     }
 }

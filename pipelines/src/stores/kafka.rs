@@ -2,19 +2,19 @@
 
 use super::{Append, LogView, Reader, Result, StoreError};
 use crate::config::{Config, Kafka};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, SALES};
 use crate::retry::RETRIES;
 use connectors::decode::RecordDecoder;
 use connectors::embedded::{NewRecord, Placed, StoredRecord, TopicInfo};
 use connectors::kafka::{
-    ConfluentRegistry, KafkaAppender, KafkaEpochs, KafkaReader, KafkaSettings, KafkaView, Lags, Plan,
-    ReaderOptions, RegistrySettings, TopicSpec,
+    BATCH_BYTES_MAX, ConfluentRegistry, KafkaAppender, KafkaEpochs, KafkaReader, KafkaSettings, KafkaView,
+    Lags, Plan, ReaderOptions, RegistrySettings, TopicSpec,
 };
 use operators::settings::Settings;
 use runtime::log::EpochLog;
 use runtime::trace::TracedRecords;
 use schemas::{Fact, SchemaIds};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How the cluster is reached.
@@ -24,7 +24,8 @@ use std::sync::Arc;
 pub fn settings(kafka: &Kafka) -> Result<KafkaSettings> {
     let resolve = |(name, value): (&String, &String)| Ok((name.clone(), secret(name, value)?));
     let properties = kafka.properties.iter().map(resolve).collect::<Result<BTreeMap<_, _>>>()?;
-    Ok(KafkaSettings { bootstrap: kafka.bootstrap.clone(), properties })
+    let (bootstrap, replication) = (kafka.bootstrap.clone(), Some(kafka.replication));
+    Ok(KafkaSettings { bootstrap, properties, replication })
 }
 
 /// `${file:PATH}` stands for what the file holds, so that settings need hold no secret.
@@ -67,8 +68,17 @@ pub fn declared(config: &Config) -> Vec<TopicSpec> {
     };
     let inputs =
         schemas::ndjson::input_topics().into_iter().map(|topic| spec(topic, config.log.topic_partitions));
-    let facts = Fact::TOPICS.into_iter().map(|topic| spec(topic, facts_partitions));
-    inputs.chain(facts).chain([spec(RETRIES, 1)]).collect()
+    // Whatever an input says may have to be told, with more around it.
+    let told = ("max.message.bytes".to_owned(), BATCH_BYTES_MAX.to_string());
+    let facts = Fact::TOPICS.into_iter().map(|topic| {
+        let mut spec = spec(topic, facts_partitions);
+        spec.settings.extend([told.clone()]);
+        spec
+    });
+    let ours = Pipeline::of(config).name();
+    let pipelines = BTreeSet::from([SALES, ours.as_str()]);
+    let kept = TopicSpec::kept_by(pipelines, Some(replication));
+    inputs.chain(facts).chain([spec(RETRIES, 1)]).chain(kept).collect()
 }
 
 /// What is to be changed so that the cluster has them.
@@ -79,13 +89,18 @@ pub fn plan(config: &Config) -> Result<Plan> {
     Ok(connectors::kafka::plan(&settings(&config.kafka)?, &declared(config))?)
 }
 
+/// How a reader called `name` reads.
+pub fn reading(kafka: &Kafka, name: String) -> ReaderOptions {
+    ReaderOptions { pipeline: name, from_log_start: kafka.from_log_start }
+}
+
 pub fn reader(
     kafka: &Kafka,
     pipeline: &Pipeline,
     traced: Option<&Arc<TracedRecords>>,
 ) -> Result<(Reader, Lags)> {
     let decoder = RecordDecoder::new(registry(kafka)?).noting(traced.cloned());
-    let options = ReaderOptions { pipeline: pipeline.name(), from_log_start: false };
+    let options = reading(kafka, pipeline.name());
     let wanted = |topic: &str| pipeline.reads(topic);
     let reader = KafkaReader::open(&settings(kafka)?, options, pipeline.topics(), wanted, decoder)?;
     let lags = reader.lags();
@@ -152,4 +167,59 @@ impl LogView for View {
 /// Where the cluster refuses.
 pub fn apply(config: &Config, plan: &Plan) -> Result<()> {
     Ok(connectors::kafka::apply(&settings(&config.kafka)?, plan)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn readers_begin_where_the_log_begins_where_the_settings_say_so() {
+        for begins in [false, true] {
+            let text = format!("[kafka]\nfrom_log_start = {begins}\n");
+            let config = Config::parse(Path::new("t.toml"), &text).unwrap();
+            let options = reading(&config.kafka, "sales-loader".to_owned());
+            assert_eq!((options.pipeline.as_str(), options.from_log_start), ("sales-loader", begins));
+        }
+        assert!(!Config::default().kafka.from_log_start);
+    }
+
+    #[test]
+    fn topics_of_facts_and_dead_letters_take_what_was_read_with_more_around_it() {
+        let all = declared(&Config::default());
+        let most = |topic: &str| {
+            let spec = all.iter().find(|spec| spec.name == topic).expect("it is declared");
+            spec.settings.get("max.message.bytes").map(String::as_str)
+        };
+        for topic in Fact::TOPICS {
+            assert_eq!(most(topic), Some("17825792"), "{topic}");
+        }
+        assert_eq!(most("commands.orders"), None);
+    }
+
+    /// What is declared of topics whose names begin so: name, partitions, replicas, cleanup policy.
+    fn declared_as(config: &Config, begins: &str) -> Vec<String> {
+        let of_topic = |spec: &TopicSpec| {
+            let TopicSpec { name, partitions, replication, settings } = spec;
+            format!("{name} {partitions} {} {}", replication.unwrap_or(0), settings["cleanup.policy"])
+        };
+        declared(config).iter().filter(|spec| spec.name.starts_with(begins)).map(of_topic).collect()
+    }
+
+    #[test]
+    fn what_a_pipeline_keeps_for_itself_is_declared_with_its_replicas_and_compacted() {
+        let mut config = Config::default();
+        config.kafka.replication = 3;
+        assert_eq!(
+            declared_as(&config, "tombola."),
+            ["tombola.writers 1 3 compact", "tombola.progress.sales 1 3 compact"]
+        );
+        assert_eq!(declared_as(&config, "dead-letters.retries"), ["dead-letters.retries 1 3 delete"]);
+        config.pipeline.jobs = ["commissions", "fraud"].map(str::to_owned).into();
+        assert_eq!(
+            declared_as(&config, "tombola.progress"),
+            ["tombola.progress.fraud-commissions 1 3 compact", "tombola.progress.sales 1 3 compact"]
+        );
+    }
 }

@@ -7,6 +7,7 @@
 //!
 //! Everybody else takes what stands here as traits: jobs, commands and the demo don't know which it is.
 
+mod changes;
 pub mod clickhouse;
 mod embedded;
 mod error;

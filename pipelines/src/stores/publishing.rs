@@ -15,7 +15,7 @@ use std::time::Duration;
 const TOPICS: [&str; 1] = ["facts.publications"];
 
 /// The settings of a publisher.
-fn settings(publishing: &Publishing) -> PublishingSettings {
+fn settings(publishing: &Publishing, publish_max_age_ms: i64) -> PublishingSettings {
     PublishingSettings {
         attempts: publishing.attempts,
         backoff: Duration::from_millis(publishing.backoff_ms),
@@ -25,6 +25,7 @@ fn settings(publishing: &Publishing) -> PublishingSettings {
         breaker_failures: publishing.breaker_failures,
         breaker_pause: Duration::from_millis(publishing.breaker_pause_ms),
         age_ms_max: publishing.age_ms_max,
+        publish_max_age_ms,
         images_public_url: publishing.images_public_url.clone(),
         http: HttpSettings {
             connect_timeout_ms: publishing.connect_timeout_ms,
@@ -38,7 +39,7 @@ fn settings(publishing: &Publishing) -> PublishingSettings {
 impl Stores {
     /// How this pipeline publishes.
     pub fn publishing_settings(&self) -> PublishingSettings {
-        settings(&self.config.publishing)
+        settings(&self.config.publishing, self.config.draws.publish_max_age_ms)
     }
 
     /// Where images go.

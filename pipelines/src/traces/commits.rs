@@ -73,6 +73,7 @@ impl Committing {
             name: format!("commit {name}"),
             kind: SpanKind::Internal,
             context: decision.derived(format!("{name}/{epoch}").as_bytes()),
+            state: command.traced.state.clone(),
             parent: Some(decision.span_id),
             start,
             end,
@@ -94,6 +95,7 @@ impl Committing {
             name: format!("decide {topic}"),
             kind: SpanKind::Consumer,
             context: command.traced.decision,
+            state: command.traced.state.clone(),
             parent: Some(command.traced.sent.span_id),
             // A producer's clock may be ahead of ours.
             start: start.min(UNIX_EPOCH + Duration::from_millis(sent_ms)),

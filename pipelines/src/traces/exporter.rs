@@ -102,7 +102,7 @@ impl Exporter {
                 SpanId::from(span.context.span_id),
                 TraceFlags::SAMPLED,
                 false,
-                TraceState::NONE,
+                state(&span.state),
             ),
             parent_span_id: span.parent.map_or(SpanId::INVALID, SpanId::from),
             // Whoever serves or takes was asked by another process.
@@ -125,6 +125,11 @@ impl Exporter {
             instrumentation_scope: self.scope.clone(),
         }
     }
+}
+
+/// What was read already; so it is well-formed.
+fn state(state: &runtime::trace::TraceState) -> TraceState {
+    state.header().and_then(|header| header.parse().ok()).unwrap_or(TraceState::NONE)
 }
 
 impl Tracer for Exporter {
@@ -219,6 +224,7 @@ mod tests {
             name: "a span".to_owned(),
             kind: SpanKind::Internal,
             context,
+            state: Default::default(),
             parent: None,
             start: SystemTime::UNIX_EPOCH,
             end: SystemTime::UNIX_EPOCH,

@@ -145,6 +145,19 @@ fn a_refusal_says_why_and_a_payment_for_nothing_is_a_dead_letter() {
     let body = format!(r#"{{"ids":["{id}"]}}"#);
     let outcomes = [retry(&body), retry(&body)].map(|answer| answer.items()[0]["outcome"].clone());
     assert_eq!(outcomes, ["appended", "already"]);
+    let listed = |query: &str| {
+        let letters = get(server.address, "everywhere-key", &format!("/v1/dead-letters{query}")).items();
+        let found = letters.into_iter().find(|letter| letter["id"].as_str() == Some(id.as_str()));
+        found.map(|letter| letter["status"].as_str().unwrap().to_owned())
+    };
+    for (query, wanted) in [
+        ("", Some("retried")),
+        ("?status=retried", Some("retried")),
+        ("?status=retried&limit=1", Some("retried")),
+        ("?status=open", None),
+    ] {
+        assert_eq!(listed(query).as_deref(), wanted, "{query}");
+    }
     // What isn't a dead letter can't be sent in again by calling it one.
     assert_eq!(retry(r#"{"ids":["commands.orders/0/0"]}"#).status, 422);
 }
@@ -169,4 +182,7 @@ fn a_ticket_is_bought_with_a_key_or_without_and_never_with_one_that_cannot_be_us
     let orders = bought.each_ref().map(|answer| answer.json()["order_id"].clone());
     assert!(orders[0] != orders[1] && orders[1] == orders[2], "{bought:?}");
     assert_eq!(get(server.address, ANALYST, "/v1/orders").items().len(), 2);
+    // As `curl -X POST` sends it: without a body.
+    let bare = ask(server.address, "POST /api/ticket/buy", &[bearer], "");
+    assert_eq!((bare.status, &bare.json()["message"]), (200, &"payment confirmed".into()), "{bare:?}");
 }

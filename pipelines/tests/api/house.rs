@@ -11,6 +11,7 @@ use pipelines::stores::Stores;
 use runtime::shared::Shared;
 use schemas::Reference;
 use schemas::debezium::{Op, envelope, key_of};
+use schemas::draws::Draw;
 use schemas::reference::{Offer, OfferKind, OfferStatus, Partner, Standing};
 use sha2::{Digest as _, Sha256};
 use std::net::SocketAddr;
@@ -52,6 +53,23 @@ impl House {
 
     /// One with other settings.
     pub fn with(change: impl FnOnce(&mut Config)) -> House {
+        let mut house = House::empty(change);
+        let options = EngineOptions {
+            config: house.config.clone(),
+            data_dir: house.folder.path().to_owned(),
+            workers: 1,
+            until_drained: false,
+            shared: Arc::clone(&house.shared),
+            progress: None,
+            pulse: Some(Arc::clone(&house.pulse)),
+        };
+        house.engine = Some(std::thread::spawn(move || engine::run(&options).expect("the pipeline runs")));
+        wait_for("the pipeline's tables", || house.stores.tables().is_ok());
+        house
+    }
+
+    /// One whose stores nobody works on.
+    pub fn empty(change: impl FnOnce(&mut Config)) -> House {
         let folder = Folder::new();
         let mut config = Config::default();
         config.tickets.key = Some("a key for tests, not for tickets".to_owned());
@@ -62,20 +80,8 @@ impl House {
         std::fs::write(folder.path().join("tombola.toml"), config.describe()).expect("it can be written");
         let stores = Stores::of(&config, folder.path());
         stock(&stores);
-        let (shared, pulse) = (Arc::new(Shared::default()), Arc::new(Pulse::default()));
-        let options = EngineOptions {
-            config: config.clone(),
-            data_dir: folder.path().to_owned(),
-            workers: 1,
-            until_drained: false,
-            shared: Arc::clone(&shared),
-            progress: None,
-            pulse: Some(Arc::clone(&pulse)),
-        };
-        let run = move || engine::run(&options).expect("the pipeline runs");
-        let house = House { folder, stores, config, shared, pulse, engine: Some(std::thread::spawn(run)) };
-        wait_for("the pipeline's tables", || house.stores.tables().is_ok());
-        house
+        let (shared, pulse) = (Arc::default(), Arc::default());
+        House { folder, stores, config, shared, pulse, engine: None }
     }
 
     /// An instance in the pipeline's own process.
@@ -117,9 +123,9 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         self.shared.stop();
-        let ended = self.engine.take().map(JoinHandle::join);
+        let ended = self.engine.take().map_or(Ok(()), JoinHandle::join);
         if !std::thread::panicking() {
-            ended.expect("it runs").expect("the pipeline ends well");
+            ended.expect("the pipeline ends well");
         }
     }
 }
@@ -216,4 +222,32 @@ pub fn place(at: SocketAddr, who: &str, key: &str, more: &str) -> Answer {
 /// GET.
 pub fn get(at: SocketAddr, who: &str, path: &str) -> Answer {
     ask(at, &format!("GET {path}"), &[("authorization", &format!("Bearer {who}"))], "")
+}
+
+/// A figure of the API's own.
+pub fn figure(at: SocketAddr, name: &str) -> u64 {
+    let text = get(at, "", "/metrics").text;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name}: {text}")).parse().expect("a figure is a number")
+}
+
+/// A draw of `acme`, closed a minute ago, that one source decides.
+pub fn six_of_49(draw_id: &str, game: &str) -> Reference {
+    Reference::Draw(Box::new(Draw {
+        tenant: "acme".into(),
+        draw_id: draw_id.into(),
+        game: game.into(),
+        main_count: 6,
+        main_min: 1,
+        main_max: 49,
+        bonus_count: 0,
+        bonus_max: 0,
+        bonus_in_main: false,
+        repeats: false,
+        closes_at_ms: pipelines::clock_ms() - 60_000,
+        sources_required: 1,
+        currency: "EUR".into(),
+        pool_minor: None,
+        prize_tiers: "[]".into(),
+    }))
 }

@@ -88,6 +88,9 @@ pub struct Event {
     pub data: Value,
 }
 
+/// What the system takes for a client that doesn't read.
+const TAKEN_BYTES: usize = 64 * 1024;
+
 /// A live stream.
 pub struct Live(BufReader<TcpStream>);
 
@@ -96,6 +99,8 @@ impl Live {
     pub fn open(at: SocketAddr, query: &str, headers: &[(&str, &str)]) -> Live {
         let mut stream = TcpStream::connect(at).expect("the server listens");
         stream.set_read_timeout(Some(ANSWER_MAX)).expect("a timeout can be set");
+        // Or the system keeps megabytes for a client that doesn't read.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&stream, TAKEN_BYTES).expect("it can be set");
         let mut head = format!("GET /v1/live{query} HTTP/1.1\r\nhost: {at}\r\n");
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");

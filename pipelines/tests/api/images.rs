@@ -1,9 +1,7 @@
 //! Images of draws: drawn by the pipeline's own publisher, listed in the draw's row, fetched by whoever may see it.
 
-use super::house::{House, get, row, wait_for};
+use super::house::{House, get, row, six_of_49, wait_for};
 use super::http::{Bytes, ask, bytes};
-use schemas::Reference;
-use schemas::draws::Draw;
 use serde_json::Value;
 use std::net::SocketAddr;
 
@@ -11,26 +9,6 @@ use std::net::SocketAddr;
 const GAME: &str = "../6 of 49";
 const DRAW: &str = "a/b%2F?số";
 const DRAW_IN_PATHS: &str = "a%2Fb%252F%3Fs%E1%BB%91";
-
-fn draw() -> Draw {
-    Draw {
-        tenant: "acme".into(),
-        draw_id: DRAW.into(),
-        game: GAME.into(),
-        main_count: 6,
-        main_min: 1,
-        main_max: 49,
-        bonus_count: 0,
-        bonus_max: 0,
-        bonus_in_main: false,
-        repeats: false,
-        closes_at_ms: pipelines::clock_ms() - 60_000,
-        sources_required: 1,
-        currency: "EUR".into(),
-        pool_minor: None,
-        prize_tiers: "[]".into(),
-    }
-}
 
 /// A house in which a result was reported, and its image is there.
 fn drawn() -> (House, api::Server, Value) {
@@ -41,7 +19,7 @@ fn drawn() -> (House, api::Server, Value) {
     });
     let server = house.beside();
     let mut appender = house.stores.appender().expect("the log opens");
-    let draws = [row(Reference::Draw(Box::new(draw())))];
+    let draws = [row(six_of_49(DRAW, GAME))];
     appender.append_many(&[("oltp.public.draws", &draws)]).expect("a row can be appended");
     let body = format!(
         r#"{{"tenant":"acme","draw_id":"{DRAW}","source":"s","numbers":[3,11,19,27,40,44],"reported_at_ms":{}}}"#,

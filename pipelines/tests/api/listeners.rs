@@ -1,7 +1,7 @@
 //! Many live clients of which some are stuck, slow or cut off: the others get every event once and in time, the pipeline
 //! decides as ever, and the stuck ones are let go.
 
-use super::house::{House, get, place, wait_for};
+use super::house::{House, figure, place, wait_for};
 use super::http::Live;
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -45,9 +45,7 @@ fn stuck(at: SocketAddr) -> TcpStream {
 }
 
 fn live_clients(at: SocketAddr) -> u64 {
-    let text = get(at, "", "/metrics").text;
-    let line = text.lines().find_map(|line| line.strip_prefix("tombola_api_live_clients "));
-    line.expect("it is counted").parse().expect("a figure is a number")
+    figure(at, "tombola_api_live_clients")
 }
 
 #[test]

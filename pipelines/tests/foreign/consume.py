@@ -21,14 +21,14 @@ SETTINGS = {
 
 
 def plain(value):
-    """What JSON can say: times as milliseconds, bytes left out."""
+    """What JSON can say: times as milliseconds, bytes as hexadecimal digits."""
     if hasattr(value, "timestamp"):
         return round(value.timestamp() * 1000)
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [plain(inner) for inner in value]
-    return None if isinstance(value, bytes) else value
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def main(topics):

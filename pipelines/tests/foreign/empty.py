@@ -1,4 +1,4 @@
-"""empty.py: deletes every topic a test may have made, and waits until they are gone."""
+"""empty.py [NAME...]: deletes every topic a test may have made, or those whose names begin so, and waits until they are gone."""
 
 import os
 import sys
@@ -6,7 +6,8 @@ import time
 
 from confluent_kafka.admin import AdminClient
 
-OURS = ("commands.", "facts.", "oltp.", "outbox.", "dead-letters", "tombola", "__debezium")
+ALL = ("commands.", "facts.", "oltp.", "outbox.", "dead-letters", "tombola", "__debezium")
+OURS = tuple(sys.argv[1:]) or ALL
 
 admin = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP"]})
 

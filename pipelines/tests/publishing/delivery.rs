@@ -272,6 +272,54 @@ fn what_an_earlier_publisher_left_waits_for_the_facts_that_were_there_at_the_sta
     assert_eq!((server.posts().len(), server.shown().len(), world.told().len()), (1, 0, 0));
 }
 
+/// The answer is lost, the publisher ends, and when the next one comes the post is no news any more.
+fn too_old_in_doubt(kind: Kind, trick: Trick) -> (String, usize) {
+    let (_dir, mut world, server) = one(kind);
+    (world.settings.backoff, world.settings.backoff_max) = (Duration::from_secs(60), Duration::from_secs(60));
+    server.trick(&[trick]);
+    let publisher = world.publisher();
+    let request = world.post("D-1", "main", &server);
+    world.tell(&[request]);
+    assert!(publisher.status().wait(PATIENCE, |figures| figures.retries == 1));
+    drop(publisher);
+    world.settings.age_ms_max = 1;
+    let _publisher = world.publisher();
+    let told = said(&world.wait_told(1)[0]);
+    assert_eq!(server.posts().len(), 1, "it isn't called again: {told}");
+    (told, server.shown().len())
+}
+
+#[test]
+fn what_may_have_been_posted_when_it_became_too_old_is_found_out_and_never_posted() {
+    let (told, shown) = too_old_in_doubt(Kind::Mastodon, Trick::DoAndCut);
+    assert!(told.starts_with("main posted as s") && shown == 1, "{told}");
+    let (told, shown) = too_old_in_doubt(Kind::Mastodon, Trick::Cut);
+    assert!(told.contains("no news any more (publishing.age_ms_max)") && shown == 0, "{told}");
+    let (told, shown) = too_old_in_doubt(Kind::Webhook, Trick::DoAndCut);
+    assert!(told.contains("unknown: it may have been posted (it became too old") && shown == 1, "{told}");
+}
+
+#[test]
+fn what_nobody_asked_for_by_hand_is_not_posted_once_its_result_is_old() {
+    const HOUR_MS: i64 = 3_600_000;
+    let (_dir, mut world, server) = one(Kind::Webhook);
+    world.settings.publish_max_age_ms = HOUR_MS;
+    let now = pipelines::clock_ms();
+    let request = |draw: &str, drawn: i64, asked: i64, round: i32| {
+        let (drawn_at_ms, at_ms) = (Some(now - drawn * HOUR_MS), now - asked * HOUR_MS);
+        PublicationFact { drawn_at_ms, at_ms, round, ..world.post(draw, "main", &server) }
+    };
+    // Asked for by itself and in time, then by hand in a second round, then by hand when it was old already.
+    let requests = [request("D-1", 3, 2, 1), request("D-2", 3, 2, 2), request("D-3", 3, 1, 1)];
+    world.tell(&requests);
+    let _publisher = world.publisher();
+    let told: Vec<String> = world.wait_told(3).iter().map(said).collect();
+    let old = "main failed after 0: it was drawn 3 h ago and is no news any more (draws.publish_max_age_ms)";
+    assert_eq!(told.iter().filter(|said| *said == old).count(), 1, "{told:?}");
+    let texts: Vec<_> = server.shown().into_iter().map(|shown| shown.text).collect();
+    assert!(texts.len() == 2 && texts.iter().all(|text| !text.contains("D-1")), "{texts:?}");
+}
+
 #[test]
 fn an_older_generation_begins_no_call_once_a_newer_one_runs() {
     let (_dir, mut world, server) = one(Kind::Telegram);

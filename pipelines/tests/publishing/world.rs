@@ -46,6 +46,7 @@ pub fn settings() -> PublishingSettings {
         breaker_failures: 100,
         breaker_pause: Duration::from_millis(200),
         age_ms_max: 86_400_000,
+        publish_max_age_ms: 86_400_000,
         images_public_url: Some("https://images.example/".into()),
         http: HttpSettings { timeout_ms: 2_000, ..HttpSettings::default() },
         secrets: BTreeMap::new(),

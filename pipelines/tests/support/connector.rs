@@ -1,24 +1,29 @@
-//! Debezium's connector of the reference tables: given a database to follow, and made to forget it.
+//! The connectors of `deploy/debezium`, `reference` and `outbox`: given a database to follow, set back, made to forget it.
 
-use super::services::{env, wait_until, well};
+use super::services::{env, sql, wait_until, well};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const CONNECTOR: &str = "/connectors/reference";
+const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Asks Kafka Connect; the code it answers with.
-fn connect(method: &str, path: &str) -> String {
+/// Asks Kafka Connect about a connector; what it answers, and the code.
+fn connect(method: &str, name: &str, path: &str, body: Option<&str>) -> (String, String) {
     let mut curl = Command::new("curl");
-    curl.args(["-sS", "--max-time", "30", "-o", "/dev/null", "-w", "%{http_code}", "-X", method]);
-    curl.arg(env("CONNECT_URL") + path);
-    well(curl)
+    curl.args(["-sS", "--max-time", "30", "-w", "\n%{http_code}", "-X", method]);
+    if let Some(body) = body {
+        curl.args(["-H", "Content-Type: application/json", "--data-binary", body]);
+    }
+    curl.arg(format!("{}/connectors/{name}{path}", env("CONNECT_URL")));
+    let answer = well(curl);
+    let (text, code) = answer.rsplit_once('\n').expect("a code on a line of its own");
+    (text.to_owned(), code.to_owned())
 }
 
-/// Lets it follow the database at `url`; `endpoint` says where Connect finds that one.
-pub fn apply(url: &str, endpoint: impl Fn(&str) -> String) {
+/// Lets these connectors follow the database at `url`; `endpoint` says where Connect finds that one.
+pub fn apply(names: &[&str], url: &str, endpoint: impl Fn(&str) -> String) {
     let mut apply = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/debezium/apply"));
-    apply.arg("reference").env("PG_URL", url).stdin(Stdio::null());
+    apply.args(names).env("PG_URL", url).stdin(Stdio::null());
     for name in ["HOST", "PORT", "USER", "PASSWORD", "DATABASE"].map(|part| format!("CONNECT_PG_{part}")) {
         apply.env(&name, endpoint(&name));
     }
@@ -26,11 +31,78 @@ pub fn apply(url: &str, endpoint: impl Fn(&str) -> String) {
 }
 
 /// What it knows of one database must not be taken for another's.
-pub fn forget() {
-    connect("PUT", &format!("{CONNECTOR}/stop"));
+pub fn forget(name: &str) {
+    connect("PUT", name, "/stop", None);
     // Refused until it has stopped; there may be none.
-    wait_until("the connector's stop", Duration::from_secs(120), || {
-        ["200", "404"].contains(&connect("DELETE", &format!("{CONNECTOR}/offsets")).as_str())
+    wait_until("the connector's stop", PATIENCE, || {
+        let (_, code) = connect("DELETE", name, "/offsets", None);
+        ["200", "404"].contains(&code.as_str())
     });
-    connect("DELETE", CONNECTOR);
+    connect("DELETE", name, "", None);
+}
+
+fn slot_of(name: &str) -> String {
+    format!("tombola_{name}")
+}
+
+/// Whether its source knows that everything up to `position` has come through.
+pub fn has_confirmed(name: &str, url: &str, position: &str) -> bool {
+    let slot = slot_of(name);
+    let question = format!(
+        "SELECT confirmed_flush_lsn >= '{position}' FROM pg_replication_slots WHERE slot_name = '{slot}'"
+    );
+    sql(url, &question) == "t"
+}
+
+/// Takes away its slot, which keeps the source's log for it.
+pub fn drop_slot(name: &str, url: &str) {
+    let slot = slot_of(name);
+    let free = format!(
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{slot}' AND NOT active"
+    );
+    let left = format!("SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{slot}'");
+    wait_until("the slot's end", PATIENCE, || {
+        sql(url, &free);
+        sql(url, &left) == "0"
+    });
+}
+
+/// How far a connector was once, by its own account and by its source's; gone with its value.
+pub struct Mark {
+    name: &'static str,
+    url: String,
+    offsets: String,
+}
+
+impl Mark {
+    /// As of now; once it has told Connect of its snapshot, where it has not.
+    pub fn of(name: &'static str, url: &str) -> Self {
+        let slot = slot_of(name);
+        sql(url, &format!("SELECT pg_copy_logical_replication_slot('{slot}', '{slot}_mark')"));
+        let mut mark = Mark { name, url: url.to_owned(), offsets: String::new() };
+        wait_until("the connector's offsets", PATIENCE, || {
+            mark.offsets = connect("GET", name, "/offsets", None).0;
+            mark.offsets.contains("\"lsn\"")
+        });
+        mark
+    }
+
+    /// Sets it back to then: everything since is delivered again.
+    pub fn set_back(&self) {
+        let Mark { name, url, offsets } = self;
+        let slot = slot_of(name);
+        connect("PUT", name, "/stop", None);
+        drop_slot(name, url);
+        sql(url, &format!("SELECT pg_copy_logical_replication_slot('{slot}_mark', '{slot}')"));
+        wait_until("the connector is set back", PATIENCE, || {
+            connect("PATCH", name, "/offsets", Some(offsets)).1 == "200"
+        });
+        connect("PUT", name, "/resume", None);
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        drop_slot(&format!("{}_mark", self.name), &self.url);
+    }
 }

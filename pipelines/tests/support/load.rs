@@ -33,13 +33,21 @@ pub fn schema_ids(dir: &Path) -> SchemaIds {
 
 /// Produces `orders` at this rate; returns when the last record is acknowledged.
 pub fn produce(ids: &SchemaIds, seed: u64, orders: u64, orders_per_s: u64) -> Produced {
-    let settings = KafkaSettings { bootstrap: env("KAFKA_BOOTSTRAP"), properties: BTreeMap::new() };
+    produce_while(ids, (seed, Some(orders), orders_per_s), || true)
+}
+
+/// Produces at this rate for as long as that holds.
+pub fn produce_while(
+    ids: &SchemaIds,
+    (seed, orders, orders_per_s): (u64, Option<u64>, u64),
+    goes_on: impl Fn() -> bool,
+) -> Produced {
+    let settings = KafkaSettings::new(env("KAFKA_BOOTSTRAP"));
     let mut appender = KafkaAppender::open(&settings).expect("Kafka answers");
-    let options =
-        Options { seed, start_ms: pipelines::clock_ms(), orders: Some(orders), orders_per_s, draws: false };
+    let options = Options { seed, start_ms: pipelines::clock_ms(), orders, orders_per_s, draws: false };
     let mut stream = Generator::new(options).peekable();
     let (began, mut produced) = (Instant::now(), Produced::default());
-    while stream.peek().is_some() {
+    while stream.peek().is_some() && goes_on() {
         let due_ms = options.start_ms + began.elapsed().as_millis() as i64;
         let mut batch = Vec::new();
         while batch.len() < BATCH_RECORDS

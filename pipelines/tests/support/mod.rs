@@ -17,6 +17,7 @@ pub mod mirrored;
 pub mod past;
 pub mod process;
 pub mod services;
+pub mod shop;
 pub mod told;
 pub mod trial;
 pub mod workload;

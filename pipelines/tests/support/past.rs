@@ -62,7 +62,7 @@ impl Past {
 
     /// Lets Debezium's connector follow its reference tables.
     pub fn capture(&self) {
-        connector::apply(&self.url(), |name| self.endpoint(name));
+        connector::apply(&["reference"], &self.url(), |name| self.endpoint(name));
     }
 
     /// A session that commits when it is told to.

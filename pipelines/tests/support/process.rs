@@ -1,9 +1,10 @@
 //! The program as a child process: started with any number of workers, killed, and asked what it said.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Nothing these tests wait for takes longer; what does is stuck.
@@ -21,6 +22,30 @@ pub fn tombola(dir: &Path, arguments: &[&str]) -> Command {
 /// A running child. Dropping it kills it, so that a failed test leaves nothing behind.
 pub struct Running {
     child: Option<Child>,
+    stdout: Heard,
+    stderr: Heard,
+}
+
+/// What a child says, read as it comes: a pipe that nobody reads fills up, and whoever writes to it stands still.
+struct Heard(Option<JoinHandle<Vec<u8>>>);
+
+impl Heard {
+    fn listen(pipe: Option<impl Read + Send + 'static>) -> Heard {
+        Heard(pipe.map(|mut pipe| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                // What was read until then is all there is to know.
+                let _ = pipe.read_to_end(&mut bytes);
+                bytes
+            })
+        }))
+    }
+
+    /// Once it has ended.
+    fn all(&mut self) -> String {
+        let bytes = self.0.take().map(|reading| reading.join().expect("reading doesn't panic"));
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+    }
 }
 
 /// How a child ended, and what it said.
@@ -32,11 +57,6 @@ pub struct Ended {
 }
 
 impl Ended {
-    fn of(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
     /// Whether SIGKILL ended it.
     pub fn was_killed(&self) -> bool {
         use std::os::unix::process::ExitStatusExt as _;
@@ -61,8 +81,12 @@ impl Ended {
 impl Running {
     /// Starts `command`.
     pub fn start(mut command: Command) -> Self {
-        let child = command.spawn().expect("the program can be started");
-        Running { child: Some(child) }
+        Running::of(command.spawn().expect("the program can be started"))
+    }
+
+    fn of(mut child: Child) -> Self {
+        let (stdout, stderr) = (Heard::listen(child.stdout.take()), Heard::listen(child.stderr.take()));
+        Running { child: Some(child), stdout, stderr }
     }
 
     fn child(&mut self) -> &mut Child {
@@ -76,7 +100,12 @@ impl Running {
 
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
-        self.child().try_wait().expect("a child can be asked").is_none()
+        self.ended_as().is_none()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended_as(&mut self) -> Option<ExitStatus> {
+        self.child().try_wait().expect("a child can be asked")
     }
 
     /// SIGKILL.
@@ -120,14 +149,18 @@ impl Running {
             assert!(began.elapsed() < STUCK_AFTER, "stuck: {:?}", self.stuck());
             std::thread::sleep(Duration::from_millis(2));
         }
-        let child = self.child.take().expect("it is waited for once");
-        Ended::of(child.wait_with_output().expect("a child's output can be read"))
+        self.ended()
     }
 
     fn stuck(&mut self) -> Ended {
         self.kill();
-        let child = self.child.take().expect("it is waited for once");
-        Ended::of(child.wait_with_output().expect("a child's output can be read"))
+        self.ended()
+    }
+
+    fn ended(&mut self) -> Ended {
+        let status = self.child().wait().expect("a child can be waited for");
+        self.child = None;
+        Ended { status, stdout: self.stdout.all(), stderr: self.stderr.all() }
     }
 }
 
@@ -195,7 +228,7 @@ impl Serving {
         command.stdout(Stdio::null());
         let mut child = command.spawn().expect("the program can be started");
         let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let running = Running { child: Some(child) };
+        let running = Running::of(child);
         let mut said = String::new();
         let address = loop {
             let line = lines.next().unwrap_or_else(|| panic!("it ended before it listened: {said}"));

@@ -21,7 +21,8 @@ struct Told {
     stock: BTreeMap<Order, [i64; 3]>,
 }
 
-fn read(topics: &[&str]) -> Vec<Value> {
+/// Everything committed in these topics.
+pub fn read(topics: &[&str]) -> Vec<Value> {
     let lines = well(foreign("consume.py", topics));
     lines.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }

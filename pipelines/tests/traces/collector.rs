@@ -16,6 +16,8 @@ pub struct Span {
     pub trace_id: String,
     pub span_id: String,
     pub parent: String,
+    /// W3C's `tracestate`.
+    pub state: String,
     pub kind: otlp::span::SpanKind,
     pub start_ns: u64,
     pub end_ns: u64,
@@ -99,6 +101,7 @@ fn span_of(service: &str, span: otlp::Span) -> Span {
         trace_id: hex(&span.trace_id),
         span_id: hex(&span.span_id),
         parent: hex(&span.parent_span_id),
+        state: span.trace_state,
         kind,
         start_ns: span.start_time_unix_nano,
         end_ns: span.end_time_unix_nano,

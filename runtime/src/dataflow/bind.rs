@@ -9,10 +9,10 @@
 
 use super::mint_op::MintCell;
 use super::{Report, StatusMessage, Take, Tick, passed};
-use crate::bindings::{Binding, BindingError, BindingStore, PartitionEnd};
+use crate::bindings::{Binding, BindingError, BindingStore, PartitionEnd, Unread};
 use crate::committer::Wakers;
 use crate::shared::Shared;
-use crate::types::{Epoch, EpochTs};
+use crate::types::{Epoch, EpochTs, Offset, PartitionId};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -127,7 +127,8 @@ impl Binder {
             Take::Live { bound } => (bound, None),
             Take::Recorded { ends, .. } => (None, Some(ends)),
         };
-        let binding = Binding { epoch, generation, now, bound, ends: Vec::new(), clamps: Vec::new() };
+        let (ends, clamps, unread) = (Vec::new(), Vec::new(), Some(Vec::new()));
+        let binding = Binding { epoch, generation, now, bound, ends, clamps, unread };
         self.begun.insert(epoch, Begun { binding, recorded, snapshot, capability });
     }
 
@@ -173,12 +174,18 @@ impl Binder {
 }
 
 fn complete_binding(mut binding: Binding, reports: Vec<Report>) -> Binding {
+    let mut unread: BTreeMap<String, Vec<(PartitionId, Offset)>> = BTreeMap::new();
     for report in reports {
         binding.ends.extend(report.ends);
         binding.clamps.extend(report.clamps);
+        for (partition, offset, why) in report.unread {
+            unread.entry(why.into()).or_default().push((partition, offset));
+        }
     }
     binding.ends.sort_by_key(|end| end.partition);
     binding.clamps.sort_by_key(|clamp| (clamp.partition, clamp.offset));
+    unread.values_mut().for_each(|records| records.sort());
+    binding.unread = Some(unread.into_iter().map(|(why, records)| Unread { why, records }).collect());
     binding
 }
 

@@ -28,7 +28,7 @@ pub mod stateful;
 
 use crate::bindings::{Clamp, PartitionEnd};
 use crate::mint::Status;
-use crate::types::{Envelope, Epoch, EpochTs, Generation, Millis};
+use crate::types::{Envelope, Epoch, EpochTs, Generation, Millis, Offset, PartitionId};
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 use timely::progress::frontier::MutableAntichain;
@@ -64,6 +64,7 @@ pub struct Report {
     pub epoch: Epoch,
     pub ends: Vec<PartitionEnd>,
     pub clamps: Vec<Clamp>,
+    pub unread: Vec<(PartitionId, Offset, Box<str>)>,
     pub records: usize,
 }
 

@@ -54,7 +54,7 @@ pub struct Stepped<D> {
 /// Counts the marks of an epoch: the changes before which figures must be known.
 ///
 /// Marks are sent to every worker and handled in the order of [`At`], so that each worker gives every message
-/// the same step. Two marks of one `At` (the halves of a change that moves a key) are one.
+/// the same step. Marks of one record (the halves of a change that moves a key, all rows of a truncate) are one.
 #[derive(Debug, Default)]
 pub struct Steps {
     marks: Vec<At>,
@@ -63,6 +63,7 @@ pub struct Steps {
 impl Steps {
     /// Takes a mark; its number, from 1.
     pub fn mark(&mut self, at: At) -> Step {
+        let at = At::record(at.cause);
         if self.marks.last() != Some(&at) {
             assert!(self.marks.last().is_none_or(|last| *last < at), "marks come in the order of At");
             self.marks.push(at);
@@ -70,9 +71,9 @@ impl Steps {
         self.passed()
     }
 
-    /// The number of the mark that stands, or is about to come, at exactly `at`.
+    /// The number of the mark that stands, or is about to come, at the record of `at`.
     pub fn of_mark(&self, at: At) -> Step {
-        self.passed() + Step::from(self.marks.last() != Some(&at))
+        self.passed() + Step::from(self.marks.last() != Some(&At::record(at.cause)))
     }
 
     /// How many marks have come.

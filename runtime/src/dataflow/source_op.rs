@@ -175,7 +175,8 @@ impl<R> Source<R> {
     /// Takes a tick's records into `out`; `None` while a recorded end has not been read.
     fn take(&mut self, tick: &Tick, out: &mut Vec<Envelope<R>>) -> Option<Report> {
         assert!(tick.epoch > self.taken, "epochs come in order");
-        let mut report = Report { epoch: tick.epoch, ends: Vec::new(), clamps: Vec::new(), records: 0 };
+        let (ends, clamps, unread) = (Vec::new(), Vec::new(), Vec::new());
+        let mut report = Report { epoch: tick.epoch, ends, clamps, unread, records: 0 };
         match &tick.take {
             Take::Live { bound } => {
                 for p in self.partitions.values_mut() {
@@ -241,6 +242,7 @@ impl Report {
     fn add<R>(&mut self, taken: Taken, feed: &Feed<R>, partition: PartitionId) {
         self.ends.extend(taken.end);
         self.clamps.extend(taken.clamps);
+        self.unread.extend(taken.unread);
         self.records += taken.records;
         if taken.records > 0 {
             // A fetch thread that has ended says so itself.

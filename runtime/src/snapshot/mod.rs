@@ -62,6 +62,9 @@ impl Manifest {
 pub enum SnapshotError {
     #[error("snapshot store: {0}; check that the snapshot folder or bucket is there, writable and has space")]
     Store(#[from] object_store::Error),
+    /// The same call may succeed later.
+    #[error("snapshot store: {0}; it may pass: check that the bucket is up and can be reached from here")]
+    Away(object_store::Error),
     #[error("snapshot file {path} is damaged: {problem}; an older snapshot is used if there is one")]
     Damaged { path: String, problem: String },
     #[error("snapshot store: {0}")]

@@ -12,6 +12,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -94,6 +95,14 @@ impl SnapshotStore {
         Ok(SnapshotStore { store, runtime: Arc::new(runtime), generation: Generation(0), apart: true })
     }
 
+    /// Whether what went wrong may pass: a server that can't be reached says nothing about what it holds. A folder is there or isn't.
+    fn sorted(&self, error: object_store::Error) -> SnapshotError {
+        match error {
+            object_store::Error::Generic { .. } if self.apart => SnapshotError::Away(error),
+            other => SnapshotError::Store(other),
+        }
+    }
+
     /// Whether the run can go on while this store is full or away.
     pub fn is_apart(&self) -> bool {
         self.apart
@@ -130,7 +139,7 @@ impl SnapshotStore {
     /// See [`SnapshotError`].
     pub fn read(&self, file: &FileRef) -> Result<Vec<Block>, SnapshotError> {
         let path = Path::from(file.path.as_str());
-        let bytes = self.runtime.block_on(async { self.store.get(&path).await?.bytes().await })?;
+        let bytes = self.bytes(&path)?;
         file::decode(file, &bytes)
     }
 
@@ -146,10 +155,15 @@ impl SnapshotStore {
         Ok(())
     }
 
-    /// The manifests there are, newest first; one that can't be read is left out with a warning.
+    fn bytes(&self, path: &Path) -> Result<impl Deref<Target = [u8]> + use<>, SnapshotError> {
+        let read = self.runtime.block_on(async { self.store.get(path).await?.bytes().await });
+        read.map_err(|error| self.sorted(error))
+    }
+
+    /// The manifests there are, newest first; one that is damaged is left out with a warning.
     ///
     /// # Errors
-    /// When the store can't be listed.
+    /// When the store can't be listed, or is away: which manifests there are isn't known then.
     pub fn manifests(&self) -> Result<Vec<Manifest>, SnapshotError> {
         let mut paths = self.list("manifests")?;
         paths.sort();
@@ -157,6 +171,7 @@ impl SnapshotStore {
         for path in paths.into_iter().rev() {
             match self.manifest(&path) {
                 Ok(manifest) => manifests.push(manifest),
+                Err(away @ SnapshotError::Away(_)) => return Err(away),
                 Err(error) => tracing::warn!(%error, %path, "a snapshot manifest can't be used"),
             }
         }
@@ -164,7 +179,7 @@ impl SnapshotStore {
     }
 
     fn manifest(&self, path: &Path) -> Result<Manifest, SnapshotError> {
-        let bytes = self.runtime.block_on(async { self.store.get(path).await?.bytes().await })?;
+        let bytes = self.bytes(path)?;
         let damaged = |problem: String| SnapshotError::Damaged { path: path.to_string(), problem };
         let manifest: Manifest =
             serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
@@ -177,7 +192,7 @@ impl SnapshotStore {
     fn list(&self, folder: &str) -> Result<Vec<Path>, SnapshotError> {
         let prefix = Path::from(folder);
         let found = self.store.list(Some(&prefix)).map_ok(|meta| meta.location);
-        Ok(self.runtime.block_on(found.try_collect())?)
+        self.runtime.block_on(found.try_collect()).map_err(|error| self.sorted(error))
     }
 
     /// Deletes manifests older than the newest two, and files that neither of those nor `in_use` name.

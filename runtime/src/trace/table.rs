@@ -8,19 +8,21 @@
 //! expires) is told with its trace as long as it is remembered. After a crash it fills again as records are read again.
 //! Without traced records it is empty, and asking it costs one load.
 
-use super::TraceContext;
+use super::{TraceContext, TraceState};
 use crate::types::Millis;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A record that belongs to a trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traced {
     /// What its header says.
     pub sent: TraceContext,
     /// The decision about it: what facts that follow from it are told under.
     pub decision: TraceContext,
+    /// What other vendors say of the trace, passed on as it came.
+    pub state: TraceState,
     /// The record's own timestamp.
     pub timestamp_ms: Millis,
     /// Whether its decision has been told of.
@@ -69,10 +71,15 @@ impl TracedRecords {
         self.count.load(Ordering::Relaxed) == 0
     }
 
-    /// Notes a record that was read, with its header `traceparent`. One that isn't well-formed is no trace. A record that
-    /// is read again stays as it was.
-    pub fn note(&self, (topic, partition, offset): (&str, u32, u64), header: &[u8], timestamp_ms: Millis) {
-        let Some(sent) = TraceContext::parse(header) else { return };
+    /// Notes a record that was read, with its headers `traceparent` and `tracestate`. Without a well-formed `traceparent`
+    /// there is no trace, whatever the other says. A record that is read again stays as it was.
+    pub fn note(
+        &self,
+        (topic, partition, offset): (&str, u32, u64),
+        (parent, state): (&[u8], Option<&[u8]>),
+        timestamp_ms: Millis,
+    ) {
+        let Some(sent) = TraceContext::parse(parent) else { return };
         // Who doesn't want spans gets none, and is passed on as it came.
         let of = || format!("{topic}/{partition}/{offset}");
         let decision = if sent.sampled { sent.derived(of().as_bytes()) } else { sent };
@@ -90,7 +97,8 @@ impl TracedRecords {
             inner.records.remove(&oldest);
         }
         inner.order.push_back(place);
-        inner.records.insert(place, Traced { sent, decision, timestamp_ms, told: false });
+        let state = state.map(TraceState::parse).unwrap_or_default();
+        inner.records.insert(place, Traced { sent, decision, state, timestamp_ms, told: false });
         self.count.store(inner.records.len(), Ordering::Relaxed);
     }
 
@@ -101,7 +109,7 @@ impl TracedRecords {
         }
         let inner = self.inner();
         let place = inner.place(topic, partition, offset)?;
-        inner.records.get(&place).copied()
+        inner.records.get(&place).cloned()
     }
 
     /// Notes that the decision about a record has been told of; true where it had not been before.
@@ -123,11 +131,12 @@ mod tests {
     fn a_record_is_known_by_its_place_and_told_of_once() {
         let table = TracedRecords::new(10);
         assert!(table.is_empty());
-        table.note(("orders", 1, 5), b"nonsense", 0);
+        table.note(("orders", 1, 5), (b"nonsense", Some(b"a=1")), 0);
         assert!(table.is_empty());
-        table.note(("orders", 1, 5), HEADER, 77);
+        table.note(("orders", 1, 5), (HEADER, Some(b"a=1, b=2")), 77);
         let found = table.of(("orders", 1, 5)).expect("it was noted");
         assert_eq!((found.timestamp_ms, found.sent.to_string().as_bytes()), (77, HEADER));
+        assert_eq!(found.state.header(), Some("a=1,b=2"));
         assert_eq!(found.decision.trace_id, found.sent.trace_id);
         assert_ne!(found.decision.span_id, found.sent.span_id);
         for stranger in [("orders", 0, 5), ("orders", 1, 6), ("payments", 1, 5)] {
@@ -135,7 +144,7 @@ mod tests {
             assert!(!table.tell(stranger));
         }
         assert!(table.tell(("orders", 1, 5)));
-        table.note(("orders", 1, 5), HEADER, 78);
+        table.note(("orders", 1, 5), (HEADER, None), 78);
         assert!(!table.tell(("orders", 1, 5)), "what is read again was told of before");
     }
 
@@ -143,7 +152,7 @@ mod tests {
     fn what_was_read_again_has_the_same_decision() {
         let decision = || {
             let table = TracedRecords::new(1);
-            table.note(("orders", 0, 0), HEADER, 1);
+            table.note(("orders", 0, 0), (HEADER, None), 1);
             table.of(("orders", 0, 0)).map(|traced| traced.decision)
         };
         assert!(decision().is_some());
@@ -153,7 +162,8 @@ mod tests {
     #[test]
     fn who_wants_no_spans_is_passed_on_as_it_came() {
         let table = TracedRecords::new(1);
-        table.note(("orders", 0, 0), b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", 1);
+        let unsampled = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+        table.note(("orders", 0, 0), (unsampled, None), 1);
         let found = table.of(("orders", 0, 0)).expect("it was noted");
         assert_eq!(found.sent, found.decision);
     }
@@ -161,7 +171,7 @@ mod tests {
     #[test]
     fn the_oldest_are_forgotten() {
         let table = TracedRecords::new(2);
-        (0..3).for_each(|offset| table.note(("orders", 0, offset), HEADER, 0));
+        (0..3).for_each(|offset| table.note(("orders", 0, offset), (HEADER, None), 0));
         let known: Vec<bool> = (0..3).map(|offset| table.of(("orders", 0, offset)).is_some()).collect();
         assert_eq!(known, [false, true, true]);
     }

@@ -15,9 +15,6 @@ use runtime::killpoint;
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
-/// Inserts under way at a time.
-const AT_ONCE: usize = 8;
-
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivered {
@@ -61,7 +58,8 @@ impl Delivery<'_> {
     /// Several at once, as each waits for the server's disk. Their order makes no difference: they are rows of
     /// different partitions of the log, and nobody sees any before all are there.
     fn send(&self, pieces: Vec<&Piece<'_>>) -> Result<()> {
-        let all = stream::iter(pieces).map(Ok).try_for_each_concurrent(AT_ONCE, |piece| self.send_one(piece));
+        let at_once = self.client.inserts_at_once;
+        let all = stream::iter(pieces).map(Ok).try_for_each_concurrent(at_once, |piece| self.send_one(piece));
         self.client.wait("insert facts", Some(self.stop), all)
     }
 

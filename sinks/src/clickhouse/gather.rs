@@ -1,6 +1,9 @@
 //! Facts in hand: read from every partition up to a share of a batch, given out up to an epoch.
 //!
 //! Memory is bounded by the batch: nothing is read beyond a partition's share of it until that is given out.
+//!
+//! What an end was asked for before or after is told by numbers of rounds, not by the clock: set back between the two, a clock
+//! would have an end that is older than the frontier pass for a newer one, and an epoch published without its last facts.
 
 use super::cut::InHand;
 use super::plan::BatchRange;
@@ -10,14 +13,14 @@ use runtime::{Epoch, Millis, Offset, PartitionId};
 use schemas::Fact;
 use schemas::facts::FactRecord;
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Records asked for at once.
 const FETCH_RECORDS: usize = 1_000;
 /// How long one look at the log may wait for what it is about to bring.
 const ROUNDS_MAX: Duration = Duration::from_millis(250);
 /// How long a batch that is read again may take to come.
-const AGAIN_MS_MAX: Millis = 30_000;
+const AGAIN_MAX: Duration = Duration::from_secs(30);
 const WAIT_MS: u64 = 5;
 /// Dead letters keep the original bytes and may be large.
 const FETCH_DEAD_LETTERS: usize = 50;
@@ -38,6 +41,8 @@ pub(super) struct Gather {
     rows_max: usize,
     bytes_max: usize,
     held: BTreeMap<PartitionId, Held>,
+    /// Looks at the log so far. The reader takes the number for a clock; all that counts is that it rises.
+    rounds: Millis,
 }
 
 /// One partition.
@@ -59,7 +64,13 @@ impl Gather {
         settings: &ClickHouseSettings,
     ) -> Gather {
         let (rows_max, bytes_max) = (settings.batch_rows_max, settings.batch_bytes_max);
-        Gather { reader, topics, rows_max, bytes_max, held: BTreeMap::new() }
+        Gather { reader, topics, rows_max, bytes_max, held: BTreeMap::new(), rounds: 0 }
+    }
+
+    /// Looks at the log once more: an end that is as of this number was asked for from here on.
+    fn begin_round(&mut self) -> Result<(), LogError> {
+        self.rounds += 1;
+        self.reader.begin_round(self.rounds)
     }
 
     /// Forgets what is in hand and goes on from these positions; other partitions begin at 0.
@@ -86,9 +97,9 @@ impl Gather {
             held.complete = held.is_beyond(decided);
         }
         // Some logs bring records as they arrive: a round may find nothing and yet not be at the end.
-        let (began, deadline) = (clock_ms(), Instant::now() + ROUNDS_MAX);
+        let (began, deadline) = (self.rounds + 1, Instant::now() + ROUNDS_MAX);
         loop {
-            self.reader.begin_round(clock_ms())?;
+            self.begin_round()?;
             let lacking = self.round(decided, began)?;
             if !lacking || Instant::now() >= deadline {
                 return Ok(());
@@ -112,7 +123,7 @@ impl Gather {
                 held.take_in(fetch.records);
                 held.next = held.next.max(fetch.next.0);
                 // An end asked for before `decided` was read may lack what was decided by then.
-                let asked_since = fetch.as_of.is_none_or(|clock| clock >= began);
+                let asked_since = fetch.as_of.is_none_or(|round| round >= began);
                 held.complete = held.next >= fetch.end.0 && asked_since || held.is_beyond(decided);
                 if nothing {
                     lacking |= !held.complete;
@@ -149,19 +160,19 @@ impl Gather {
         let id = id.ok_or_else(|| changed(range, "this loader doesn't read that topic"))?;
         let (mut facts, mut next) = (Vec::new(), range.from);
         self.reader.partitions()?;
-        let began = clock_ms();
+        let (began, since) = (self.rounds + 1, Instant::now());
         while next < range.to {
-            self.reader.begin_round(clock_ms())?;
+            self.begin_round()?;
             let fetch = self.reader.fetch(id, Offset(next), FETCH_RECORDS)?;
             let nothing = fetch.records.is_empty();
             facts.extend(fetch.records.into_iter().take_while(|fact| fact.offset.0 < range.to));
             next = next.max(fetch.next.0);
-            let asked_since = fetch.as_of.is_none_or(|clock| clock >= began);
+            let asked_since = fetch.as_of.is_none_or(|round| round >= began);
             if nothing && next < range.to {
                 if next >= fetch.end.0 && asked_since {
                     return Err(changed(range, "the log ends before"));
                 }
-                if clock_ms() - began > AGAIN_MS_MAX {
+                if since.elapsed() > AGAIN_MAX {
                     return Err(LogError::Retry("the log doesn't bring what it holds".into()));
                 }
                 self.reader.wait(WAIT_MS);
@@ -203,11 +214,6 @@ impl Held {
     }
 }
 
-/// The clock by which the log is asked for its ends.
-fn clock_ms() -> Millis {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as Millis)
-}
-
 /// About what a fact takes, here and in the insert.
 fn bytes_of(fact: &Fact) -> usize {
     match fact {
@@ -227,5 +233,90 @@ fn changed(range: &BatchRange, problem: &str) -> LogError {
         ),
         problem: format!("a batch that was begun can't be read again: {problem}"),
         remedy: "restore the log; facts must be kept until they are loaded".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test: what fails here fails the test
+mod tests {
+    use super::*;
+    use runtime::source::{Claim, Fetch};
+    use runtime::{Class, TopicId};
+    use schemas::facts::DeadLetter;
+    use std::sync::{Arc, Mutex};
+
+    /// What a log says in each of its rounds: its end, and whether that was asked for in the round itself. The last one is
+    /// said for ever. It asks now and then: in between it knows its end as of an earlier round.
+    struct Log {
+        rounds: Vec<(u64, bool)>,
+        /// What it was told as clocks.
+        clocks: Arc<Mutex<Vec<Millis>>>,
+        asked: Option<Millis>,
+    }
+
+    impl Log {
+        fn round(&self) -> (u64, bool) {
+            let nth = self.clocks.lock().unwrap().len() - 1;
+            self.rounds[nth.min(self.rounds.len() - 1)]
+        }
+    }
+
+    impl LogReader for Log {
+        type Record = FactRecord;
+
+        fn partitions(&mut self) -> Result<Vec<PartitionId>, LogError> {
+            Ok(vec![PartitionId { topic: TopicId(0), partition: 0 }])
+        }
+
+        fn begin_round(&mut self, clock: Millis) -> Result<(), LogError> {
+            self.clocks.lock().unwrap().push(clock);
+            if self.round().1 {
+                self.asked = Some(clock);
+            }
+            Ok(())
+        }
+
+        fn fetch(&mut self, _: PartitionId, from: Offset, _: usize) -> Result<Fetch<FactRecord>, LogError> {
+            let end = Offset(self.round().0);
+            let records = (from.0..end.0).map(fact).collect();
+            Ok(Fetch { as_of: self.asked, ..Fetch::dense(from, records, end) })
+        }
+
+        fn wait(&mut self, _: u64) {}
+    }
+
+    fn fact(offset: u64) -> Placed {
+        let letter = DeadLetter {
+            id: "t/0/0".into(),
+            topic: "t".into(),
+            partition: 0,
+            offset: 0,
+            reason: String::new(),
+            payload: Vec::new(),
+            key: None,
+            record_time_ms: 0,
+        };
+        let body = FactRecord { epoch: offset + 1, fact: Fact::DeadLetter(Box::new(letter)) };
+        Fetched { offset: Offset(offset), claim: Claim::Nothing, class: Class::Command, body, unread: None }
+    }
+
+    #[test]
+    fn an_end_counts_only_where_it_was_asked_for_after_the_frontier_was_read_whatever_the_clock_says() {
+        let clocks = Arc::new(Mutex::new(Vec::new()));
+        // Epoch 1 is in the log, then epoch 2; when the second is decided, the log first knows its end from before.
+        let rounds = vec![(1, true), (1, false), (2, true)];
+        let log = Log { rounds, clocks: Arc::clone(&clocks), asked: None };
+        let settings = ClickHouseSettings::default();
+        let mut gather = Gather::new(Box::new(log), vec!["dead-letters".to_owned()], &settings);
+        gather.read(Epoch(1)).unwrap();
+        assert_eq!((gather.len(), gather.in_hand()[0].complete), (1, true));
+        gather.read(Epoch(2)).unwrap();
+        assert_eq!((gather.len(), gather.in_hand()[0].complete), (2, true), "an old end proves nothing");
+        let clocks = clocks.lock().unwrap();
+        assert_eq!(
+            *clocks,
+            [1, 2, 3],
+            "rounds are numbered: no clock that is set back makes one of them older"
+        );
     }
 }

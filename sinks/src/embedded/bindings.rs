@@ -6,7 +6,7 @@
 
 use super::db::{Db, newest_generation};
 use super::error::{EmbeddedError, classify};
-use runtime::bindings::{Binding, BindingError, BindingStore, Clamp, GenerationInfo, PartitionEnd};
+use runtime::bindings::{Binding, BindingError, BindingStore, GenerationInfo};
 use runtime::{Epoch, Generation, Millis, killpoint};
 use rusqlite::{Connection, Row, Transaction, params};
 use std::path::Path;
@@ -71,7 +71,7 @@ impl BindingStore for BindingsDb {
 
     fn append(&mut self, rows: &[Binding]) -> Result<(), BindingError> {
         let ours = self.ours.expect("a generation is begun before anything is bound");
-        let packed: Vec<Vec<u8>> = rows.iter().map(pack).collect();
+        let packed: Vec<Vec<u8>> = rows.iter().map(Binding::packed_places).collect();
         let file = self.db.file.clone();
         let failed = |e| BindingError::from(classify(&file, "append bindings", e));
         let tx = self.db.write()?;
@@ -117,10 +117,6 @@ fn assert_consecutive(last: Epoch, rows: &[Binding]) {
     }
 }
 
-fn pack(row: &Binding) -> Vec<u8> {
-    postcard::to_stdvec(&(&row.ends, &row.clamps)).expect("plain data can be encoded")
-}
-
 /// A row as stored, its places still packed.
 struct StoredRow {
     binding: Binding,
@@ -136,17 +132,17 @@ impl StoredRow {
             bound: row.get(3)?,
             ends: Vec::new(),
             clamps: Vec::new(),
+            unread: None,
         };
         Ok(StoredRow { binding, places: row.get(4)? })
     }
 
     fn unpack(self, file: &str) -> Result<Binding, EmbeddedError> {
-        let places: Result<(Vec<PartitionEnd>, Vec<Clamp>), _> = postcard::from_bytes(&self.places);
-        let (ends, clamps) = places.map_err(|e| EmbeddedError::Damaged {
+        let epoch = self.binding.epoch;
+        self.binding.with_places(&self.places).map_err(|e| EmbeddedError::Damaged {
             file: file.to_owned(),
-            problem: format!("the binding of epoch {} can't be decoded ({e})", self.binding.epoch),
-        })?;
-        Ok(Binding { ends, clamps, ..self.binding })
+            problem: format!("the binding of epoch {epoch} can't be decoded ({e})"),
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 use super::error::{EmbeddedError, Result, classify};
 use super::turn::Turnstile;
 use runtime::{Epoch, Generation, Millis};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use schemas::rows::{Column, ColumnType, TableSpec};
 use schemas::tables::ALL_TABLES;
@@ -36,7 +37,7 @@ CREATE TABLE bindings (
   generation INTEGER NOT NULL,
   now_ms     INTEGER NOT NULL,
   bound_ms   INTEGER,                    -- record-time bound; NULL where it was open
-  places     BLOB NOT NULL               -- postcard: partition ends and clamps
+  places     BLOB NOT NULL               -- postcard: partition ends, clamps, what couldn't be read
 );
 CREATE TABLE frontiers (
   name   TEXT PRIMARY KEY,
@@ -90,6 +91,7 @@ impl Db {
         let conn = Connection::open_with_flags(&path, flags).map_err(|e| classify(&file, "open", e))?;
         let db = Db { conn, file, turnstile: Turnstile::none() };
         db.conn.busy_timeout(Duration::from_secs(5)).map_err(|e| db.failed("open", e))?;
+        keep_plans(&db.conn).map_err(|e| db.failed("open", e))?;
         if db.check_layout()? < newest_layout() {
             // An older program's file: its tables are brought up to date once, then it is only read.
             Db::open(dir)?;
@@ -100,6 +102,7 @@ impl Db {
     fn configure(&mut self) -> rusqlite::Result<()> {
         self.conn.busy_handler(Some(wait_for_lock))?;
         self.conn.set_prepared_statement_cache_capacity(64);
+        keep_plans(&self.conn)?;
         switch_to_wal(&self.conn)?;
         self.conn.pragma_update(None, "synchronous", "FULL")?;
         self.conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
@@ -127,6 +130,11 @@ impl Db {
         let begun = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate);
         begun.map_err(|e| self.failed("take the write lock", e))
     }
+}
+
+/// A statement's plan stays as it is. Otherwise SQLite looks at what is bound to it, and plans anew whenever that changes.
+fn keep_plans(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// Switching a new file takes it alone, and SQLite gives up at once where another process is at it too.

@@ -3,7 +3,7 @@
 //! The log ([`EpochLog`]) keeps progress and fence in the same transaction as the records, and the running
 //! digest beside them where it can; this sink adds nothing that a crash could lose.
 
-use runtime::log::{EpochLog, OutRecord};
+use runtime::log::{EpochLog, OutRecords};
 use runtime::sink::{EpochItems, Sink, SinkError};
 use runtime::{Epoch, Generation};
 
@@ -11,8 +11,7 @@ use runtime::{Epoch, Generation};
 pub struct FactsSink<F> {
     log: Box<dyn EpochLog>,
     encode: F,
-    /// Kept from run to run: its capacity is what a run needs.
-    records: Vec<OutRecord>,
+    records: OutRecords,
 }
 
 impl<F> FactsSink<F> {
@@ -22,13 +21,13 @@ impl<F> FactsSink<F> {
     /// [`SinkError::Fenced`] where a newer one has been here already.
     pub fn new(mut log: Box<dyn EpochLog>, generation: Generation, encode: F) -> Result<Self, SinkError> {
         log.fence(generation)?;
-        Ok(FactsSink { log, encode, records: Vec::new() })
+        Ok(FactsSink { log, encode, records: OutRecords::default() })
     }
 }
 
 impl<I, F> Sink<I> for FactsSink<F>
 where
-    F: FnMut(&I, Epoch, &mut Vec<OutRecord>) + Send,
+    F: FnMut(&I, Epoch, &mut OutRecords) + Send,
 {
     fn name(&self) -> &'static str {
         "facts"
@@ -46,6 +45,6 @@ where
                 (self.encode)(&item.body, epoch.epoch, &mut self.records);
             }
         }
-        self.log.append(&self.records, last.epoch, last.now)
+        self.log.append(self.records.as_slice(), last.epoch, last.now)
     }
 }

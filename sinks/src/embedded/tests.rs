@@ -1,9 +1,9 @@
 //! The embedded sinks against the conformance suite, and against full disks, zombies and lingering readers.
 
 use super::{BindingsDb, FactsSink, PipelineLock, Reader, ServingSink};
-use crate::conformance::{self, Subject};
-use runtime::bindings::{Binding, BindingError, BindingStore, PartitionEnd};
-use runtime::log::{EpochLog, OutRecord};
+use crate::conformance::{self, Subject, binding};
+use runtime::bindings::{Binding, BindingError, BindingStore};
+use runtime::log::{EpochLog, OutRecord, OutRecords};
 use runtime::sink::{EpochItems, Item, Sink, SinkError};
 use runtime::{At, Class, Epoch, Generation, Offset, PartitionId, Position, TopicId};
 use schemas::rows::{OrderRow, OrderStatus, Row, StockRow};
@@ -130,7 +130,7 @@ impl EpochLog for MemoryLog {
     }
 }
 
-type Encode = fn(&u64, Epoch, &mut Vec<OutRecord>);
+type Encode = fn(&u64, Epoch, &mut OutRecords);
 
 struct Facts(Arc<Mutex<LogState>>);
 
@@ -140,10 +140,7 @@ impl Subject for Facts {
 
     fn open(&mut self, generation: Generation) -> Result<FactsSink<Encode>, SinkError> {
         let log = MemoryLog { state: self.0.clone(), generation };
-        let encode: Encode = |n, epoch, out| {
-            let (key, value) = (Vec::new(), n.to_le_bytes().to_vec());
-            out.push(OutRecord { topic: "facts.orders", key, value, timestamp: 0, epoch, trace: None });
-        };
+        let encode: Encode = |n, epoch, out| out.add("facts.orders", 0, epoch).value.extend(n.to_le_bytes());
         FactsSink::new(Box::new(log), generation, encode)
     }
 
@@ -203,13 +200,6 @@ fn digests_depend_on_what_was_said_and_not_on_how_it_was_cut() {
     assert_eq!((epochs.clone(), tables.clone()), digests(&[&[1, 2, 3, 4]]));
     assert_eq!(epochs.iter().map(|(e, _)| e.0).collect::<Vec<_>>(), [1, 2, 4], "an empty epoch has none");
     assert_eq!((tables[0].rows, tables[1].rows), (3, 1));
-}
-
-fn binding(epoch: u64, generation: Generation) -> Binding {
-    let partition = PartitionId { topic: TopicId(0), partition: 3 };
-    let ends = vec![PartitionEnd { partition, end: Offset(epoch * 7), time_max: epoch as i64 }];
-    let bound = (!epoch.is_multiple_of(2)).then_some(epoch as i64);
-    Binding { epoch: Epoch(epoch), generation, now: epoch as i64, bound, ends, clamps: vec![] }
 }
 
 #[test]

@@ -8,15 +8,17 @@
 //! frontier's row (see `frontier.rs`), so a process that was paused between its check and its write can't slip
 //! in. A crash before the commit leaves the epochs unbound: nothing of them was visible, and they will be cut
 //! anew. Where the answer to COMMIT is lost, what the store holds is compared with what was sent: the rows
-//! are never appended twice, nor reported falsely.
+//! are never appended twice, nor reported falsely. A database that has lost what it acknowledged (a standby that
+//! lagged and was promoted, a backup) stops the run.
 
 use super::error::Result;
 use super::frontier::{self, BOUND, Frontier, epoch};
 use super::migrate::{MigrationSet, check_migrated};
 use super::session::{Answers, Session};
 use super::settings::PostgresSettings;
-use runtime::bindings::{Binding, BindingError, BindingStore, Clamp, GenerationInfo, PartitionEnd};
+use runtime::bindings::{Binding, BindingError, BindingStore, GenerationInfo};
 use runtime::{Epoch, Generation, Millis, killpoint};
+use std::cmp::Ordering;
 use tokio_postgres::{Row, Statement};
 
 /// Bindings and generations of one schema.
@@ -68,13 +70,11 @@ impl PostgresBindings {
         let mut answers = open.insert(rows, ours)?;
         answers.next()?;
         let bound = frontier::locked(&open.session, answers.next()?)?;
-        if bound.generation != ours {
-            return Err(BindingError::Fenced { ours, theirs: bound.generation });
-        }
+        open.check_fence(ours, bound.generation)?;
         if in_doubt && open.holds(rows, &bound)? {
             return Ok(());
         }
-        assert_consecutive(bound.epoch, rows);
+        open.check_kept(rows[0].epoch, bound.epoch)?;
         frontier::moved(&open.session, answers.rest()?.last())?;
         killpoint::reach("bindings.before_append");
         let committed = open.session.run("append bindings", "COMMIT");
@@ -128,7 +128,7 @@ impl Open {
         let (epochs, nows) = (ints(|row| row.epoch.0 as i64), ints(|row| row.now));
         let generations = ints(|row| row.generation.0 as i64);
         let bounds: Vec<Option<i64>> = rows.iter().map(|row| row.bound).collect();
-        let places: Vec<Vec<u8>> = rows.iter().map(pack).collect();
+        let places: Vec<Vec<u8>> = rows.iter().map(Binding::packed_places).collect();
         let (from, ours) = (rows[0].epoch.0 as i64 - 1, ours.0 as i64);
         let (to, now) = (epochs[epochs.len() - 1], nows[nows.len() - 1]);
         let session = &self.session;
@@ -139,6 +139,27 @@ impl Open {
             session.change(&self.advance, vec![&to, &now, &ours, &from]),
         ];
         session.send_all("append bindings", sendings)
+    }
+
+    fn check_fence(&self, ours: Generation, theirs: Generation) -> std::result::Result<(), BindingError> {
+        match theirs.cmp(&ours) {
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(BindingError::Fenced { ours, theirs }),
+            Ordering::Less => {
+                let (problem, remedy) = frontier::fence_went_back(&self.session.place, ours, theirs);
+                Err(BindingError::Stop { problem, remedy })
+            }
+        }
+    }
+
+    /// Behind our fence nobody else binds: the last epoch is the one before the next, or the database is not what
+    /// it was. Epochs that were bound, and told, would be missing from every replay.
+    fn check_kept(&self, next: Epoch, bound: Epoch) -> std::result::Result<(), BindingError> {
+        if bound.next() == next {
+            return Ok(());
+        }
+        let (problem, remedy) = frontier::went_back(&self.session.place, "epochs", next.0 - 1, bound);
+        Err(BindingError::Stop { problem, remedy })
     }
 
     /// Whether rows in doubt are in. The frontier is locked: nothing of ours is under way any more.
@@ -257,18 +278,15 @@ fn assert_consecutive(last: Epoch, rows: &[Binding]) {
     }
 }
 
-fn pack(row: &Binding) -> Vec<u8> {
-    postcard::to_stdvec(&(&row.ends, &row.clamps)).expect("plain data can be encoded")
-}
-
 fn unpack(row: &Row, session: &Session) -> Result<Binding> {
     let at = epoch(row, 0);
-    let places: std::result::Result<(Vec<PartitionEnd>, Vec<Clamp>), _> = postcard::from_bytes(row.get(4));
-    let (ends, clamps) = places.map_err(|e| {
-        frontier::damaged(session, &format!("the binding of epoch {at} can't be decoded ({e})"))
-    })?;
     let generation = Generation(row.get::<_, i64>(1) as u64);
-    Ok(Binding { epoch: at, generation, now: row.get(2), bound: row.get(3), ends, clamps })
+    let (ends, clamps) = (Vec::new(), Vec::new());
+    let binding =
+        Binding { epoch: at, generation, now: row.get(2), bound: row.get(3), ends, clamps, unread: None };
+    binding
+        .with_places(row.get(4))
+        .map_err(|e| frontier::damaged(session, &format!("the binding of epoch {at} can't be decoded ({e})")))
 }
 
 /// Every generation, oldest first.

@@ -66,11 +66,22 @@ pub(crate) fn classify(place: &str, doing: &'static str, source: tokio_postgres:
         };
     }
     let (place, problem) = (place.to_owned(), message(&source));
-    match what_to_do(source.code()) {
+    let todo = if lacks_password(&source) { Todo::Stop(PASSWORD) } else { what_to_do(source.code()) };
+    match todo {
         Todo::TryAgain => PostgresError::Passing { place, doing, problem, source: Some(source) },
         Todo::Migrate => PostgresError::NotMigrated { place, problem: format!("{doing}: {problem}") },
         Todo::Stop(remedy) => PostgresError::Database { place, doing, problem, remedy, source },
     }
+}
+
+/// What to do about a password that isn't there, or isn't the user's.
+const PASSWORD: &str =
+    "check the user in `url`, and the password in `password_file` or TOMBOLA_POSTGRES_PASSWORD";
+
+/// Whether the server asked for a password and the settings have none: the client then asks nobody, and has no code for it.
+fn lacks_password(error: &tokio_postgres::Error) -> bool {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    cause.as_deref() == Some("password missing")
 }
 
 /// The client's words for a server's "no". It may mean that the server is out of processes, so it is tried again.
@@ -112,9 +123,7 @@ fn what_to_do(code: Option<&SqlState>) -> Todo {
         "28000" => Todo::Stop(
             "check the user in `url`; where the server says \"no encryption\", set postgres.sslmode = \"verify-full\"",
         ),
-        "28P01" => Todo::Stop(
-            "check the user in `url`, and the password in `password_file` or TOMBOLA_POSTGRES_PASSWORD",
-        ),
+        "28P01" => Todo::Stop(PASSWORD),
         "3D000" => Todo::Stop("create the database, or name another in `url`"),
         "42501" => Todo::Stop(
             "have an administrator run `tombola migrate --roles` and grant tombola_pipeline (to read: tombola_reader) to this user",
@@ -161,6 +170,7 @@ impl From<PostgresError> for BindingError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read as _, Write as _};
 
     #[test]
     fn what_passes_is_tried_again_and_what_does_not_names_its_remedy() {
@@ -179,5 +189,31 @@ mod tests {
         {
             assert!(matches!(todo(code), Todo::Stop(said) if said.contains(remedy)), "{code}");
         }
+    }
+    /// A server that answers every client's first message by asking for a password.
+    fn asking() -> u16 {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let (mut client, _) = server.accept().unwrap();
+            let mut first = [0; 512];
+            assert!(client.read(&mut first).unwrap() > 8);
+            // AuthenticationCleartextPassword.
+            client.write_all(&[b'R', 0, 0, 0, 8, 0, 0, 0, 3]).unwrap();
+            let _ = client.read(&mut first);
+        });
+        port
+    }
+
+    #[test]
+    fn a_password_that_is_asked_for_and_missing_stops_the_run_instead_of_being_tried_again() {
+        let url = format!("postgres://a@127.0.0.1:{}/d", asking());
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let refused = runtime.block_on(tokio_postgres::connect(&url, tokio_postgres::NoTls)).err().unwrap();
+        let error = classify("here", "connect", refused);
+        assert!(!error.is_passing());
+        let told = error.to_string();
+        assert!(told.contains("password missing") && told.ends_with("TOMBOLA_POSTGRES_PASSWORD"), "{told}");
     }
 }

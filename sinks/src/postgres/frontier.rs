@@ -58,6 +58,30 @@ pub(crate) fn moved(session: &Session, answer: Option<&Answer>) -> Result<()> {
     }
 }
 
+/// Problem and remedy of a frontier that isn't where we left it: what was committed is not there any more.
+pub(crate) fn went_back(place: &str, what: &str, left: u64, there: Epoch) -> (String, String) {
+    (
+        format!(
+            "{place}: {what} were committed up to epoch {left}, and are there up to epoch {there}: the database went back \
+             (a standby that lagged and was promoted, or a backup), or was changed by someone else"
+        ),
+        REMEDY.to_owned(),
+    )
+}
+
+/// The same of a fence: no generation is ever taken back.
+pub(crate) fn fence_went_back(place: &str, ours: Generation, theirs: Generation) -> (String, String) {
+    (
+        format!(
+            "{place}: it is fenced for generation {theirs}, and this is generation {ours}: the database went back \
+             (a standby that lagged and was promoted, or a backup)"
+        ),
+        REMEDY.to_owned(),
+    )
+}
+
+const REMEDY: &str = "restore it as it was, promoting the standby that has all of it, or begin anew (docs/runbook.md, \"A store went back\")";
+
 pub(crate) fn damaged(session: &Session, problem: &str) -> PostgresError {
     PostgresError::Damaged { place: session.place.clone(), problem: problem.to_owned() }
 }

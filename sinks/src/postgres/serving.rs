@@ -13,7 +13,8 @@
 //! An answer to COMMIT that is lost leaves the run in doubt. Before anything else is written the frontier's
 //! row is locked, which waits for the lost transaction; the frontier and its digest then say whether the
 //! run is in. Not promised: that a server which fails over to a standby that lags keeps what it
-//! acknowledged; that takes a synchronous standby.
+//! acknowledged; that takes a synchronous standby. But it is noticed: a frontier that is not where our last commit
+//! left it stops the run.
 
 use super::columns::{ColumnValues, columns, upsert_sql};
 use super::error::{PostgresError, Result};
@@ -28,6 +29,7 @@ use runtime::sink::{EpochItems, Sink, SinkError};
 use runtime::{Epoch, Generation, killpoint};
 use schemas::rows::Row;
 use schemas::tables::ALL_TABLES;
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 use tokio_postgres::Statement;
 
@@ -44,6 +46,8 @@ pub struct PostgresServing<I> {
     open: Option<Open>,
     /// What the database holds, as of the last commit; absent after a failure.
     known: Option<Known>,
+    /// What our last commit left there; nobody else writes behind our fence.
+    left_at: Option<Known>,
     in_doubt: Option<InDoubt>,
 }
 
@@ -58,7 +62,7 @@ struct Open {
     upserts: Vec<Statement>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Known {
     frontier: Frontier,
     digest: Digest,
@@ -107,7 +111,7 @@ impl<I> PostgresServing<I> {
     ) -> Result<Self> {
         let open = Some(Open::new(settings)?);
         let settings = settings.clone();
-        Ok(PostgresServing { settings, generation, row_of, open, known: None, in_doubt: None })
+        Ok(PostgresServing { settings, generation, row_of, open, known: None, left_at: None, in_doubt: None })
     }
 
     /// What the database holds; connects where there is no connection.
@@ -133,11 +137,14 @@ impl<I> PostgresServing<I> {
         self.check_fence(&known.frontier)?;
         let ended = self.in_doubt.as_ref().map(|doubt| (doubt.ended(&known), doubt.last));
         let left = match ended {
+            None if self.left_at.is_some_and(|left| left != known) => return Err(self.went_back(&known)),
             None | Some((Ended::Never, _)) => run,
             Some((Ended::Committed, last)) => &run[run.partition_point(|epoch| epoch.epoch <= last)..],
             Some((Ended::Otherwise, last)) => return Err(self.strange(last, &known)),
         };
-        self.in_doubt = None;
+        if self.in_doubt.take().is_some() {
+            self.left_at = Some(known);
+        }
         assert_new(known.frontier.epoch, left);
         Ok((left, known))
     }
@@ -154,11 +161,23 @@ impl<I> PostgresServing<I> {
         }
     }
 
+    fn went_back(&self, known: &Known) -> SinkError {
+        let left = self.left_at.map_or(0, |left| left.frontier.epoch.0);
+        let (problem, remedy) =
+            frontier::went_back(&self.settings.place(), "rows", left, known.frontier.epoch);
+        SinkError::Stop { sink: NAME, problem, remedy }
+    }
+
     fn check_fence(&self, frontier: &Frontier) -> std::result::Result<(), SinkError> {
-        if frontier.generation == self.generation {
-            return Ok(());
+        let (ours, theirs) = (self.generation, frontier.generation);
+        match theirs.cmp(&ours) {
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(SinkError::Fenced { sink: NAME, ours, theirs }),
+            Ordering::Less => {
+                let (problem, remedy) = frontier::fence_went_back(&self.settings.place(), ours, theirs);
+                Err(SinkError::Stop { sink: NAME, problem, remedy })
+            }
         }
-        Err(SinkError::Fenced { sink: NAME, ours: self.generation, theirs: frontier.generation })
     }
 
     fn try_commit(&mut self, run: &[EpochItems<I>]) -> std::result::Result<(), SinkError> {
@@ -176,6 +195,7 @@ impl<I> PostgresServing<I> {
             return Err(error.into_sink(NAME));
         }
         self.known = Some(Known { frontier: Frontier { epoch: last.epoch, ..known.frontier }, digest });
+        self.left_at = self.known;
         killpoint::reach("serving.after_commit");
         Ok(())
     }

@@ -13,7 +13,7 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Most characters of an answer that are repeated in a message.
 const QUOTED_CHARS_MAX: usize = 300;
 /// A server that asks for more is taken at this.
-const AFTER_MAX: Duration = Duration::from_secs(3_600);
+pub(super) const AFTER_MAX: Duration = Duration::from_secs(3_600);
 
 /// How patient a call is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! nothing was posted; but not with a 5xx, which the gateway before the Bot API says in the same words while the call
 //! may have gone through. Only one that says when to come back is certain.
 
-use super::http::{self, Answer, below, failed, quoted, refused, retry_after, send};
+use super::http::{self, AFTER_MAX, Answer, below, failed, quoted, refused, retry_after, send};
 use super::{Network, Post, PostError, Posted, Repeat, Target};
 use crate::announcement::post_text;
 use futures::future::BoxFuture;
@@ -144,11 +144,37 @@ fn denied<T>(doing: &str, answer: &Answer, said: &Said<T>) -> PostError {
         problem.push_str(&format!("; the chat is now {chat}: change the channel's target"));
         return refused(problem);
     }
-    let after = parameters.and_then(|parameters| parameters.retry_after).map(Duration::from_secs);
+    let after = parameters.and_then(|parameters| parameters.retry_after);
+    let after = after.map(|seconds| Duration::from_secs(seconds).min(AFTER_MAX));
     match code {
         429 => PostError::Again { problem, after: after.or_else(|| retry_after(&answer.headers)) },
         500..=599 if after.is_some() => PostError::Again { problem, after },
         500..=599 => PostError::InDoubt { problem, after: retry_after(&answer.headers) },
         _ => refused(problem),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::StatusCode;
+    use reqwest::header::HeaderMap;
+
+    #[test]
+    fn a_chat_is_left_alone_as_long_as_it_asks_and_an_hour_at_most() {
+        for (code, seconds, wanted) in [(429, 7, 7), (429, u64::MAX, 3_600), (500, 999_999, 3_600)] {
+            let body = format!(
+                "{{\"ok\": false, \"error_code\": {code}, \"parameters\": {{\"retry_after\": {seconds}}}}}"
+            );
+            let answer = Answer {
+                status: StatusCode::from_u16(code).unwrap(),
+                headers: HeaderMap::new(),
+                body: body.into_bytes(),
+            };
+            match understood::<Message>("send", &answer) {
+                Err(PostError::Again { after, .. }) => assert_eq!(after, Some(Duration::from_secs(wanted))),
+                other => panic!("{:?}", other.map(|message| message.message_id)),
+            }
+        }
     }
 }

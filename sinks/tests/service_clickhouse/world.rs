@@ -262,6 +262,7 @@ impl LogReader for WorldLog {
             claim: Claim::Nothing,
             class: Class::Command,
             body: body.clone(),
+            unread: None,
         };
         let records = facts.iter().enumerate().take(to).skip(from.0 as usize).map(record).collect();
         Ok(Fetch::dense(from, records, Offset(end as u64)))

@@ -56,6 +56,28 @@ fn a_row_that_does_not_fit_says_why_and_the_others_are_taken() {
     }
 }
 
+/// A quote that is opened by mistake in a column that nobody needs takes the lines up to the next quote, or all of them.
+#[test]
+fn lines_that_a_stray_quote_holds_together_are_a_problem_with_all_their_bytes() {
+    let row = |day: u8, note: &str| format!("2024-01-{day:02},1 2 3 4 5 6,{note}\n");
+    let swallowed = [row(4, "\"oops"), row(5, "none"), row(6, "see \"above\"")].concat();
+    let document =
+        ["day,balls,note\n".to_owned(), row(3, "\"fine\""), swallowed.clone(), row(7, "x")].concat();
+    let mapping = csv(SIX);
+    let told = told(&mapping, &document);
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].starts_with("g-2024-01-03") && told[1].starts_with("g-2024-01-07"), "{told:?}");
+    assert!(told[2].starts_with("line 3: lines 3 to 5 are held together by a quote"), "{told:?}");
+    let problems = map(&mapping, document.as_bytes()).problems;
+    assert_eq!(problems[0].original, swallowed.trim().as_bytes());
+    // To the end of the document, however long that is.
+    let rest = [row(4, "\"oops"), row(5, "none").repeat(10_000)].concat();
+    let Mapped { results, problems } = map(&mapping, format!("day,balls,note\n{rest}").as_bytes());
+    assert!(results.is_empty() && problems.len() == 1 && problems[0].original.len() == 65_536);
+    let reason = &problems[0].reason;
+    assert!(reason.contains("lines 2 to 10002") && reason.contains("the first 65536 of its"), "{reason}");
+}
+
 #[test]
 fn a_problem_keeps_the_row_as_it_was_written() {
     let document = "day,balls,note\r\n2024-01-03,\"1 2\",\"a \"\"b\"\",\nc\"\r\n2024-01-06,1 2 3 4 5 6,\r\n";

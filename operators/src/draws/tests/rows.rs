@@ -1,6 +1,7 @@
 //! What a change of the draw's own row does to what sources said.
 
-use super::story;
+use super::{event, operator, story, told};
+use crate::harness::Harness;
 
 #[test]
 fn a_row_that_asks_for_fewer_sources_publishes_what_they_agree_on() {
@@ -111,6 +112,21 @@ fn what_sources_said_outlives_a_row_that_goes_and_comes_back() {
          = row published
          = settle r2",
     );
+}
+
+/// What becomes of a correction that claims to be of 160, after an epoch that ended at `now`.
+fn late_correction(now: i64) -> Vec<String> {
+    let mut harness = Harness::new(1, operator);
+    harness.epoch(vec![event("1 draw 1 9 100"), event("150 report a 1,2")], 150);
+    harness.epoch(Vec::new(), now);
+    let out = harness.epoch(vec![event("160 correct 3,4")], now + 1);
+    out.into_iter().map(|out| told(out.body).trim_end().to_owned()).collect()
+}
+
+#[test]
+fn a_result_is_final_when_its_tickets_are_dropped_whatever_time_a_correction_claims() {
+    assert_eq!(late_correction(1_150), ["refused r1 [3, 4]", "letter result_final"]);
+    assert_eq!(late_correction(1_149), ["corrected r2 [3, 4]", "row published", "settle r2"]);
 }
 
 #[test]

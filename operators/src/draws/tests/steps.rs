@@ -61,7 +61,7 @@ fn what_is_too_old_is_rendered_and_posted_by_hand_only() {
          = image failed r1 #1 acme/lotto/d/result/en/r1.png
          = row x r1 waiting its image failed: broken
          = letter image_failed
-         702 republish
+         702 retry unrendered 1 - 1
          = image requested r1 #2 acme/lotto/d/result/en/r1.png
          703 rendered 1 - 2
          = image ready r1 #2 p1
@@ -75,6 +75,47 @@ fn what_is_too_old_is_rendered_and_posted_by_hand_only() {
          706 republish x
          = post x requested r1 #1 p1
          = row x r1 requested",
+    );
+    // By hand means whatever the image still needs: it failed, or it is still drawn.
+    story(
+        "1 draw
+         1 channel x
+         700 correct 1,2
+         = published r1 [1, 2]
+         = row published
+         = settle r1
+         = image requested r1 #1 acme/lotto/d/result/en/r1.png
+         = row x r1 waiting
+         701 unrendered 1 - 1
+         = image failed r1 #1 acme/lotto/d/result/en/r1.png
+         = row x r1 waiting its image failed: broken
+         = letter image_failed
+         702 republish
+         = image requested r1 #2 acme/lotto/d/result/en/r1.png
+         = row x r1 waiting
+         703 channel y
+         704 republish y
+         = row y r1 waiting
+         705 posted 1 z 1
+         = refused r1 []
+         = letter unknown_step
+         706 republish
+         = refused r1 []
+         = letter nothing_to_republish
+         707 unrendered 1 - 2
+         = image failed r1 #2 acme/lotto/d/result/en/r1.png
+         = row x r1 waiting its image failed: broken
+         = row y r1 waiting its image failed: broken
+         = letter image_failed
+         708 republish y
+         = image requested r1 #3 acme/lotto/d/result/en/r1.png
+         = row y r1 waiting
+         709 rendered 1 - 3
+         = image ready r1 #3 p1
+         = post x requested r1 #1 p1
+         = row x r1 requested
+         = post y requested r1 #1 p1
+         = row y r1 requested",
     );
 }
 
@@ -241,5 +282,145 @@ fn what_was_posted_of_a_superseded_revision_is_told_and_nothing_of_it_is_asked_f
          162 posted 1 z 1
          = post z posted r1 #1 acme/lotto/d/result/en/r1.png
          = row z r1 posted x",
+    );
+}
+
+#[test]
+fn a_post_is_resumed_where_its_channel_is_now_with_the_image_that_it_wants_now() {
+    story(
+        "1 draw
+         1 channel x
+         1 channel y
+         150 correct 1,2
+         = published r1 [1, 2]
+         = row published
+         = settle r1
+         = image requested r1 #1 acme/lotto/d/result/en/r1.png
+         = row x r1 waiting
+         = row y r1 waiting
+         151 channel y at http://new/
+         152 rendered 1 - 1
+         = image ready r1 #1 p1
+         = post x requested r1 #1 p1
+         = row x r1 requested
+         = post y requested r1 #1 p1 at http://new/
+         = row y r1 requested
+         153 unposted 1 x 1
+         = post x failed r1 #1 p1
+         = row x r1 failed broken
+         = letter post_failed
+         154 channel x at http://mended/
+         155 retry unposted 1 x 1
+         = post x requested r1 #2 p1 at http://mended/
+         = row x r1 requested
+         156 unposted 1 x 2
+         = post x failed r1 #2 p1 at http://mended/
+         = row x r1 failed broken
+         = letter post_failed
+         157 channel x card
+         158 retry unposted 1 x 2
+         = image requested r1 #1 acme/lotto/d/card/en/r1.png
+         = row x r1 waiting
+         159 unrendered 1 card 1
+         = image failed r1 #1 acme/lotto/d/card/en/r1.png
+         = row x r1 waiting its image failed: broken
+         = letter image_failed
+         160 republish x
+         = image requested r1 #2 acme/lotto/d/card/en/r1.png
+         = row x r1 waiting
+         161 rendered 1 card 2
+         = image ready r1 #2 p1
+         = post x requested r1 #3 p1
+         = row x r1 requested
+         162 posted 1 x 3
+         = post x posted r1 #3 p1
+         = row x r1 posted x",
+    );
+}
+
+#[test]
+fn a_post_that_waits_by_hand_may_turn_out_to_be_there() {
+    story(
+        "1 draw
+         1 channel x
+         150 correct 1,2
+         = published r1 [1, 2]
+         = row published
+         = settle r1
+         = image requested r1 #1 acme/lotto/d/result/en/r1.png
+         = row x r1 waiting
+         151 posted 1 x 1
+         152 rendered 1 - 1
+         = image ready r1 #1 p1
+         = post x requested r1 #1 p1
+         = row x r1 requested
+         153 unposted 1 x 1
+         = post x failed r1 #1 p1
+         = row x r1 failed broken
+         = letter post_failed
+         154 channel x card
+         155 republish x
+         = image requested r1 #1 acme/lotto/d/card/en/r1.png
+         = row x r1 waiting
+         156 posted 1 x 1
+         = post x posted r1 #2 acme/lotto/d/card/en/r1.png
+         = row x r1 posted x
+         157 rendered 1 card 1
+         = image ready r1 #1 p1",
+    );
+}
+
+#[test]
+fn nothing_is_asked_of_a_channel_that_is_paused_or_gone() {
+    story(
+        "1 draw
+         1 channel u
+         1 channel v
+         1 channel w
+         1 channel x
+         150 correct 1,2
+         = published r1 [1, 2]
+         = row published
+         = settle r1
+         = image requested r1 #1 acme/lotto/d/result/en/r1.png
+         = row u r1 waiting
+         = row v r1 waiting
+         = row w r1 waiting
+         = row x r1 waiting
+         151 pause u
+         152 channel v none
+         153 channel w games keno
+         154 rendered 1 - 1
+         = image ready r1 #1 p1
+         = post u skipped r1 #0 p1
+         = row u r1 skipped channel u is paused; republish the draw once the channel takes it
+         = post v skipped r1 #0 p1
+         = row v r1 skipped channel v is gone; republish the draw once the channel takes it
+         = post w skipped r1 #0 p1
+         = row w r1 skipped channel w takes no draws of lotto; republish the draw once the channel takes it
+         = post x requested r1 #1 p1
+         = row x r1 requested
+         155 unposted 1 x 1
+         = post x failed r1 #1 p1
+         = row x r1 failed broken
+         = letter post_failed
+         156 pause x
+         157 retry unposted 1 x 1
+         = refused r1 []
+         = letter channel_away
+         158 republish x
+         = refused r1 []
+         = letter channel_away
+         159 republish
+         = refused r1 []
+         = letter nothing_to_republish
+         160 channel u
+         161 republish
+         = post u requested r1 #1 p1
+         = row u r1 requested
+         162 channel x
+         163 retry unposted 1 x 1
+         = post x requested r1 #2 p1
+         = row x r1 requested",
     );
 }

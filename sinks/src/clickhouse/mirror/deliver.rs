@@ -22,9 +22,6 @@ use runtime::killpoint;
 use schemas::captured::Captured;
 use std::sync::atomic::AtomicBool;
 
-/// Inserts under way at a time.
-const AT_ONCE: usize = 8;
-
 /// How many rows of an insert are looked for.
 const LOOK_FOR_MAX: usize = 1_000;
 
@@ -85,7 +82,7 @@ impl Delivery<'_> {
     pub fn send_all(&self, parcels: &[Parcel<'_>]) -> Result<Delivered> {
         let answers = stream::iter(parcels.iter().copied())
             .map(|parcel| async move { Ok((parcel, self.refused(parcel).await?)) })
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(self.client.inserts_at_once)
             .try_collect::<Vec<_>>();
         let answers = async { Ok(answers.await) };
         let answers: Result<Vec<_>> = self.client.wait("insert rows", Some(self.stop), answers)?;

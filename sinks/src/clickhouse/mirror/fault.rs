@@ -39,11 +39,12 @@ const OF_RECORDS: [u32; 20] = [
 ];
 
 /// Codes that no table has anything to do with.
-const OF_EVERYONE: [u32; 22] = [
+const OF_EVERYONE: [u32; 25] = [
     81, 159, 160, 164, 192, 193, 194, 201, 202, 209,
     210, // no database, too slow, nobody let in, quotas, network
-    225, 236, 241, 243, 279, 394, 425, 439, 473, 516,
+    225, 236, 241, 243, 279, 394, 425, 439, 516,
     999, // Keeper, shutdown, memory, disk, cancelled, no threads
+    285, 286, 289, 319, // too few replicas for a quorum, or one that isn't there yet
 ];
 
 /// Decides about a failure that came while one table was dealt with.
@@ -132,8 +133,13 @@ mod tests {
             ("Code: 60. DB::Exception: Table mirror.things does not exist", Blame::Table),
             ("Code: 524. DB::Exception: ALTER of key column id is forbidden", Blame::Table),
             ("Code: 252. DB::Exception: Too many parts", Blame::Table),
+            ("Code: 473. DB::Exception: Locking attempt on mirror.things has timed out", Blame::Table),
             ("Code: 516. DB::Exception: default: Authentication failed", Blame::Everyone),
             ("Code: 241. DB::Exception: Memory limit (total) exceeded", Blame::Everyone),
+            (
+                "Code: 285. DB::Exception: Number of alive replicas (1) is less than requested quorum",
+                Blame::Everyone,
+            ),
             ("502 Bad Gateway", Blame::Everyone),
         ] {
             assert_eq!(blame(&answer(text)), expected, "{text}");

@@ -326,7 +326,13 @@ mod tests {
                 return Err(LogError::Retry("its schema isn't known".into()));
             }
             let body = Captured::Nothing;
-            let record = Fetched { offset: Offset(0), claim: Claim::Nothing, class: Class::Reference, body };
+            let record = Fetched {
+                offset: Offset(0),
+                claim: Claim::Nothing,
+                class: Class::Reference,
+                body,
+                unread: None,
+            };
             let records = if from.0 == 0 { vec![record] } else { Vec::new() };
             Ok(Fetch::dense(from, records, Offset(1)))
         }
@@ -372,7 +378,13 @@ mod tests {
             }
             let record = |offset: u64| {
                 let body = Captured::Truncate { position: offset };
-                Fetched { offset: Offset(offset), claim: Claim::Nothing, class: Class::Reference, body }
+                Fetched {
+                    offset: Offset(offset),
+                    claim: Claim::Nothing,
+                    class: Class::Reference,
+                    body,
+                    unread: None,
+                }
             };
             let records = (from.0..6_000).take(max).map(record).collect();
             Ok(Fetch::dense(from, records, Offset(6_000)))

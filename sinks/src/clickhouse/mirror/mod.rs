@@ -47,6 +47,7 @@ mod parked;
 mod rows;
 mod state;
 mod status;
+mod topics;
 mod untold;
 mod work;
 

@@ -9,7 +9,8 @@ use super::fault::{Failure, of_table, of_topic};
 use super::gather::{Taken, clock_ms};
 use super::names::table_of;
 use super::park::Whose;
-use super::state::{MirrorState, Table};
+use super::state::{MirrorState, Parked, Table};
+use super::topics::GONE;
 use super::work::{Open, Work, write};
 use runtime::killpoint;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,8 @@ pub(super) struct Turns {
     next: BTreeMap<String, (Instant, Duration)>,
     /// Parked without a batch, and read again.
     trial: BTreeSet<String>,
+    /// Topics that can't be opened: their tables are parked.
+    pub shut: BTreeSet<String>,
     /// A table was parked in this step: what was read of it is to be read again.
     pub changed: bool,
 }
@@ -47,9 +50,15 @@ impl Turns {
         !self.trial.contains(topic) && self.next.get(topic).is_none_or(|(at, _)| *at <= now)
     }
 
-    /// Everything is asked anew: nobody is on trial.
+    /// Topics that may be opened again by now.
+    pub fn shut_and_due(&self, now: Instant) -> Vec<String> {
+        self.shut.iter().filter(|topic| self.is_due(topic, now)).cloned().collect()
+    }
+
+    /// Everything is asked anew: nobody is on trial, and every topic is tried.
     pub fn restart(&mut self) {
         self.trial.clear();
+        self.shut.clear();
         self.changed = false;
     }
 }
@@ -102,14 +111,23 @@ impl Work {
     /// Tries those again whose turn it is, and reads what isn't parked, or is on trial.
     pub(super) fn retry_parked(&mut self, open: &mut Open) -> Result<(), Failure> {
         let now = Instant::now();
-        let is_due = |topic: &&String| open.gather.topics().contains(topic) && self.turns.is_due(topic, now);
-        let due: Vec<String> = open.state.parked.keys().filter(is_due).cloned().collect();
+        let is_due = |(topic, parked): &(&String, &Parked)| {
+            let can_be_tried = open.gather.topics().contains(topic) || parked.reason == GONE;
+            can_be_tried && self.turns.is_due(topic, now)
+        };
+        let due = open.state.parked.iter().filter(is_due).map(|(topic, _)| topic.clone());
+        let due: Vec<String> = due.collect();
         if !due.is_empty() {
             let known = self.heal(&mut open.state)?;
             let there = self.ddl().columns()?;
             for topic in due {
                 if !there.contains_key(&table_of(&topic)) && !known.contains(&topic) {
                     forget(&mut open.state, &topic);
+                }
+                if !open.gather.topics().contains(&topic) {
+                    // Its topic is gone: there is nothing to try.
+                    self.turns.put_off(&topic, now);
+                    continue;
                 }
                 let tried = self.retry(open, &topic, &there);
                 self.spare(&mut open.state, tried)?;

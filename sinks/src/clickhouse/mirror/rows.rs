@@ -322,7 +322,13 @@ mod tests {
                 cells: vec![Cell::Int(1)],
             };
             let body = Captured::Rows { schema: Arc::clone(&schema), rows: vec![row] };
-            Fetched { offset: Offset(offset as u64), claim: Claim::Nothing, class: Class::Reference, body }
+            Fetched {
+                offset: Offset(offset as u64),
+                claim: Claim::Nothing,
+                class: Class::Reference,
+                body,
+                unread: None,
+            }
         };
         let records: Vec<_> = text.split(' ').enumerate().map(record).collect();
         let records_in = records.len() as u64;
@@ -360,7 +366,7 @@ mod tests {
             RowChange { position: 9, snapshot_read: false, deleted: false, moves: false, ts_ms: 0, cells }
         };
         let body = Captured::Rows { schema, rows: word.split('+').map(row).collect() };
-        Fetched { offset: Offset(offset), claim: Claim::Nothing, class: Class::Reference, body }
+        Fetched { offset: Offset(offset), claim: Claim::Nothing, class: Class::Reference, body, unread: None }
     }
 
     /// The pieces of some records, from offset 5 on, of one writer's schema.

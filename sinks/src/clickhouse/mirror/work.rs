@@ -5,7 +5,7 @@
 use super::ddl::{self, Ddl};
 use super::fault::{Failure, of_topic};
 use super::gather::{Gather, Taken};
-use super::names::{is_wanted, tell_apart};
+use super::names::is_wanted;
 use super::park::Whose;
 use super::parked::Turns;
 use super::state::{MirrorState, Position};
@@ -31,7 +31,7 @@ enum Pace {
 
 /// The thread's own.
 pub(super) struct Work {
-    settings: MirrorSettings,
+    pub(super) settings: MirrorSettings,
     pub(super) client: Client,
     pub(super) log: Box<dyn MirrorLog>,
     pub(super) store: Box<dyn MirrorStore>,
@@ -48,7 +48,7 @@ pub(super) struct Work {
 pub(super) struct Open {
     pub state: MirrorState,
     pub gather: Gather,
-    looked_at: Instant,
+    pub looked_at: Instant,
 }
 
 impl Work {
@@ -135,7 +135,9 @@ impl Work {
         }
         self.retry_parked(&mut open)?;
         let settings = &self.settings.clickhouse;
-        let (mut taken, more) = open.gather.read(settings.batch_rows_max, settings.batch_bytes_max)?;
+        // What one topic has to answer for is found out where all are opened anew: here it would stop the others.
+        let read = open.gather.read(settings.batch_rows_max, settings.batch_bytes_max);
+        let (mut taken, more) = read.map_err(|error| Failure::Retry(error.to_string()))?;
         for (topic, lost) in open.gather.take_faults() {
             self.park(&mut open.state, &topic, &lost)?;
             taken.retain(|taken| taken.range.topic != topic);
@@ -186,8 +188,7 @@ impl Work {
                 self.spare(&mut state, brought)?;
             }
         }
-        let topics = self.wanted_topics(&mut state)?;
-        let mut gather = Gather::new(self.log.reader(&topics)?, topics);
+        let mut gather = self.open_gather(&mut state)?;
         // A topic that is no longer mirrored takes its batch with it: it is read again from its position, should it come back.
         self.drop_unread(&mut state, gather.topics());
         let taken = self.read_pending(&mut state, &mut gather)?;
@@ -205,9 +206,12 @@ impl Work {
         let unread: BTreeSet<String> =
             of_batch.chain(state.parked.keys()).filter(is_unread).cloned().collect();
         for topic in unread {
-            state.give_up(&topic);
             if !is_wanted(&self.settings.topics, &topic) {
                 state.parked.remove(&topic);
+            }
+            // What is parked has taken its batch along, and keeps it.
+            if !state.parked.contains_key(&topic) {
+                state.give_up(&topic);
             }
         }
     }
@@ -289,29 +293,6 @@ impl Work {
         }
         behind.iter().for_each(|topic| state.give_up(topic));
         Ok(rows.into_iter().map(|(topic, ..)| topic).collect())
-    }
-
-    /// Topics of tables, in a fixed order. Those that can't have a table of their own are parked.
-    fn wanted_topics(&mut self, state: &mut MirrorState) -> Result<Vec<String>, Failure> {
-        let mut topics: Vec<String> = self.log.topics()?;
-        topics.retain(|topic| is_wanted(&self.settings.topics, topic));
-        let (topics, nameless) = tell_apart(topics, |topic| state.tables.contains_key(topic));
-        for (topic, why) in nameless {
-            if state.parked.get(&topic).is_none_or(|parked| parked.reason != why) {
-                self.park(state, &topic, &why)?;
-            }
-        }
-        Ok(topics)
-    }
-
-    fn look_for_topics(&mut self, mut open: Open) -> Result<Open, Failure> {
-        open.looked_at = Instant::now();
-        let topics = self.wanted_topics(&mut open.state)?;
-        if topics != open.gather.topics() {
-            open.gather = Gather::new(self.log.reader(&topics)?, topics);
-            open.gather.restart(&open.state);
-        }
-        Ok(open)
     }
 }
 

@@ -129,6 +129,47 @@ fn service_postgres_a_commit_whose_answer_was_lost_is_found_out() {
     }
 }
 
+/// What a standby that lagged by two epochs has when it is promoted.
+const LAGGED: &str = "UPDATE frontiers SET epoch = 1; DELETE FROM bindings WHERE epoch > 1;
+                      DELETE FROM epoch_digests WHERE epoch > 1; DELETE FROM orders WHERE epoch > 1";
+
+#[test]
+#[ignore = "needs services"]
+fn service_postgres_a_server_that_comes_back_without_what_it_acknowledged_stops_the_run() {
+    let place = Place::migrated();
+    let (mut bindings, generation) = place.bindings();
+    let mut sink = place.serving(generation);
+    for n in 1..=3 {
+        bindings.append(&[binding(n, generation)]).unwrap();
+        sink.commit(&[epoch(n, &[order(&n.to_string(), OrderStatus::Held)])]).unwrap();
+    }
+    place.session().run("go back", LAGGED).unwrap();
+    place.terminate("serving");
+    place.terminate("bindings");
+    let fourth = [epoch(4, &[order("4", OrderStatus::Held)])];
+    let refused = std::iter::repeat_with(|| sink.commit(&fourth).unwrap_err())
+        .find(|error| !matches!(error, SinkError::Retry { .. }));
+    let said = refused.expect("it goes on until then").to_string();
+    for part in ["committed up to epoch 3", "there up to epoch 1", "went back", "A store went back"] {
+        assert!(said.contains(part), "{said}");
+    }
+    let refused = std::iter::repeat_with(|| bindings.append(&[binding(4, generation)]).unwrap_err())
+        .find(|error| !matches!(error, BindingError::Retry(_)));
+    let said = refused.expect("it goes on until then").to_string();
+    for part in ["epochs were committed up to epoch 3", "there up to epoch 1", "A store went back"] {
+        assert!(said.contains(part), "{said}");
+    }
+    // Further back still: before our generation began.
+    place.session().run("go back", "UPDATE frontiers SET generation = 0").unwrap();
+    let said = [sink.commit(&fourth).unwrap_err().to_string(), {
+        bindings.append(&[binding(4, generation)]).unwrap_err().to_string()
+    }];
+    assert!(
+        said.iter().all(|said| said.contains("fenced for generation 0, and this is generation 1")),
+        "{said:?}"
+    );
+}
+
 #[test]
 #[ignore = "needs services"]
 fn service_postgres_a_second_pipeline_is_told_who_has_the_schema() {

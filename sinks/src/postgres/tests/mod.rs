@@ -14,7 +14,8 @@ use super::session::Session;
 use super::{
     MigrationSet, PostgresBindings, PostgresError, PostgresReader, PostgresServing, PostgresSettings, migrate,
 };
-use runtime::bindings::{Binding, BindingStore, PartitionEnd};
+use crate::conformance::binding;
+use runtime::bindings::{Binding, BindingStore};
 use runtime::sink::{EpochItems, Item};
 use runtime::{At, Class, Epoch, Generation, Offset, PartitionId, Position, TopicId};
 use schemas::rows::{OrderRow, OrderStatus, Row, StockRow, Value};
@@ -110,13 +111,6 @@ fn epoch(number: u64, rows: &[Row]) -> EpochItems<Row> {
     let at = At::record(Position::record(1, Class::Command, place, Offset(0)));
     let items = rows.iter().map(|row| Item { at, stage: 0, body: row.clone() }).collect();
     EpochItems { epoch: Epoch(number), now: number as i64 * 10, items }
-}
-
-fn binding(epoch: u64, generation: Generation) -> Binding {
-    let partition = PartitionId { topic: TopicId(0), partition: 3 };
-    let ends = vec![PartitionEnd { partition, end: Offset(epoch * 7), time_max: epoch as i64 }];
-    let bound = (!epoch.is_multiple_of(2)).then_some(epoch as i64);
-    Binding { epoch: Epoch(epoch), generation, now: epoch as i64, bound, ends, clamps: vec![] }
 }
 
 fn text(value: &Value) -> &str {
