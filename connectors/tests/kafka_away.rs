@@ -4,14 +4,15 @@
 
 mod services;
 
-use connectors::kafka::KafkaEpochs;
+use connectors::kafka::{KafkaEpochs, KafkaReader};
 use runtime::log::{EpochLog, OutRecord};
 use runtime::sink::SinkError;
 use runtime::source::{LogError, LogReader};
 use runtime::{Epoch, Generation};
-use services::{Rounds, append, kafka, made, make, reader, unique, unique_static};
+use services::{Rounds, Texts, append, kafka, made, make, options, reader, unique, unique_static};
 use std::process::Command;
 use std::sync::Mutex;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// One test at a time stops the broker.
@@ -48,27 +49,68 @@ fn persist(mut call: impl FnMut() -> Result<(), SinkError>) -> Result<(), SinkEr
     }
 }
 
+/// What a reader reads first from now on, asked as the fetch thread asks.
+fn going_on(mut rounds: Rounds<KafkaReader<Texts>>) -> JoinHandle<Vec<String>> {
+    std::thread::spawn(move || {
+        let (start, mut seen) = (Instant::now(), Vec::new());
+        while seen.is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(180), "it never went on");
+            drop(rounds.reader.partitions());
+            for _ in 0..100 {
+                seen.extend(rounds.round().unwrap_or_default().into_iter().map(|fetched| fetched.body));
+                rounds.reader.wait(10);
+            }
+        }
+        seen
+    })
+}
+
+/// A client with `none` that is told by a fenced broker that there is no broker has none from then on, and the other may end
+/// so (librdkafka's issue 5301).
 #[test]
 #[ignore = "needs services"]
-fn service_a_reader_waits_for_a_broker_that_is_away_and_goes_on_by_itself() {
+fn service_readers_wait_for_a_broker_that_is_away_and_go_on_by_themselves() {
     let _alone = ALONE.lock();
     let topic = made("away");
-    let mut rounds = Rounds::new(reader(&topic));
+    let readers = ["rebootstrap", "none"].map(|strategy| {
+        let mut settings = kafka();
+        settings.properties.insert("metadata.recovery.strategy".to_owned(), strategy.to_owned());
+        Rounds::new(KafkaReader::open(&settings, options(), &[&topic], |_| true, Texts).unwrap())
+    });
     append(&topic, &["a"]);
-    assert_eq!(rounds.drain(), ["a"]);
+    let mut all = readers.map(|mut rounds| {
+        assert_eq!(rounds.drain(), ["a"]);
+        rounds
+    });
     broker("stop");
-    let error = rounds.failure(Duration::from_secs(60));
-    broker("cont");
-    assert!(matches!(error, LogError::Retry(_)), "{error}");
-    append(&topic, &["b"]);
-    let (start, mut seen) = (Instant::now(), Vec::new());
-    while seen.is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(90), "it never went on");
-        seen.extend(rounds.round().unwrap_or_default().into_iter().map(|fetched| fetched.body));
-        rounds.reader.wait(10);
+    let stopped = Instant::now();
+    for rounds in &mut all {
+        let error = rounds.failure(Duration::from_secs(60));
+        assert!(matches!(error, LogError::Retry(_)), "{error}");
     }
-    assert_eq!(seen, ["b"]);
-    assert!(rounds.drain().is_empty());
+    // Its session ends meanwhile: fenced by the controller, it first answers that there is no broker at all, to whoever
+    // asks then, as the fetch thread does for new partitions.
+    while stopped.elapsed() < Duration::from_secs(31) {
+        all.iter_mut().for_each(|rounds| drop(rounds.reader.partitions()));
+    }
+    let asking: Vec<_> = all.map(going_on).into();
+    broker("cont");
+    append(&topic, &["b"]);
+    for asking in asking {
+        assert_eq!(asking.join().unwrap(), ["b"]);
+    }
+}
+
+#[test]
+#[ignore = "needs services"]
+fn service_a_client_that_took_anothers_place_reads_on_where_that_was() {
+    let topic = made("renewed");
+    let mut rounds = Rounds::new(reader(&topic));
+    append(&topic, &["a", "b"]);
+    assert_eq!(rounds.drain(), ["a", "b"]);
+    rounds.reader.renew().unwrap();
+    append(&topic, &["c"]);
+    assert_eq!(rounds.drain(), ["c"]);
 }
 
 /// Stops the broker in the middle of commits, for longer than a commit waits for its answer.

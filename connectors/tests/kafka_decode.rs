@@ -14,6 +14,7 @@ use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSche
 use schemas::Record;
 use schemas::registry::Subject;
 use services::{Rounds, clock, kafka, make, options, unique};
+use std::time::{Duration, Instant};
 
 fn url() -> String {
     std::env::var("REGISTRY_URL").expect("REGISTRY_URL names the registry")
@@ -47,13 +48,13 @@ type Read = Vec<(u64, Claim, Input)>;
 
 fn read<L: LogReader<Record = Input>>(mut reader: L, count: usize) -> Read {
     let id = reader.partitions().unwrap()[0];
-    let (mut all, mut next) = (Vec::new(), Offset(0));
+    let (start, mut all, mut next) = (Instant::now(), Vec::new(), Offset(0));
     while all.len() < count {
-        reader.begin_round(clock()).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(120), "{} of {count} have come", all.len());
         // A record waits for an id that isn't known, before it counts as one that nobody can decode.
-        let fetch = match reader.fetch(id, next, 100) {
+        let fetch = match reader.begin_round(clock()).and_then(|()| reader.fetch(id, next, 100)) {
             Err(LogError::Retry(_)) => {
-                std::thread::sleep(std::time::Duration::from_millis(20));
+                std::thread::sleep(Duration::from_millis(20));
                 continue;
             }
             other => other.unwrap(),
@@ -129,7 +130,7 @@ fn service_a_registry_that_is_away_is_waited_for() {
     let reader = KafkaReader::open(&kafka(), options(), &names, |_| true, RecordDecoder::new(away)).unwrap();
     let mut rounds = Rounds::new(reader);
     for _ in 0..3 {
-        let error = rounds.failure(std::time::Duration::from_secs(60));
+        let error = rounds.failure(Duration::from_secs(60));
         assert!(matches!(error, LogError::Retry(_)), "{error}");
         assert!(rounds.nexts.values().all(|next| *next == Offset(0)), "the record is not passed over");
     }

@@ -87,7 +87,7 @@ fn free_address() -> SocketAddr {
 
 /// What the API at `address` tells, once it has answered something and knows it.
 fn metrics_of(address: &str) -> String {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(240);
     loop {
         let told = get(address, "/metrics").unwrap_or_default();
         if told.contains("tombola_api_request_seconds_bucket{") && told.contains("tombola_records_in_total{")

@@ -22,6 +22,18 @@ fn orders_decided() -> u64 {
     sql(&env("PG_URL"), "SELECT count(*) FROM tombola.orders").parse().expect("a number")
 }
 
+/// Where it stands still: what had come before may be written down a moment later.
+fn published_at_last() -> i64 {
+    let mut published = frontier("published");
+    wait_until("nothing more to be published", Duration::from_secs(60), || {
+        let before = published;
+        std::thread::sleep(Duration::from_secs(2));
+        published = frontier("published");
+        published == before
+    });
+    published
+}
+
 #[test]
 #[ignore = "needs services"]
 fn service_clickhouse_away_for_a_minute_stops_no_sale_and_gets_every_fact_once() {
@@ -33,12 +45,12 @@ fn service_clickhouse_away_for_a_minute_stops_no_sale_and_gets_every_fact_once()
         let all = (AWAY.as_secs() + 10) * ORDERS_PER_S;
         let producer = scope.spawn(move || load::produce(&ids, 73, all, ORDERS_PER_S));
         let mut running = Running::start(process::tombola(dir.path(), &["run", "--workers", "2"]));
-        wait_until("the first facts", Duration::from_secs(120), || frontier("published") > 0);
+        wait_until("the first facts", Duration::from_secs(240), || frontier("published") > 0);
         services.kill("clickhouse");
-        let (published, sold) = (frontier("published"), orders_decided());
+        let (published, sold) = (published_at_last(), orders_decided());
         std::thread::sleep(AWAY);
         let more = orders_decided() - sold;
-        assert!(more > AWAY.as_secs() * ORDERS_PER_S / 10, "{more} orders while it was away");
+        assert!(more > 100, "{more} orders while it was away");
         assert_eq!(frontier("published"), published, "nothing can be published while it is away");
         assert!(running.runs(), "the pipeline goes on");
         services.start("clickhouse");
@@ -46,7 +58,7 @@ fn service_clickhouse_away_for_a_minute_stops_no_sale_and_gets_every_fact_once()
         // Orders whose rows never come are decided when their grace is over.
         std::thread::sleep(Duration::from_secs(2));
         let decided = frontier("decided");
-        wait_until("catching up", Duration::from_secs(240), || frontier("published") >= decided);
+        wait_until("catching up", Duration::from_secs(600), || frontier("published") >= decided);
         running.signal("TERM");
         running.wait().assert(0, &[]);
         produced

@@ -12,7 +12,7 @@ mod http;
 mod support;
 
 use collector::Collector;
-use house::{get, keys_file, order, place, stock, wait_for};
+use house::{WAIT_MS_MAX, get, keys_file, order, place, stock, wait_for};
 use http::{Live, ask};
 use pipelines::config::Config;
 use pipelines::stores::Stores;
@@ -33,7 +33,7 @@ fn configure(services: &Services, dir: &Path, collector: SocketAddr) -> Stores {
     let keys = dir.join("keys.toml");
     std::fs::write(&keys, keys_file()).expect("the directory can be written");
     let further = format!(
-        "[api]\nkeys_file = \"{}\"\n[tickets]\nkey = \"a key for tests, not for tickets\"\n\
+        "[api]\nkeys_file = \"{}\"\nwait_ms_max = {WAIT_MS_MAX}\n[tickets]\nkey = \"a key for tests, not for tickets\"\n\
          [tracing]\notlp_url = \"http://{collector}\"\nsampled_bps = 0\n",
         keys.display()
     );
@@ -48,14 +48,14 @@ fn pay(at: SocketAddr, order_id: &str, key: &str) -> Value {
     let payment = format!(
         r#"{{"outcome":"captured","order_id":"{order_id}","payment_id":"{key}","amount_minor":100,"currency":"EUR"}}"#
     );
-    ask(at, "POST /v1/payments?wait_ms=30000", &headers, &payment).json()
+    ask(at, "POST /v1/payments?wait_ms=120000", &headers, &payment).json()
 }
 
 /// Headers of the records of a topic whose key names an order, as a consumer that isn't ours sees them.
 fn headers_of(topic: &str, order_id: &str) -> Vec<String> {
     let mut kcat = Command::new("kcat");
     kcat.args(["-C", "-b", &env("KAFKA_BOOTSTRAP"), "-X", "isolation.level=read_committed", "-t", topic]);
-    kcat.args(["-e", "-q", "-o", "beginning", "-f", "%k %h\\n"]).stdin(Stdio::null());
+    kcat.args(["-m", "60", "-e", "-q", "-o", "beginning", "-f", "%k %h\\n"]).stdin(Stdio::null());
     well(kcat).lines().filter(|line| line.contains(order_id)).map(str::to_owned).collect()
 }
 
@@ -97,7 +97,7 @@ fn service_api_instances_before_kafka_and_postgres_are_one_api() {
         let record = &paid["record"];
         let after = format!("{}:{}:{}", "commands.payments", record["partition"], record["offset"]);
         let found =
-            get(other, PRODUCER, &format!("/v1/orders/{}?after={after}&wait_ms=30000", orders[number]));
+            get(other, PRODUCER, &format!("/v1/orders/{}?after={after}&wait_ms=120000", orders[number]));
         assert_eq!(found.json()["status"], "confirmed", "{found:?}");
     }
     let stock = &get(both[1], ANALYST, "/v1/stock").items()[0];
@@ -123,7 +123,7 @@ fn own_writes(both: [SocketAddr; 2]) -> Vec<String> {
         let headers = [("authorization", "Bearer acme-producer-key"), ("idempotency-key", key)];
         let accepted = ask(at, "POST /v1/orders", &headers, &order(""));
         assert_eq!(accepted.status, 202, "{accepted:?}");
-        let found = get(other, PRODUCER, &format!("{}&wait_ms=30000", accepted.headers["location"]));
+        let found = get(other, PRODUCER, &format!("{}&wait_ms=120000", accepted.headers["location"]));
         assert_eq!((found.status, found.json()["status"].as_str()), (200, Some("held")), "{found:?}");
         orders.push(accepted.json()["order_id"].as_str().expect("an id").to_owned());
     }
@@ -155,7 +155,7 @@ fn traced(at: SocketAddr, collector: &Collector) {
         ("traceparent", &sent),
         ("tracestate", "congo=t61"),
     ];
-    let placed = ask(at, "POST /v1/orders?wait_ms=30000", &headers, &order("")).json();
+    let placed = ask(at, "POST /v1/orders?wait_ms=120000", &headers, &order("")).json();
     let order_id = placed["order_id"].as_str().expect("an id");
     wait_for("all spans of the trace", || collector.of(TRACE).len() >= 5);
     assert!(collector.of(TRACE).iter().all(|span| span.state == "congo=t61"), "{:#?}", collector.of(TRACE));

@@ -15,7 +15,7 @@ use support::services::{env, script, wait_until, well};
 use support::workload::{self, Timed};
 use support::{Folder, Pace, RULES, books, configure};
 
-const SOON: Duration = Duration::from_secs(90);
+const SOON: Duration = Duration::from_secs(240);
 
 /// A bucket on a disk of 32 MB.
 struct Bucket {

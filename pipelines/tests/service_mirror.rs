@@ -21,6 +21,11 @@ use support::mirrored::{Cells, begin, begin_embedded, change, killed_at, message
 use support::process::{self, Running};
 use support::services::{env, foreign, sql, wait_until, well};
 
+/// Nothing that is waited for takes longer, the start of a pipeline included.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Between changes that are made until something comes of them: a slow machine would never get through one at every look.
+const CHANGES_EVERY: Duration = Duration::from_secs(2);
+
 const TABLE: &str = "
 DROP TABLE IF EXISTS everything; DROP TYPE IF EXISTS mood; CREATE TYPE mood AS ENUM ('glad', 'sad');
 CREATE TABLE everything (
@@ -181,8 +186,12 @@ fn service_a_mirror_killed_at_any_step_and_told_everything_again_is_as_its_sourc
         let name: &'static str = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"][n];
         change(&format!("ALTER TABLE things ADD COLUMN {name} int DEFAULT {n}"));
         all.push(column(name, "plain"));
-        wait_until("the kill", Duration::from_secs(90), || {
-            change_things(n);
+        let mut last: Option<Instant> = None;
+        wait_until("the kill", PATIENCE, || {
+            if last.is_none_or(|last| last.elapsed() >= CHANGES_EVERY) {
+                change_things(n);
+                last = Some(Instant::now());
+            }
             !running.runs()
         });
         let ended = running.wait();
@@ -195,7 +204,7 @@ fn service_a_mirror_killed_at_any_step_and_told_everything_again_is_as_its_sourc
     change_things(100);
     let end = "SELECT sum(next) FROM mirror.mirror_progress FINAL WHERE topic = 'oltp.public.things'";
     let records = || support::services::records_in("oltp.public.things").to_string();
-    wait_until("everything told again is mirrored", Duration::from_secs(60), || clickhouse(end) == records());
+    wait_until("everything told again is mirrored", PATIENCE, || clickhouse(end) == records());
     wait_until_mirrored("told everything again", "things", &all);
     assert_no_record_twice("things");
     // A server that lost it all is brought up again, from the first record.
@@ -262,7 +271,7 @@ fn service_a_mirror_of_the_embedded_log_takes_json_and_catches_up_with_a_server_
     let mut log = Log::appender(dir.path()).unwrap();
     log.append("oltp.public.things", first).unwrap();
     let mut running = run(dir.path());
-    wait_until("the first half", Duration::from_secs(60), || next() == Ok(first.len().to_string()));
+    wait_until("the first half", PATIENCE, || next() == Ok(first.len().to_string()));
     services.kill("clickhouse");
     log.append("oltp.public.things", rest).unwrap();
     let bare = NewRecord {
@@ -274,7 +283,7 @@ fn service_a_mirror_of_the_embedded_log_takes_json_and_catches_up_with_a_server_
     std::thread::sleep(Duration::from_secs(3));
     assert!(running.runs(), "a pipeline goes on without it");
     services.start("clickhouse");
-    wait_until("the rest", Duration::from_secs(90), || next() == Ok((records.len() + 1).to_string()));
+    wait_until("the rest", PATIENCE, || next() == Ok((records.len() + 1).to_string()));
     let expected: Vec<String> = rows.iter().map(|(id, (n, word))| format!("{id}|{n}|{word}")).collect();
     let shown = "SELECT concatWithSeparator('|', toString(id), toString(n), word) FROM mirror.things_current ORDER BY id FORMAT TSVRaw";
     assert_eq!(clickhouse(shown).lines().collect::<Vec<_>>(), expected);
@@ -319,7 +328,7 @@ impl Round {
     fn assert_mirrored(self, dir: &Path) {
         let mut running = run(dir);
         let records = ((self.round + 1) * ROWS_OF_ROUND).to_string();
-        wait_until("the round", Duration::from_secs(60), || next() == Ok(records.clone()));
+        wait_until("the round", PATIENCE, || next() == Ok(records.clone()));
         running.terminate();
         running.wait().assert(0, &[]);
         let name = |cell: &(String, _, _)| format!("ifNull(toString({}), '~')", cell.0);

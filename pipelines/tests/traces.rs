@@ -13,7 +13,7 @@ mod support;
 
 use collector::{Collector, Span};
 use connectors::embedded::StoredRecord;
-use house::{House, keys_file, order, row, stock, wait_for};
+use house::{House, WAIT_MS_MAX, keys_file, order, row, stock, wait_for};
 use http::{Answer, ask};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use pipelines::config::Config;
@@ -102,7 +102,7 @@ fn a_trace_goes_from_the_request_through_the_log_to_facts_and_commits() {
     let (folder, config) = shop(collector.address, 0);
     let stores = Stores::of(&config, folder.path());
     let serving = serve(folder.path());
-    let bought = buy(serving.address, "?wait_ms=30000", "one", Some(&sampled())).json();
+    let bought = buy(serving.address, "?wait_ms=120000", "one", Some(&sampled())).json();
     assert_eq!(bought["status"], "decided", "{bought}");
     let order_id = bought["order_id"].as_str().expect("an id");
     wait_for("all spans of the trace", || collector.of(TRACE).len() >= 5);
@@ -131,7 +131,7 @@ fn a_trace_goes_from_the_request_through_the_log_to_facts_and_commits() {
     for (key, sent, wanted) in
         [("two", None, None), ("three", Some(unsampled.as_str()), Some(unsampled.clone()))]
     {
-        let bought = buy(serving.address, "?wait_ms=30000", key, sent).json();
+        let bought = buy(serving.address, "?wait_ms=120000", key, sent).json();
         let order_id = bought["order_id"].as_str().expect("an id");
         assert_eq!(traces_in(&stores, "commands.orders", order_id), std::slice::from_ref(&wanted));
         assert_eq!(traces_in(&stores, "facts.orders", order_id), [wanted]);
@@ -163,7 +163,7 @@ fn what_other_vendors_say_of_a_trace_goes_with_it_to_records_facts_and_spans() {
     ] {
         let mut headers = vec![("traceparent", parent.as_str())];
         headers.extend(states.iter().map(|state| ("tracestate", *state)));
-        let bought = buy_with(serving.address, "?wait_ms=30000", key, &headers).json();
+        let bought = buy_with(serving.address, "?wait_ms=120000", key, &headers).json();
         let order_id = bought["order_id"].as_str().unwrap_or_else(|| panic!("{bought}"));
         for topic in ["commands.orders", "facts.orders"] {
             let found = headers_in(&stores, topic, order_id, "tracestate");
@@ -217,6 +217,7 @@ fn shop_with_rates(collector: SocketAddr) -> (Folder, Stores) {
     config.tickets.key = Some("a key for tests, not for tickets".to_owned());
     config.pipeline.data_dir = folder.path().to_owned();
     config.api.keys_file = Some(folder.path().join("keys.toml"));
+    config.api.wait_ms_max = WAIT_MS_MAX;
     config.tracing.otlp_url = Some(format!("http://{collector}"));
     config.tracing.sampled_bps = 0;
     std::fs::write(folder.path().join("keys.toml"), keys_file()).expect("the folder can be written");
@@ -245,14 +246,14 @@ fn a_trace_goes_on_in_a_pipeline_of_other_jobs() {
     let _apart = Running::start(tombola(folder.path(), &["run", "--jobs", "commissions"]));
     let headers = [("authorization", "Bearer acme-producer-key"), ("idempotency-key", "one")];
     let order = order(r#","partner_id":"p1""#);
-    let bought = ask(sales.address, "POST /v1/orders?wait_ms=30000", &headers, &order).json();
+    let bought = ask(sales.address, "POST /v1/orders?wait_ms=120000", &headers, &order).json();
     let order_id = bought["order_id"].as_str().unwrap_or_else(|| panic!("{bought}"));
     let payment = format!(
         r#"{{"outcome":"captured","order_id":"{order_id}","payment_id":"p","amount_minor":100,"currency":"EUR"}}"#
     );
     let sent = sampled();
     let headers = [headers[0], ("idempotency-key", "paid"), ("traceparent", &sent)];
-    let paid = ask(sales.address, "POST /v1/payments?wait_ms=30000", &headers, &payment).json();
+    let paid = ask(sales.address, "POST /v1/payments?wait_ms=120000", &headers, &payment).json();
     assert_eq!(paid["event"], "confirmed", "{paid}");
     let earned = || traces_in(&stores, "facts.commissions", "p1");
     wait_for("what the partner earned", || !earned().is_empty());
@@ -277,7 +278,7 @@ fn a_collector_that_is_away_costs_spans_and_nothing_else() {
     let (folder, _) = shop(address, 10_000);
     let mut serving = serve(folder.path());
     for number in 0..20 {
-        let bought = buy(serving.address, "?wait_ms=30000", &format!("k{number}"), None);
+        let bought = buy(serving.address, "?wait_ms=120000", &format!("k{number}"), None);
         assert_eq!(bought.status, 200, "{bought:?}");
     }
     let dropped = |name: &str| {

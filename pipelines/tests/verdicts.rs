@@ -18,6 +18,8 @@ const PACE: Pace = Pace { epoch_records_max: 60, epochs_in_flight_max: 3 };
 /// None but the one at the end of a run.
 const NO_SNAPSHOT: &str = "snapshot_every_ms = 3600000";
 const ORDERS: &str = "commands.orders";
+/// The start of a pipeline on a busy machine included.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// An order that nobody else places, as a record under some schema id.
 fn order(name: &str, under: u32, at_ms: i64) -> NewRecord {
@@ -196,7 +198,7 @@ fn service_an_id_that_is_registered_later_changes_no_replay_and_a_retry_is_read(
     forget_snapshots(dir);
     // It waits for its offer's row, in vain.
     let running = Running::start(tombola(dir, &["run"]));
-    wait_until("the retry is decided", Duration::from_secs(60), || rows_of("unknown") == 1);
+    wait_until("the retry is decided", PATIENCE, || rows_of("unknown") == 1);
     drop(running);
     assert_eq!(rows(&late), 1, "it stays what it was");
     process::drain_well(dir, 3);
@@ -214,7 +216,7 @@ fn service_a_new_id_waits_for_a_registry_that_is_away_and_nothing_becomes_a_dead
     let new = register("theirs", &fresh("away", &written_otherwise()));
     let mut running = Running::start(tombola(dir, &["run"]));
     produce(&[order("before", known, pipelines::clock_ms())]);
-    wait_until("an order is decided", Duration::from_secs(60), || rows_of("before") == 1);
+    wait_until("an order is decided", PATIENCE, || rows_of("before") == 1);
     services.kill("registry");
     // What follows in its partition waits, too.
     let now = pipelines::clock_ms();
@@ -223,7 +225,7 @@ fn service_a_new_id_waits_for_a_registry_that_is_away_and_nothing_becomes_a_dead
     assert!(running.runs(), "it waits");
     assert_eq!((rows_of("new"), rows_of("after"), rows("dead_letters")), (0, 0, 0));
     services.start("registry");
-    wait_until("both are decided", Duration::from_secs(60), || rows_of("new") + rows_of("after") == 2);
+    wait_until("both are decided", PATIENCE, || rows_of("new") + rows_of("after") == 2);
     assert_eq!(rows("dead_letters"), 0);
     running.terminate();
     running.wait().assert(0, &[]);
@@ -268,7 +270,7 @@ fn service_a_record_whose_schema_does_not_fit_is_a_dead_letter_with_its_bytes_th
     let [value, key] = [&strange.value, &strange.key].map(|bytes| hex(bytes.as_ref()));
     produce(&[strange, order("after", known, now)]);
     let running = Running::start(tombola(dir, &["run"]));
-    wait_until("the next record is decided", Duration::from_secs(60), || rows_of("after") == 1);
+    wait_until("the next record is decided", PATIENCE, || rows_of("after") == 1);
     drop(running);
     let letter = |offset: u64| (format!("{ORDERS}/0/{offset}"), value.clone(), key.clone());
     assert_eq!(letters_in_kafka(), [letter(0)]);

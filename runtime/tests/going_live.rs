@@ -72,9 +72,9 @@ fn a_table_of_one_single_time_that_fills_the_buffer_during_a_replay_is_read_to_i
         let world = World { log, bindings: MemoryBindings::default(), sink: MemorySink::new(false) };
         let commands = (0..20_000).map(|n| (Claim::At(1_000 + n as i64), Class::Command, n));
         world.log.append(COMMANDS, commands);
-        world.run(workers, Duration::from_secs(90)).unwrap();
+        world.run(workers, Duration::from_secs(600)).unwrap();
         world.log.append(TABLE, (0..10_000).map(|n| (Claim::BeforeEverything, Class::Reference, n)));
-        world.run(workers, Duration::from_secs(90)).unwrap();
+        world.run(workers, Duration::from_secs(600)).unwrap();
         assert_eq!(world.sink.count(), 30_000, "{workers} workers");
     }
 }

@@ -189,7 +189,7 @@ fn serde_supplies_the_defaults_the_contracts_declare() {
 /// `cargo test --release -p tombola-schemas --test avro -- --ignored --nocapture`
 #[test]
 #[ignore = "prints times; meaningful in a release build only"]
-fn times_of_the_codecs() {
+fn measure_times_of_the_codecs() {
     let order = Command::PlaceOrder(Box::new(an_order()));
     let bytes = encoded(&order);
     let mut out = Vec::with_capacity(512);

@@ -39,7 +39,7 @@ SETTINGS
 connect_start() {
   connect_settings > "$state/run/connect.properties"
   # A worker that finds no broker gives up, so it starts once there is one.
-  wait_until 60 kafka_ready || die "Connect needs Kafka, which does not answer on port $kafka_port"
+  wait_until 300 kafka_ready || die "Connect needs Kafka, which does not answer on port $kafka_port"
   launch connect java -Xms128m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError -cp "$downloads/kafka/*" \
     -Dlog4j2.configurationFile="$parts/kafka/log4j2.properties" org.apache.kafka.connect.cli.ConnectDistributed "$state/run/connect.properties"
 }

@@ -10,11 +10,19 @@ need() {
 apt_install() {
   { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; } || die "'$2' is missing: install the package '$1' (as root: apt-get install $1)"
   say "installing $1 ..."
-  apt-get update -qq >/dev/null || die "apt-get update failed"
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null || die "apt-get install $1 failed"
+  apt-get -o Acquire::Retries=3 update -qq >/dev/null || die "apt-get update failed"
+  DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -y -qq --no-install-recommends "$1" >/dev/null || die "apt-get install $1 failed"
 }
 
-# once NAME VERSION COMMAND DIR: DIR is filled by COMMAND, whole or not at all, and again when VERSION changes.
+# filled COMMAND DIR LOG: whether COMMAND has filled an empty DIR.
+filled() {
+  rm -rf "$2"
+  mkdir -p "$2"
+  "$1" "$2" > "$3" 2>&1
+}
+
+# once NAME VERSION COMMAND: a folder of that name is filled by COMMAND, whole or not at all, and again when VERSION
+# changes. What fails is tried once more, as a registry may be slow for a moment.
 once() {
   local name="$1" version="$2" command="$3" dir="$downloads/$1"
   [ "$(cat "$dir/.complete" 2>/dev/null)" != "$version" ] || return 0
@@ -23,9 +31,8 @@ once() {
   flock 9 # another instance may be at it
   if [ "$(cat "$dir/.complete" 2>/dev/null)" != "$version" ]; then
     say "fetching $name ..."
-    rm -rf "$dir" "$dir.part"
-    mkdir -p "$dir.part"
-    "$command" "$dir.part" > "$downloads/$name.log" 2>&1 || { grep -E 'ERROR|rror:' "$downloads/$name.log" | head -5 >&2; die "fetching $name failed; see $downloads/$name.log"; }
+    rm -rf "$dir"
+    filled "$command" "$dir.part" "$downloads/$name.log" || filled "$command" "$dir.part" "$downloads/$name.log" || { grep -E 'ERROR|rror:' "$downloads/$name.log" | head -5 >&2; die "fetching $name failed; see $downloads/$name.log"; }
     mv "$dir.part" "$dir"
     echo "$version" > "$dir/.complete"
   fi

@@ -34,7 +34,7 @@ start_one() {
 
 # Ends with the service answering, or with the end of its log.
 await() {
-  local service="$1" end=$((SECONDS + 110))
+  local service="$1" end=$((SECONDS + 300))
   until "${service}_ready" >/dev/null 2>&1; do
     if ! pid_of "$service" >/dev/null; then
       tail -n 20 "$state/log/$service" >&2
@@ -42,7 +42,7 @@ await() {
     fi
     if [ $SECONDS -ge $end ]; then
       tail -n 20 "$state/log/$service" >&2
-      die "$service does not answer after 110 s; its log is $state/log/$service"
+      die "$service does not answer after 300 s; its log is $state/log/$service"
     fi
     sleep 0.2
   done

@@ -15,8 +15,7 @@ s3_install() {
 fetch_s3() {
   # Hardly optimised: it is built in half the time, and fast enough for tests.
   CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR="$1/target" \
-    cargo install s3s-fs --version "=$s3_version" --locked --features binary --root "$1"
-  rm -rf "$1/target"
+    cargo install s3s-fs --version "=$s3_version" --locked --features binary --root "$1" && rm -rf "$1/target"
 }
 
 # A bucket is a folder.

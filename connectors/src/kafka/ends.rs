@@ -2,15 +2,17 @@
 //!
 //! A broker answers the requests of one connection in turn, and a fetch there waits for records: asked on the
 //! reader's own connection, an end would wait with it.
+//! A client that has had no answer for long gives way to a new one.
 
 use super::error::{KafkaError, Result, classify, classify_code};
-use super::settings::{Isolation, KafkaSettings, Logging};
+use super::settings::{Isolation, KafkaSettings, Logging, RENEW_AFTER};
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError as Client, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::Offset;
+use std::cell::{Cell, RefCell};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,35 +52,41 @@ impl ConsumerContext for Heard {}
 
 /// A client that asks.
 pub(crate) struct Asker {
-    consumer: BaseConsumer<Heard>,
+    settings: KafkaSettings,
+    isolation: Isolation,
+    consumer: RefCell<BaseConsumer<Heard>>,
     place: String,
+    /// Since when nothing has been answered.
+    failing_since: Cell<Option<Instant>>,
 }
 
 impl Asker {
     /// One that sees ends by this isolation: [`Isolation::Committed`] the last stable offset, else the high watermark.
     pub fn open(settings: &KafkaSettings, isolation: Isolation) -> Result<Self> {
-        let mut config = settings.consumer(isolation);
-        // Why a connection failed is told by the log alone.
-        config.set_log_level(RDKafkaLogLevel::Info);
-        let consumer = config.create_with_context(Heard::default());
-        let consumer = consumer.map_err(|e| settings.unusable(&e))?;
-        Ok(Asker { consumer, place: settings.place() })
+        let consumer = RefCell::new(client(settings, isolation)?);
+        let (settings, place, failing_since) = (settings.clone(), settings.place(), Cell::new(None));
+        Ok(Asker { settings, isolation, consumer, place, failing_since })
     }
 
     /// The end (exclusive) of each partition, as of some moment after the call.
     pub fn ends(&self, partitions: &[(&str, i32)]) -> Result<Vec<u64>> {
+        self.noted(self.ask_ends(partitions))
+    }
+
+    fn ask_ends(&self, partitions: &[(&str, i32)]) -> Result<Vec<u64>> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
+        let consumer = self.consumer.borrow();
         // Events of the connection would pile up otherwise; there are no records to lose.
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        while consumer.poll(Duration::ZERO).is_some() {}
         let mut question = TopicPartitionList::with_capacity(partitions.len());
         for (topic, partition) in partitions {
             let added = question.add_partition_offset(topic, *partition, Offset::End);
             added.map_err(|e| classify(&self.place, "ask for ends", e))?;
         }
-        let answer = self.consumer.offsets_for_times(question, ANSWER_MAX);
-        let answer = self.heard(|| "ask for ends".to_owned(), answer)?;
+        let answer = consumer.offsets_for_times(question, ANSWER_MAX);
+        let answer = self.heard(&consumer, || "ask for ends".to_owned(), answer)?;
         partitions.iter().map(|(topic, partition)| self.end_of(&answer, topic, *partition)).collect()
     }
 
@@ -95,17 +103,26 @@ impl Asker {
 
     /// Where a partition begins and ends.
     pub fn bounds(&self, topic: &str, partition: i32) -> Result<(u64, u64)> {
-        let bounds = self.consumer.fetch_watermarks(topic, partition, METADATA_MAX);
         let doing = || format!("ask for the bounds of topic {topic}, partition {partition}");
-        let (low, high) = self.heard(doing, bounds)?;
+        let ask = |consumer: &BaseConsumer<Heard>| {
+            let bounds = consumer.fetch_watermarks(topic, partition, METADATA_MAX);
+            self.heard(consumer, doing, bounds)
+        };
+        let bounds = ask(&self.consumer.borrow());
+        let (low, high) = self.noted(bounds)?;
         Ok((low.max(0) as u64, high.max(0) as u64))
     }
 
     /// How many partitions a topic has; `None` where there is no such topic.
     pub fn partitions(&self, topic: &str) -> Result<Option<u32>> {
+        self.noted(self.ask_partitions(topic))
+    }
+
+    fn ask_partitions(&self, topic: &str) -> Result<Option<u32>> {
         let doing = || format!("ask for the partitions of topic {topic}");
-        let metadata = self.consumer.fetch_metadata(Some(topic), METADATA_MAX);
-        let metadata = self.heard(doing, metadata)?;
+        let consumer = self.consumer.borrow();
+        let metadata = consumer.fetch_metadata(Some(topic), METADATA_MAX);
+        let metadata = self.heard(&consumer, doing, metadata)?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
             return Ok(None);
         };
@@ -117,9 +134,30 @@ impl Asker {
         }
     }
 
+    /// Notes how a question went. A client that has failed for long is replaced; the next question is the new one's.
+    fn noted<T>(&self, outcome: Result<T>) -> Result<T> {
+        if !matches!(outcome, Err(KafkaError::Away { .. })) {
+            self.failing_since.set(None);
+            return outcome;
+        }
+        let since = self.failing_since.get().unwrap_or_else(Instant::now);
+        self.failing_since.set(Some(since));
+        if since.elapsed() >= RENEW_AFTER {
+            tracing::debug!(place = self.place, "no answer for long: a new client asks from here on");
+            *self.consumer.borrow_mut() = client(&self.settings, self.isolation)?;
+            self.failing_since.set(None);
+        }
+        outcome
+    }
+
     /// An answer, or the failure with what the connection was told.
-    fn heard<T>(&self, doing: impl FnOnce() -> String, answer: std::result::Result<T, Client>) -> Result<T> {
-        let context = self.consumer.context();
+    fn heard<T>(
+        &self,
+        consumer: &BaseConsumer<Heard>,
+        doing: impl FnOnce() -> String,
+        answer: std::result::Result<T, Client>,
+    ) -> Result<T> {
+        let context = consumer.context();
         let error = match answer {
             Ok(answer) => {
                 *context.reason() = None;
@@ -130,7 +168,7 @@ impl Asker {
         // Events of all kinds are served one by one, and some end the call.
         let start = Instant::now();
         while start.elapsed() < HEARD_WITHIN {
-            drop(self.consumer.poll(Duration::from_millis(10)));
+            drop(consumer.poll(Duration::from_millis(10)));
         }
         let reason = context.reason().clone();
         Err(classify(&self.place, doing(), error).because(reason))
@@ -149,4 +187,11 @@ impl Asker {
             remedy: "make it with `tombola topics apply`".to_owned(),
         }
     }
+}
+
+fn client(settings: &KafkaSettings, isolation: Isolation) -> Result<BaseConsumer<Heard>> {
+    let mut config = settings.consumer(isolation);
+    // Why a connection failed is told by the log alone.
+    config.set_log_level(RDKafkaLogLevel::Info);
+    config.create_with_context(Heard::default()).map_err(|e| settings.unusable(&e))
 }

@@ -9,7 +9,7 @@
 use super::compacted::{Compacted, follow};
 use super::error::{KafkaError, Result};
 use super::progress::{Progress, topic_of};
-use super::settings::KafkaSettings;
+use super::settings::{KafkaSettings, STUCK_AFTER};
 use super::writers;
 use rdkafka::error::KafkaError as Client;
 use rdkafka::message::Message;
@@ -18,7 +18,7 @@ use runtime::Millis;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Each transaction takes two offsets or more: the last few are among these.
 const TAIL: i64 = 64;
@@ -87,15 +87,18 @@ impl Follower {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Returns when there is no writer yet, or on a failure.
+    /// Returns when there is no writer yet, on a failure, and where nothing comes for long: a pipeline that stands still says
+    /// nothing, but neither does a client that has lost its brokers.
     fn follow_writer(&self) -> Result<()> {
         let claims = Compacted::open_existing(&self.settings, writers::TOPIC)?.by_key()?;
         let Some(owner) = claims.get(&self.topic) else { return Ok(()) };
         let progress = topic_of(&String::from_utf8_lossy(owner));
         let consumer = follow(&self.settings, &progress, Offset::OffsetTail(TAIL))?;
-        while !self.stopped() {
+        let mut heard_at = Instant::now();
+        while !self.stopped() && heard_at.elapsed() < STUCK_AFTER {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
+                    heard_at = Instant::now();
                     if let Some(said) = message.payload().and_then(Progress::decode) {
                         self.said_upto.fetch_max(said.now, Ordering::AcqRel);
                     }

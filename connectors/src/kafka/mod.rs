@@ -19,6 +19,7 @@ mod epochs;
 mod error;
 mod follow;
 mod lags;
+mod memory;
 mod partition;
 mod progress;
 mod reader;

@@ -124,6 +124,11 @@ impl Reading {
         }
     }
 
+    /// Since when nothing has come although there is more.
+    pub fn short_since(&self) -> Option<Instant> {
+        self.short_since
+    }
+
     /// What went wrong in the queue, once.
     pub fn take_failure(&mut self) -> Option<Client> {
         self.failed.take()

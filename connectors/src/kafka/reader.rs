@@ -18,7 +18,7 @@ use super::error::{KafkaError, Result, classify};
 use super::follow::Following;
 use super::lags::Lags;
 use super::partition::{Drawn, Reading};
-use super::settings::{Consumer, Isolation, KafkaSettings, Logging};
+use super::settings::{Consumer, Isolation, KafkaSettings, Logging, STUCK_AFTER};
 use super::standing::Asked;
 use super::wake::Wake;
 use crate::embedded::Decode;
@@ -73,6 +73,7 @@ struct Topic {
 
 /// Reads the inputs of a job. Each worker has its own.
 pub struct KafkaReader<D> {
+    settings: KafkaSettings,
     options: ReaderOptions,
     place: String,
     topics: Vec<Topic>,
@@ -84,6 +85,10 @@ pub struct KafkaReader<D> {
     /// Present where another pipeline is followed.
     latest: Option<Asker>,
     asked_at: Option<Instant>,
+    /// Since when every question has been answered.
+    answered_since: Option<Instant>,
+    /// Found in the last round: it is read anew in the next.
+    stuck: Option<PartitionId>,
     clock: Millis,
     positions: Option<TopicPartitionList>,
     /// Since when an end has been below what was read.
@@ -121,6 +126,7 @@ impl<D: Decode> KafkaReader<D> {
         let follows = topics.iter().any(|topic| topic.following.is_some());
         let latest = follows.then(|| Asker::open(settings, Isolation::Everything)).transpose()?;
         Ok(KafkaReader {
+            settings: settings.clone(),
             place: settings.place(),
             topics,
             decode,
@@ -129,6 +135,8 @@ impl<D: Decode> KafkaReader<D> {
             latest,
             open: BTreeMap::new(),
             asked_at: None,
+            answered_since: None,
+            stuck: None,
             clock: 0,
             positions: None,
             cut_since: None,
@@ -296,6 +304,26 @@ impl<D: Decode> KafkaReader<D> {
 }
 
 impl<D> KafkaReader<D> {
+    /// Puts a new client in the old one's place; every partition is read on from where its next fetch says. Done by itself where
+    /// brokers say that there is more of a partition, and none of it comes for half a minute.
+    ///
+    /// # Errors
+    /// [`KafkaError::Stop`] where no client can be made.
+    pub fn renew(&mut self) -> Result<()> {
+        self.let_go();
+        self.consumer = Arc::new(consumer(&self.settings, &self.options)?);
+        (self.asked_at, self.answered_since, self.cut_since) = (None, None, None);
+        Ok(())
+    }
+
+    /// Notes a partition that has more, of which none has come although brokers answer.
+    fn note_stuck(&mut self, id: PartitionId) {
+        let long = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= STUCK_AFTER);
+        if long(self.answered_since) && long(self.open[&id].short_since()) {
+            self.stuck = Some(id);
+        }
+    }
+
     /// Ends reading a partition; the next fetch begins anew. After an offset out of range librdkafka fetches no more
     /// of it, says nothing, and refuses to seek.
     fn leave(&mut self, id: PartitionId) {
@@ -309,10 +337,9 @@ impl<D> KafkaReader<D> {
         reading.empty();
         self.positions = None;
     }
-}
 
-impl<D> Drop for KafkaReader<D> {
-    fn drop(&mut self) {
+    /// Holds on to nothing of librdkafka's any more.
+    fn let_go(&mut self) {
         if let Err(error) = self.consumer.unassign() {
             tracing::debug!(%error, "unassigning partitions");
         }
@@ -325,6 +352,12 @@ impl<D> Drop for KafkaReader<D> {
         self.open.clear();
         // A list from librdkafka holds on to its partitions.
         self.positions = None;
+    }
+}
+
+impl<D> Drop for KafkaReader<D> {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 
@@ -394,9 +427,15 @@ impl<D: Decode> LogReader for KafkaReader<D> {
         while let Some(event) = self.consumer.poll(Duration::ZERO) {
             assert!(event.is_err(), "records come by their partition's queue alone");
         }
+        if let Some(id) = self.stuck.take() {
+            let place = self.place(id);
+            tracing::warn!(place, "there is more, and none of it comes: a new client reads on");
+            self.renew()?;
+        }
         if self.asked_at.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
-            self.ask(clock)?;
+            self.ask(clock).inspect_err(|_| self.answered_since = None)?;
             self.asked_at = Some(Instant::now());
+            self.answered_since.get_or_insert_with(Instant::now);
         }
         Ok(())
     }
@@ -428,6 +467,7 @@ impl<D: Decode> LogReader for KafkaReader<D> {
             let reading = self.open.get_mut(&partition).expect("opened above");
             let looked = reading.look_into(&self.consumer, position);
             looked.map_err(|e| classify(&self.place, "look for the end", e))?;
+            self.note_stuck(partition);
         }
         let standing = &self.open[&partition].standing;
         let (end, answer) = standing.report(self.clock);

@@ -9,6 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError as Client;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Where the brokers are and how to speak to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,16 +52,14 @@ const OURS: &[&str] = &[
     "transactional.id",
 ];
 
-/// How a connection that was lost is taken up again.
+/// How a connection that was lost is taken up again. `metadata.recovery.strategy` stays at `rebootstrap`: a broker that was
+/// fenced may answer that there is none at all, and a client that doesn't begin anew from the first ones is lost for good then.
 const DEFAULTS: &[(&str, &str)] = &[
     ("client.id", "tombola"),
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "1000"),
     ("socket.keepalive.enable", "true"),
     ("socket.nagle.disable", "true"),
-    // Clients are pointed at brokers that keep their names, and each learns of the others from any of them. To begin
-    // anew from the first ones while all are away takes brokers apart while they come back: left out, as it was before 2.10.
-    ("metadata.recovery.strategy", "none"),
 ];
 
 impl KafkaSettings {
@@ -109,6 +108,7 @@ impl KafkaSettings {
 
     /// What every client begins with.
     pub(crate) fn client(&self) -> ClientConfig {
+        super::memory::fill();
         let mut config = ClientConfig::new();
         for (name, value) in DEFAULTS {
             config.set(*name, *value);
@@ -147,6 +147,12 @@ impl KafkaSettings {
         }
     }
 }
+
+/// How long a client may go without an answer before another takes its place. librdkafka's clients can lose their brokers for
+/// good while those come back (its issue 5301); a new one begins with what is there.
+pub(crate) const RENEW_AFTER: Duration = Duration::from_secs(10);
+/// How long nothing may come of what there is before another client reads on: longer than any quota holds answers back.
+pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// What of a log is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -124,22 +124,34 @@ pub struct Rounds<L: LogReader> {
     pub drained: BTreeMap<PartitionId, Millis>,
     /// How far the pipeline that is followed had come as of then.
     pub said_upto: BTreeMap<PartitionId, Millis>,
+    /// What failed after records of the same round had been fetched: it is not said twice.
+    failed: Option<LogError>,
 }
 
 impl<L: LogReader> Rounds<L> {
     pub fn new(mut reader: L) -> Self {
         let nexts = reader.partitions().unwrap().into_iter().map(|id| (id, Offset(0))).collect();
-        Rounds { reader, nexts, drained: BTreeMap::new(), said_upto: BTreeMap::new() }
+        Rounds { reader, nexts, drained: BTreeMap::new(), said_upto: BTreeMap::new(), failed: None }
     }
 
     pub fn round(&mut self) -> Result<Vec<Fetched<L::Record>>, LogError> {
         let mut all = Vec::new();
+        self.drained.clear();
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         self.reader.begin_round(clock())?;
         for (id, next) in &mut self.nexts {
-            let fetch = self.reader.fetch(*id, *next, 8192)?;
+            let fetch = match self.reader.fetch(*id, *next, 8192) {
+                Ok(fetch) => fetch,
+                Err(error) if all.is_empty() => return Err(error),
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            };
             assert!(fetch.next >= *next);
             *next = fetch.next;
-            self.drained.remove(id);
             if fetch.next >= fetch.end {
                 self.drained.insert(*id, fetch.as_of.unwrap());
                 self.said_upto.insert(*id, fetch.said_upto.unwrap_or(0));
@@ -149,11 +161,19 @@ impl<L: LogReader> Rounds<L> {
         Ok(all)
     }
 
+    /// The same where a broker that is slow to answer only costs time, as it does the pipeline.
+    pub fn patient_round(&mut self) -> Vec<Fetched<L::Record>> {
+        match self.round() {
+            Err(LogError::Retry(_)) => Vec::new(),
+            done => done.unwrap(),
+        }
+    }
+
     /// Reads until all partitions are drained as of now, or until `max` is over: `None`.
     pub fn drain_within(&mut self, max: Duration) -> Option<Vec<L::Record>> {
         let (start, since, mut all) = (Instant::now(), clock(), Vec::new());
         loop {
-            all.extend(self.round().unwrap().into_iter().map(|fetched| fetched.body));
+            all.extend(self.patient_round().into_iter().map(|fetched| fetched.body));
             if self.nexts.keys().all(|id| self.drained.get(id).is_some_and(|as_of| *as_of >= since)) {
                 return Some(all);
             }
@@ -174,21 +194,31 @@ impl<L: LogReader> Rounds<L> {
         let (start, mut all) = (Instant::now(), Vec::new());
         loop {
             all.extend(self.drain());
-            if all.len() >= count || start.elapsed() > Duration::from_secs(60) {
+            if all.len() >= count || start.elapsed() > Duration::from_secs(120) {
                 return all;
             }
         }
     }
 
-    /// Reads until it fails.
+    /// Reads until it fails, if only for a moment.
     pub fn failure(&mut self, max: Duration) -> LogError {
+        self.fails(max, |_| true)
+    }
+
+    /// Reads until it fails for good. A broker that is slow fails for a moment before that.
+    pub fn stop(&mut self, max: Duration) -> LogError {
+        self.fails(max, |error| matches!(error, LogError::Stop { .. }))
+    }
+
+    fn fails(&mut self, max: Duration, wanted: impl Fn(&LogError) -> bool) -> LogError {
         let start = Instant::now();
         loop {
             match self.round() {
-                Ok(_) => self.reader.wait(10),
-                Err(error) => return error,
+                Err(error) if wanted(&error) => return error,
+                Err(error) => assert!(start.elapsed() < max, "{error}"),
+                Ok(_) => assert!(start.elapsed() < max, "it went on without a failure"),
             }
-            assert!(start.elapsed() < max, "it went on without a failure");
+            self.reader.wait(10);
         }
     }
 }

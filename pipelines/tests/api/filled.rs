@@ -77,13 +77,13 @@ fn sell(at: SocketAddr, tenant: &str, order_id: &str, what: &str) {
     let order = format!(
         r#"{{"tenant":"{tenant}","order_id":"{order_id}","quantity":1,"price_minor":100,"currency":"EUR",{what}}}"#
     );
-    let answer = post(at, EVERYWHERE, ("/v1/orders?wait_ms=30000", order_id), &order);
+    let answer = post(at, EVERYWHERE, ("/v1/orders?wait_ms=120000", order_id), &order);
     assert_eq!(answer.json()["event"], "held", "{answer:?}");
     let paid = format!(
         r#"{{"tenant":"{tenant}","outcome":"captured","order_id":"{order_id}","payment_id":"{order_id}","amount_minor":100,"currency":"EUR"}}"#
     );
     let key = format!("{order_id}-paid");
-    let answer = post(at, EVERYWHERE, ("/v1/payments?wait_ms=30000", &key), &paid);
+    let answer = post(at, EVERYWHERE, ("/v1/payments?wait_ms=120000", &key), &paid);
     assert_eq!(answer.json()["event"], "confirmed", "{answer:?}");
 }
 

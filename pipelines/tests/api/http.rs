@@ -4,10 +4,12 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Longest time for an answer on a loaded machine.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Longest time for an answer on a loaded machine: more than a request may wait for its decision.
+const ANSWER_MAX: Duration = Duration::from_secs(180);
+/// How long a live stream is asked for that can't be followed yet.
+const OPEN_MAX: Duration = Duration::from_secs(60);
 
 /// What came back.
 #[derive(Debug)]
@@ -97,6 +99,22 @@ pub struct Live(BufReader<TcpStream>);
 impl Live {
     /// Follows from an id, or from now on; a panic where it may not.
     pub fn open(at: SocketAddr, query: &str, headers: &[(&str, &str)]) -> Live {
+        let since = Instant::now();
+        loop {
+            let mut live = Live::ask(at, query, headers);
+            let first = live.line();
+            // A server on a busy machine may give up before it can tell facts.
+            if first.starts_with("HTTP/1.1 503") && since.elapsed() < OPEN_MAX {
+                std::thread::sleep(Duration::from_millis(200));
+                continue;
+            }
+            assert!(first.starts_with("HTTP/1.1 200"), "{first}");
+            while !live.line().is_empty() {}
+            return live;
+        }
+    }
+
+    fn ask(at: SocketAddr, query: &str, headers: &[(&str, &str)]) -> Live {
         let mut stream = TcpStream::connect(at).expect("the server listens");
         stream.set_read_timeout(Some(ANSWER_MAX)).expect("a timeout can be set");
         // Or the system keeps megabytes for a client that doesn't read.
@@ -106,11 +124,7 @@ impl Live {
             head += &format!("{name}: {value}\r\n");
         }
         stream.write_all(format!("{head}\r\n").as_bytes()).expect("the server reads");
-        let mut live = Live(BufReader::new(stream));
-        let first = live.line();
-        assert!(first.starts_with("HTTP/1.1 200"), "{first}");
-        while !live.line().is_empty() {}
-        live
+        Live(BufReader::new(stream))
     }
 
     fn line(&mut self) -> String {

@@ -26,7 +26,7 @@ fn drawn() -> (House, api::Server, Value) {
         pipelines::clock_ms()
     );
     let headers = [("authorization", "Bearer everywhere-key"), ("idempotency-key", "result")];
-    let reported = ask(server.address, "POST /v1/draws/results?wait_ms=30000", &headers, &body);
+    let reported = ask(server.address, "POST /v1/draws/results?wait_ms=120000", &headers, &body);
     assert_eq!(reported.status, 200, "{reported:?}");
     let mut item = Value::Null;
     wait_for("the image", || {

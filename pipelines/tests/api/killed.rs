@@ -15,7 +15,8 @@ use std::time::Duration;
 const CLIENTS: usize = 4;
 const ORDERS: usize = 25;
 const ORDERS_MAX: usize = 120;
-const PACE: Duration = Duration::from_millis(100);
+/// Between two orders of a client, and the longer the more it has sent: so they last while slow machines start instances.
+const PACE: Duration = Duration::from_millis(300);
 /// How often an instance is killed.
 const KILLS: usize = 4;
 
@@ -107,7 +108,7 @@ fn send_all(
     let mut ids = Vec::new();
     for number in (0..ORDERS_MAX).take_while(|number| *number < ORDERS || !over.load(Ordering::SeqCst)) {
         let key = format!("{client}-{number}");
-        std::thread::sleep(PACE);
+        std::thread::sleep(PACE * (1 + number / ORDERS) as u32);
         for attempt in 0.. {
             assert!(attempt < 600, "{key} was never acknowledged");
             let at = addresses.lock().expect("nobody panicked")[(client + number + attempt) % 2];

@@ -111,7 +111,8 @@ fn a_stream_ends_when_its_token_does() {
         config.api.jwt_secret_file = Some(file);
     });
     let server = house.beside();
-    let token = token(secret, 15);
+    // Opening the stream takes of it, too.
+    let token = token(secret, 40);
     let mut live = Live::open(server.address, "", &[("authorization", &format!("Bearer {token}"))]);
     assert_eq!(live.next().name, "hello");
     let mut last = live.next_fact();

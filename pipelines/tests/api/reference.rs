@@ -60,7 +60,7 @@ fn a_change_that_is_sent_again_is_the_same_change_and_undoes_none_that_came_afte
     assert!(found[0].1 < found[1].1, "the later one counts: {found:?}");
     let order = super::house::order("").replace(":100,", ":50,");
     let headers = [("authorization", "Bearer acme-producer-key"), ("idempotency-key", "k")];
-    let placed = ask(two.address, "POST /v1/orders?wait_ms=30000", &headers, &order).json();
+    let placed = ask(two.address, "POST /v1/orders?wait_ms=120000", &headers, &order).json();
     assert_eq!(placed["event"], "held", "the later price counts: {placed}");
     let refused = place(one.address, "acme-producer-key", "k2", "").json();
     assert_eq!(refused["reasons"][0], "price_mismatch", "{refused}");

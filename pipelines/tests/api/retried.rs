@@ -23,7 +23,7 @@ fn letter(answer: &Answer) -> (String, String) {
 
 /// Sends until it is decided; what it was told then.
 fn until_decided(mut send: impl FnMut() -> Answer) -> Answer {
-    for _ in 0..20 {
+    for _ in 0..600 {
         let answer = send();
         if answer.status != 202 {
             return answer;
@@ -48,7 +48,7 @@ fn a_command_that_became_a_dead_letter_is_one_however_often_it_is_sent() {
         let unknown = format!("/v1/orders/nobody-{name}/cancel");
         for (what, body) in [("/v1/payments", wrong.as_str()), (&unknown, "{}")] {
             // Who waits at once.
-            let (waits, key) = (format!("{what}?wait_ms=30000"), format!("waits-{name}-{what}"));
+            let (waits, key) = (format!("{what}?wait_ms=120000"), format!("waits-{name}-{what}"));
             let first = letter(&send(at, PRODUCER, &waits, &key, body));
             for server in &servers {
                 assert_eq!(letter(&send(server.address, PRODUCER, &waits, &key, body)), first, "{what}");
@@ -70,7 +70,7 @@ fn a_command_that_became_a_dead_letter_is_one_however_often_it_is_sent() {
     // A command is taken for no other that has gone wrong.
     let at = servers[0].address;
     for _ in 0..2 {
-        let cancel = send(at, PRODUCER, "/v1/orders/held-beside/cancel?wait_ms=30000", "good", "{}").json();
+        let cancel = send(at, PRODUCER, "/v1/orders/held-beside/cancel?wait_ms=120000", "good", "{}").json();
         assert_eq!(cancel["event"], "cancelled", "{cancel}");
     }
 }
@@ -84,7 +84,7 @@ fn a_result_that_is_reported_again_is_answered_with_the_draw_as_it_stands() {
     let servers = [house.beside(), house.apart()];
     let report = |at: SocketAddr| {
         let body = r#"{"draw_id":"d","source":"s","numbers":[3,11,19,27,40,44]}"#;
-        send(at, "acme-operator-key", "/v1/draws/results?wait_ms=30000", "once", body).json()
+        send(at, "acme-operator-key", "/v1/draws/results?wait_ms=120000", "once", body).json()
     };
     let first = report(servers[0].address);
     assert_eq!((&first["status"], &first["replayed"]), (&"decided".into(), &false.into()), "{first}");

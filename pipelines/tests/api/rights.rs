@@ -187,7 +187,7 @@ fn who_sells_for_a_partner_touches_its_orders_alone() {
     assert_eq!(place(at, "acme-producer-key", "nobodys", r#","order_id":"nobodys""#).json()["event"], "held");
     let post = |key: &str, what: &str, body: &str| {
         let headers = [("authorization", "Bearer acme-seller-key"), ("idempotency-key", key)];
-        ask(at, &format!("POST {what}?wait_ms=30000"), &headers, body)
+        ask(at, &format!("POST {what}?wait_ms=120000"), &headers, body)
     };
     for id in ["others", "nobodys", "none"] {
         let paid = format!(

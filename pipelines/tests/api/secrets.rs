@@ -56,7 +56,7 @@ fn keys_tokens_and_secrets_are_in_no_log() {
         let headers = [("authorization", header.as_str()), ("idempotency-key", "k")];
         assert_eq!(ask(address, "GET /v1/status", &headers, "").status, status, "{bearer}");
         let order = r#"{"tenant":"acme","customer_id":"anna","offer_id":"box","quantity":1,"price_minor":100,"currency":"EUR"}"#;
-        let placed = ask(address, "POST /v1/orders?wait_ms=30000", &headers, order).status;
+        let placed = ask(address, "POST /v1/orders?wait_ms=120000", &headers, order).status;
         assert_eq!(placed, status, "{bearer}");
         let broken = ask(address, "POST /v1/orders", &headers, "{").status;
         assert_eq!(broken, if status == 200 { 400 } else { 401 }, "{bearer}");

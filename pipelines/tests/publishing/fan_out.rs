@@ -6,7 +6,6 @@ use pipelines::publishing::Publisher;
 use schemas::Command;
 use schemas::draws::PublicationFact;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 const CHANNELS: usize = 20;
 const DEAD: usize = 7;
@@ -81,7 +80,7 @@ fn all_but_the_dead() -> Vec<usize> {
 #[test]
 fn a_dead_channel_blocks_no_other_and_is_parked_and_resumed() {
     let mut fan = fan();
-    (fan.world.settings.attempts, fan.world.settings.http.timeout_ms) = (2, 1_000);
+    fan.world.settings.attempts = 2;
     fan.servers[DEAD].die(true);
     assert_eq!(fan.servers[DEAD].kind, Kind::Telegram);
     let publisher = fan.world.publisher();
@@ -102,7 +101,7 @@ fn a_dead_channel_blocks_no_other_and_is_parked_and_resumed() {
 
 #[test]
 fn a_year_of_old_results_holds_up_no_image_of_a_fresh_one() {
-    const OLD: u64 = 60;
+    const OLD: u64 = 120;
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::at(dir.path());
     let old_ms = pipelines::clock_ms() - 2 * world.settings.publish_max_age_ms;
@@ -114,14 +113,15 @@ fn a_year_of_old_results_holds_up_no_image_of_a_fresh_one() {
     assert!(publisher.status().wait(PATIENCE, |figures| figures.images_rendered > 1));
     let fresh = PublicationFact { drawn_at_ms: Some(pipelines::clock_ms()), ..image("fresh", "card", "en") };
     world.tell(&[fresh]);
-    let path = dir.path().join("images/acme/powerball/fresh/card/en/r1.png");
-    let since = Instant::now();
-    while !path.exists() {
-        assert!(since.elapsed() < PATIENCE, "the fresh one wasn't drawn");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    let drawn = publisher.status().get().images_rendered;
-    assert!(drawn < OLD / 2, "the fresh one came after {drawn} of {OLD} old ones");
+    let before = publisher.status().get().images_rendered;
     // And all the old ones come.
     world.wait_told(OLD as usize + 1);
+    // By the times of the files: whoever looks on at a busy machine comes too late to see which was first.
+    let drawn_at = |draw: &str| {
+        let path = dir.path().join(format!("images/acme/powerball/{draw}/card/en/r1.png"));
+        std::fs::metadata(path).unwrap().modified().unwrap()
+    };
+    let fresh_at = drawn_at("fresh");
+    let sooner = (0..OLD).filter(|n| drawn_at(&format!("old-{n:03}")) < fresh_at).count() as u64;
+    assert!(sooner < before + OLD / 2, "the fresh one came after {sooner} of {OLD} old ones");
 }

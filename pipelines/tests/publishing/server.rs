@@ -146,7 +146,7 @@ fn would_post(kind: Kind, call: &Call) -> bool {
 fn serve(kind: Kind, stream: &TcpStream, state: &Mutex<State>, dead: &AtomicBool) -> std::io::Result<()> {
     let call = read(stream)?;
     if dead.load(Ordering::SeqCst) {
-        // Long enough for every caller's patience, and then no answer.
+        // Long enough for all others to be served meanwhile, and then no answer.
         std::thread::sleep(Duration::from_secs(3));
         return Ok(());
     }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 pub const RESULTS: &str = "commands.publication_results";
 /// Generous: the machine may be busy with other things.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(900);
 
 pub struct World {
     dir: PathBuf,
@@ -35,7 +35,7 @@ pub struct World {
     pub settings: PublishingSettings,
 }
 
-/// Short waits, many tries a minute.
+/// Short pauses, many tries a minute; a call may take what a busy machine takes.
 pub fn settings() -> PublishingSettings {
     PublishingSettings {
         attempts: 4,
@@ -48,7 +48,7 @@ pub fn settings() -> PublishingSettings {
         age_ms_max: 86_400_000,
         publish_max_age_ms: 86_400_000,
         images_public_url: Some("https://images.example/".into()),
-        http: HttpSettings { timeout_ms: 2_000, ..HttpSettings::default() },
+        http: HttpSettings { timeout_ms: 15_000, ..HttpSettings::default() },
         secrets: BTreeMap::new(),
     }
 }

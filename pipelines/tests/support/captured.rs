@@ -1,26 +1,18 @@
 //! A connector of a test's own, and the tables it captures, compared with their mirror.
 
-use super::services::{env, sql, wait_until, well};
+use super::connector::{connect, forget};
+use super::services::{env, sql, wait_until};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+/// Generous: Connect and Debezium take their time to start and to stop.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Debezium on some tables; gone when it is dropped.
 pub struct Connector {
     name: &'static str,
-}
-
-fn connect(method: &str, path: &str, body: Option<&Value>) -> String {
-    let mut curl = Command::new("curl");
-    curl.args(["-sS", "--max-time", "60", "-w", "\n%{http_code}", "-X", method]);
-    if let Some(body) = body {
-        curl.args(["-H", "Content-Type: application/json", "--data-binary", &body.to_string()]);
-    }
-    well({
-        curl.arg(env("CONNECT_URL") + path);
-        curl
-    })
 }
 
 /// What `deploy/debezium` has in a file, filled in from the environment.
@@ -52,13 +44,13 @@ impl Connector {
         settings.remove("heartbeat.action.query");
         settings.remove("heartbeat.interval.ms");
         drop(Connector { name });
-        let (path, body) = (format!("/connectors/{name}/config"), Value::Object(settings));
-        wait_until("Connect takes the connector", Duration::from_secs(60), || {
-            let answer = connect("PUT", &path, Some(&body));
-            answer.ends_with("200") || answer.ends_with("201")
+        let body = Value::Object(settings).to_string();
+        wait_until("Connect takes the connector", PATIENCE, || {
+            let (_, code) = connect("PUT", name, "/config", Some(&body));
+            ["200", "201"].contains(&code.as_str())
         });
-        wait_until("the connector runs", Duration::from_secs(90), || {
-            let status = connect("GET", &format!("/connectors/{name}/status"), None);
+        wait_until("the connector runs", PATIENCE, || {
+            let (status, _) = connect("GET", name, "/status", None);
             status.matches("\"state\":\"RUNNING\"").count() == 2
         });
         Connector { name }
@@ -68,16 +60,11 @@ impl Connector {
 impl Drop for Connector {
     fn drop(&mut self) {
         let name = self.name;
-        connect("PUT", &format!("/connectors/{name}/stop"), None);
-        wait_until("the connector's stop", Duration::from_secs(60), || {
-            let answer = connect("DELETE", &format!("/connectors/{name}/offsets"), None);
-            answer.ends_with("200") || answer.ends_with("404")
-        });
-        connect("DELETE", &format!("/connectors/{name}"), None);
+        forget(name);
         let slot = format!(
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{name}' AND NOT active"
         );
-        wait_until("the slot's end", Duration::from_secs(60), || {
+        wait_until("the slot's end", PATIENCE, || {
             let gone = format!("SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{name}'");
             sql(&env("PG_URL"), &slot);
             sql(&env("PG_URL"), &gone) == "0"
@@ -149,7 +136,7 @@ fn both(table: &str, columns: &[Compared]) -> (String, Result<String, String>) {
 
 /// Waits until every row of the mirror is as in the source, and no row is missing or too many.
 pub fn wait_until_mirrored(what: &str, table: &str, columns: &[Compared]) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(90);
+    let deadline = std::time::Instant::now() + PATIENCE;
     loop {
         let (source, mirror) = both(table, columns);
         if mirror.as_ref() == Ok(&source) {

@@ -5,19 +5,33 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Asks Kafka Connect about a connector; what it answers, and the code.
-fn connect(method: &str, name: &str, path: &str, body: Option<&str>) -> (String, String) {
+/// Asks Kafka Connect about a connector; what it answers, and the code: 000 where it doesn't answer.
+pub fn connect(method: &str, name: &str, path: &str, body: Option<&str>) -> (String, String) {
     let mut curl = Command::new("curl");
-    curl.args(["-sS", "--max-time", "30", "-w", "\n%{http_code}", "-X", method]);
+    // Connect itself gives a request up after 90 s, and says so.
+    curl.args(["-sS", "--max-time", "100", "-w", "\n%{http_code}", "-X", method]);
     if let Some(body) = body {
         curl.args(["-H", "Content-Type: application/json", "--data-binary", body]);
     }
-    curl.arg(format!("{}/connectors/{name}{path}", env("CONNECT_URL")));
-    let answer = well(curl);
-    let (text, code) = answer.rsplit_once('\n').expect("a code on a line of its own");
-    (text.to_owned(), code.to_owned())
+    curl.arg(format!("{}/connectors/{name}{path}", env("CONNECT_URL"))).stdin(Stdio::null());
+    let output = curl.output().expect("curl can be called");
+    let answer = String::from_utf8_lossy(&output.stdout);
+    match answer.rsplit_once('\n').filter(|_| output.status.success()) {
+        Some((text, code)) => (text.to_owned(), code.to_owned()),
+        None => (String::from_utf8_lossy(&output.stderr).into_owned(), "000".to_owned()),
+    }
+}
+
+/// Asks until it is done, or there is no such connector: Connect refuses while it moves tasks around, or says nothing.
+///
+/// Not together with what follows a stop: each stop moves tasks around anew, and what follows would be refused for ever.
+fn insist(method: &str, name: &str, path: &str) {
+    wait_until(&format!("{method} {name}{path}"), PATIENCE, || {
+        let (_, code) = connect(method, name, path, None);
+        code.starts_with('2') || code == "404"
+    });
 }
 
 /// Lets these connectors follow the database at `url`; `endpoint` says where Connect finds that one.
@@ -32,13 +46,10 @@ pub fn apply(names: &[&str], url: &str, endpoint: impl Fn(&str) -> String) {
 
 /// What it knows of one database must not be taken for another's.
 pub fn forget(name: &str) {
-    connect("PUT", name, "/stop", None);
-    // Refused until it has stopped; there may be none.
-    wait_until("the connector's stop", PATIENCE, || {
-        let (_, code) = connect("DELETE", name, "/offsets", None);
-        ["200", "404"].contains(&code.as_str())
-    });
-    connect("DELETE", name, "", None);
+    insist("PUT", name, "/stop");
+    // Refused until it has stopped.
+    insist("DELETE", name, "/offsets");
+    insist("DELETE", name, "");
 }
 
 fn slot_of(name: &str) -> String {
@@ -91,13 +102,13 @@ impl Mark {
     pub fn set_back(&self) {
         let Mark { name, url, offsets } = self;
         let slot = slot_of(name);
-        connect("PUT", name, "/stop", None);
+        insist("PUT", name, "/stop");
         drop_slot(name, url);
         sql(url, &format!("SELECT pg_copy_logical_replication_slot('{slot}_mark', '{slot}')"));
         wait_until("the connector is set back", PATIENCE, || {
             connect("PATCH", name, "/offsets", Some(offsets)).1 == "200"
         });
-        connect("PUT", name, "/resume", None);
+        insist("PUT", name, "/resume");
     }
 }
 

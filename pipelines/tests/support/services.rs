@@ -61,7 +61,7 @@ pub fn sql(url: &str, statement: &str) -> String {
 pub fn records_in(topic: &str) -> usize {
     let mut kcat = Command::new("kcat");
     kcat.args(["-C", "-b", &env("KAFKA_BOOTSTRAP"), "-X", "isolation.level=read_committed", "-t", topic]);
-    kcat.args(["-e", "-q", "-o", "beginning", "-f", "%o\\n"]).stdin(Stdio::null());
+    kcat.args(["-m", "60", "-e", "-q", "-o", "beginning", "-f", "%o\\n"]).stdin(Stdio::null());
     well(kcat).lines().count()
 }
 

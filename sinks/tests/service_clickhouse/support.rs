@@ -5,12 +5,14 @@ use runtime::bindings::BindingStore;
 use runtime::sink::SinkError;
 use runtime::{Epoch, Generation};
 use schemas::Fact;
-use sinks::clickhouse::{Batch, ClickHouseSettings, Loader, LoaderSources, PlanState, PlanStore, migrate};
+use sinks::clickhouse::{
+    Batch, ClickHouseSettings, Loader, LoaderFigures, LoaderSources, PlanState, PlanStore, migrate,
+};
 use sinks::embedded::{BindingsDb, EmbeddedPlans};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
@@ -199,6 +201,19 @@ pub fn start(log: &WorldLog, decided: &Arc<AtomicU64>, dir: &Path, settings: &Cl
         plans: Box::new(TestPlans::open(dir, Arc::clone(decided))),
     };
     Loader::start(settings.clone(), sources).unwrap()
+}
+
+/// Waits until a loader tells of such a problem. A slow server may be another one before that.
+pub fn wait_problem(loader: &Loader, part: &str) -> LoaderFigures {
+    let start = Instant::now();
+    loop {
+        let figures = loader.status().get();
+        if figures.problem.as_ref().is_some_and(|problem| problem.contains(part)) {
+            return figures;
+        }
+        assert!(start.elapsed() < Duration::from_secs(90), "no {part}: {figures:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Every table and every aggregate holds the facts up to an epoch, each once; the views too.

@@ -3,7 +3,8 @@
 //! The program that `scripts/services` runs natively opens no HTTPS port of its own, so what is tried here is our
 //! side, and a proxy as it often stands before a server.
 
-use crate::support::{Bench, Database, assert_holds, variable};
+use crate::support::{Bench, Database, assert_holds, variable, wait_problem};
+use runtime::Epoch;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -124,11 +125,9 @@ fn service_a_loader_that_is_refused_goes_on_once_the_authority_is_put_right() {
     let mut settings = port.settings(&database, "localhost", None);
     settings.ca_file = Some(ca.clone());
     let loader = bench.start(&settings);
-    let published = loader.status().wait_published(runtime::Epoch(20), Duration::from_secs(3));
-    let figures = loader.status().get();
-    assert!(!published && figures.state != LoaderState::Stopped, "{figures:?}");
-    assert!(figures.problem.is_some_and(|problem| problem.contains("clickhouse.ca_file")));
+    let figures = wait_problem(&loader, "clickhouse.ca_file");
+    assert!(figures.published < Epoch(20) && figures.state != LoaderState::Stopped, "{figures:?}");
     std::fs::write(&ca, std::fs::read(file("ca.pem")).unwrap()).unwrap();
-    assert!(loader.status().wait_published(runtime::Epoch(20), Duration::from_secs(60)), "still refused");
+    assert!(loader.status().wait_published(Epoch(20), Duration::from_secs(60)), "still refused");
     assert_holds(&database, &bench.log.world, 20);
 }

@@ -168,7 +168,7 @@ fn service_a_server_that_holds_part_of_an_insert_stops_the_loader_with_a_remedy(
     plans.record(&Batch { number, through: Epoch(20), attempt: 2, ranges: vec![range] }).unwrap();
     database.run("ALTER TABLE facts_tickets DELETE WHERE offset = 0 SETTINGS mutations_sync = 2");
     let loader = bench.start(&database.settings);
-    loader.status().wait_published(Epoch(21), std::time::Duration::from_secs(20));
+    loader.status().wait_published(Epoch(21), std::time::Duration::from_secs(120));
     let figures = loader.status().get();
     assert_eq!(figures.state, LoaderState::Stopped);
     let problem = figures.problem.unwrap();
