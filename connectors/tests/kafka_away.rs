@@ -90,7 +90,7 @@ fn service_readers_wait_for_a_broker_that_is_away_and_go_on_by_themselves() {
     }
     // Its session ends meanwhile: fenced by the controller, it first answers that there is no broker at all, to whoever
     // asks then, as the fetch thread does for new partitions.
-    while stopped.elapsed() < Duration::from_secs(31) {
+    while stopped.elapsed() < Duration::from_secs(12) {
         all.iter_mut().for_each(|rounds| drop(rounds.reader.partitions()));
     }
     let asking: Vec<_> = all.map(going_on).into();

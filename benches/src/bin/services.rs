@@ -8,7 +8,7 @@
 //! ```
 //!
 //! With a rate, records go in by the clock and the percentiles are times: from a record's append to the decided frontier, where
-//! consumers of Kafka and readers of Postgres see it, and to the published one, where analysts do; records of the first ten seconds,
+//! consumers of Kafka and readers of Postgres see it, and to the published one, where analysts do; records of the first minute,
 //! in which pipeline and services begin, are left out. Without, they go in as fast as they are decided, and orders a second are what counts. Topics and tables are to be there (`tombola topics apply`,
 //! `tombola migrate`) and empty, as the stream says the same each time; DIR is a new folder.
 
@@ -33,8 +33,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// How often the published frontier is asked for: what it adds to the times.
 const ASK_EVERY: Duration = Duration::from_millis(10);
 
-/// Services that just started compile what they run, and a pipeline goes live: no time of these counts.
-const WARM_UP: Duration = Duration::from_secs(10);
+/// Services that just started compile what they run (a broker does for a minute, on a core that is missing meanwhile), and a
+/// pipeline goes live: no time of these counts.
+const WARM_UP: Duration = Duration::from_secs(60);
 
 struct Args {
     settings: PathBuf,

@@ -129,7 +129,7 @@ impl Compacted {
             return Ok(());
         }
         let low = self.latest.bounds(&self.topic, 0)?.0;
-        let consumer = follow(&self.settings, &self.topic, Offset::Offset(from.max(low) as i64))?;
+        let consumer = follow(&self.settings, [(self.topic.as_str(), Offset::Offset(from.max(low) as i64))])?;
         let start = Instant::now();
         while start.elapsed() < READ_MAX {
             match consumer.poll(Duration::from_millis(50)) {
@@ -144,13 +144,17 @@ impl Compacted {
     }
 }
 
-/// A consumer of what is committed in partition 0 of a topic, from an offset on.
-pub(crate) fn follow(settings: &KafkaSettings, topic: &str, from: Offset) -> Result<Consumer> {
+/// A consumer of what is committed in partition 0 of topics, each from an offset on.
+pub(crate) fn follow<'a>(
+    settings: &KafkaSettings,
+    topics: impl IntoIterator<Item = (&'a str, Offset)>,
+) -> Result<Consumer> {
     let mut config = settings.consumer(Isolation::Committed);
     config.set("group.id", "tombola-readers").set("fetch.wait.max.ms", "50");
     let consumer: Consumer = config.create_with_context(Logging).map_err(|e| settings.unusable(&e))?;
     let mut assignment = TopicPartitionList::new();
-    let added = assignment.add_partition_offset(topic, 0, from);
+    let added =
+        topics.into_iter().try_for_each(|(topic, from)| assignment.add_partition_offset(topic, 0, from));
     added.and_then(|()| consumer.assign(&assignment)).map_err(|e| classify(settings.place(), "read", e))?;
     Ok(consumer)
 }

@@ -1,7 +1,7 @@
-//! Following another pipeline: how far it has come, read on a thread of its own from its progress.
+//! Following other pipelines: how far each has come, read on a thread of its own from its progress.
 //!
 //! ```text
-//!   tombola.writers ─ whose is the topic? ─> tombola.progress.<owner> ─ now ─> said_upto
+//!   tombola.writers ─ whose are the topics? ─> tombola.progress.<owner> ─ now ─> said_upto, of all of its topics
 //! ```
 //!
 //! What it says only grows old, never wrong: everything up to `said_upto` had been said before it was read.
@@ -15,6 +15,7 @@ use rdkafka::error::KafkaError as Client;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::Offset;
 use runtime::Millis;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
@@ -23,36 +24,44 @@ use std::time::{Duration, Instant};
 /// Each transaction takes two offsets or more: the last few are among these.
 const TAIL: i64 = 64;
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often topics that nobody writes yet are asked about while others are followed.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// One topic's writer, followed.
+/// A topic that another pipeline writes.
+struct Followed {
+    topic: String,
+    /// 0 until something is known.
+    said_upto: AtomicI64,
+}
+
+/// The writers of some topics, followed.
 pub(crate) struct Following {
-    said_upto: Arc<AtomicI64>,
+    all: Arc<[Followed]>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Following {
-    /// Begins to follow whoever writes `topic`.
-    pub fn start(settings: &KafkaSettings, topic: &str) -> Result<Self> {
-        let (said_upto, stop) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
-        let follower = Follower {
-            settings: settings.clone(),
-            topic: topic.to_owned(),
-            said_upto: Arc::clone(&said_upto),
-            stop: Arc::clone(&stop),
-        };
+    /// Begins to follow whoever writes each of `topics`.
+    pub fn start(settings: &KafkaSettings, topics: &[&str]) -> Result<Self> {
+        let follow = |topic: &&str| Followed { topic: (*topic).to_owned(), said_upto: AtomicI64::new(0) };
+        let all: Arc<[Followed]> = topics.iter().map(follow).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let follower =
+            Follower { settings: settings.clone(), all: Arc::clone(&all), stop: Arc::clone(&stop) };
         let thread = std::thread::Builder::new().name("follow".into()).spawn(move || follower.run());
         let thread = thread.map_err(|error| KafkaError::Stop {
             place: settings.place(),
             problem: format!("no thread can be started: {error}"),
             remedy: "raise the limit of threads and start again".to_owned(),
         })?;
-        Ok(Following { said_upto, stop, thread: Some(thread) })
+        Ok(Following { all, stop, thread: Some(thread) })
     }
 
-    /// The time through which that pipeline has said everything; 0 where none has begun to.
-    pub fn said_upto(&self) -> Millis {
-        self.said_upto.load(Ordering::Acquire)
+    /// The time through which the writer of a topic has said everything; 0 where none has begun to. Absent: it isn't followed.
+    pub fn said_upto(&self, topic: &str) -> Option<Millis> {
+        let followed = self.all.iter().find(|followed| followed.topic == topic)?;
+        Some(followed.said_upto.load(Ordering::Acquire))
     }
 }
 
@@ -68,16 +77,18 @@ impl Drop for Following {
 
 struct Follower {
     settings: KafkaSettings,
-    topic: String,
-    said_upto: Arc<AtomicI64>,
+    all: Arc<[Followed]>,
     stop: Arc<AtomicBool>,
 }
+
+/// Topics by the progress of whoever writes them.
+type Written<'a> = BTreeMap<String, Vec<&'a Followed>>;
 
 impl Follower {
     fn run(self) {
         while !self.stopped() {
-            if let Err(error) = self.follow_writer() {
-                tracing::warn!(%error, topic = self.topic, "following another pipeline failed, trying again");
+            if let Err(error) = self.follow_writers() {
+                tracing::warn!(%error, "following another pipeline failed, trying again");
             }
             std::thread::sleep(PAUSE);
         }
@@ -87,24 +98,44 @@ impl Follower {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Returns when there is no writer yet, on a failure, and where nothing comes for long: a pipeline that stands still says
-    /// nothing, but neither does a client that has lost its brokers.
-    fn follow_writer(&self) -> Result<()> {
+    /// Whose topics are whose, as far as they have been claimed.
+    fn written(&self) -> Result<Written<'_>> {
         let claims = Compacted::open_existing(&self.settings, writers::TOPIC)?.by_key()?;
-        let Some(owner) = claims.get(&self.topic) else { return Ok(()) };
-        let progress = topic_of(&String::from_utf8_lossy(owner));
-        let consumer = follow(&self.settings, &progress, Offset::OffsetTail(TAIL))?;
-        let mut heard_at = Instant::now();
-        while !self.stopped() && heard_at.elapsed() < STUCK_AFTER {
+        let mut written = Written::new();
+        for followed in &*self.all {
+            if let Some(owner) = claims.get(&followed.topic) {
+                let progress = topic_of(&String::from_utf8_lossy(owner));
+                written.entry(progress).or_default().push(followed);
+            }
+        }
+        Ok(written)
+    }
+
+    /// Returns when a writer that wasn't there may be, on a failure, and where nothing comes for long: pipelines that stand
+    /// still say nothing, but neither does a client that has lost its brokers.
+    fn follow_writers(&self) -> Result<()> {
+        let written = self.written()?;
+        let claimed: usize = written.values().map(Vec::len).sum();
+        if claimed == 0 {
+            return Ok(());
+        }
+        let from = written.keys().map(|progress| (progress.as_str(), Offset::OffsetTail(TAIL)));
+        let consumer = follow(&self.settings, from)?;
+        let (mut heard_at, began) = (Instant::now(), Instant::now());
+        let look_again = if claimed == self.all.len() { Duration::MAX } else { LOOK_AGAIN };
+        while !self.stopped() && heard_at.elapsed() < STUCK_AFTER && began.elapsed() < look_again {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
                     heard_at = Instant::now();
-                    if let Some(said) = message.payload().and_then(Progress::decode) {
-                        self.said_upto.fetch_max(said.now, Ordering::AcqRel);
+                    let Some(said) = message.payload().and_then(Progress::decode) else { continue };
+                    for followed in &written[message.topic()] {
+                        followed.said_upto.fetch_max(said.now, Ordering::AcqRel);
                     }
                 }
                 None | Some(Err(Client::PartitionEOF(_))) => {}
-                Some(Err(error)) => return Err(super::error::classify(&progress, "read it", error)),
+                Some(Err(error)) => {
+                    return Err(super::error::classify(self.settings.place(), "read progress", error));
+                }
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Kafka as the runtime reads it: [`LogReader`] over partitions that are assigned by hand.
 //!
 //! ```text
-//!   begin_round ─ the ends of all partitions, in one request, every 10 ms ─> questions   (standing.rs)
+//!   begin_round ─ the ends of all partitions, in one request, every 20 ms ─> questions   (standing.rs)
 //!   fetch       ─ takes what has arrived, without waiting ──────────────────> answers
 //!   wait        ─ woken by librdkafka as soon as anything arrives
 //! ```
@@ -32,8 +32,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often ends are asked for.
-const ASK_EVERY: Duration = Duration::from_millis(10);
 /// How long an end below what was read is put down to a change of leaders.
 const CUT_AFTER: Duration = Duration::from_secs(10);
 
@@ -42,11 +40,37 @@ const TAKEN: &str = "retention has taken what is needed: raise retention.ms and 
     it; or start over with a new data directory and schema, and `from_log_start = true` in [kafka], which begins a topic \
     where its log begins";
 
-/// What a consumer of ours is set to.
+/// How records are fetched that come while all is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// Each as soon as it is there.
+    #[default]
+    Prompt,
+    /// Those of a twentieth of a second together: several times fewer requests, each of which costs brokers something for every
+    /// partition.
+    Gathered,
+}
+
+impl Pace {
+    /// How often ends are asked for.
+    fn ask_every(self) -> Duration {
+        Duration::from_millis(match self {
+            Pace::Prompt => 20,
+            Pace::Gathered => 50,
+        })
+    }
+
+    fn fetching(self) -> [(&'static str, &'static str); 2] {
+        match self {
+            // An empty fetch holds back the next one to the same broker, whatever has come to need it meanwhile.
+            Pace::Prompt => [("fetch.wait.max.ms", "10"), ("fetch.min.bytes", "1")],
+            Pace::Gathered => [("fetch.wait.max.ms", "50"), ("fetch.min.bytes", "1000000")],
+        }
+    }
+}
+
+/// What a consumer of ours is set to, besides its pace.
 const READING: &[(&str, &str)] = &[
-    // An empty fetch holds back the next one to the same broker, whatever has come to need it meanwhile.
-    ("fetch.wait.max.ms", "10"),
-    ("fetch.min.bytes", "1"),
     ("fetch.error.backoff.ms", "20"),
     ("fetch.queue.backoff.ms", "2"),
     ("fetch.message.max.bytes", "4194304"),
@@ -62,13 +86,13 @@ pub struct ReaderOptions {
     /// A partition that was never read from begins where its log begins, even if that is not at offset 0. What is
     /// bound is still wanted: a replay of records that are gone stops.
     pub from_log_start: bool,
+    pub pace: Pace,
 }
 
 struct Topic {
     name: String,
     wanted: bool,
     partitions: u32,
-    following: Option<Following>,
 }
 
 /// Reads the inputs of a job. Each worker has its own.
@@ -82,7 +106,9 @@ pub struct KafkaReader<D> {
     open: BTreeMap<PartitionId, Reading>,
     consumer: Arc<Consumer>,
     stable: Asker,
-    /// Present where another pipeline is followed.
+    /// Present where other pipelines' topics are read.
+    following: Option<Following>,
+    /// As the one before.
     latest: Option<Asker>,
     asked_at: Option<Instant>,
     /// Since when every question has been answered.
@@ -118,12 +144,13 @@ impl<D: Decode> KafkaReader<D> {
         let open_topic = |name: &&str| -> Result<Topic> {
             let wanted = wanted(name);
             let partitions = if wanted { stable.partitions_of(name)? } else { 0 };
-            let follows = wanted && is_written_in_transactions(name);
-            let following = follows.then(|| Following::start(settings, name));
-            Ok(Topic { name: (*name).to_owned(), wanted, partitions, following: following.transpose()? })
+            Ok(Topic { name: (*name).to_owned(), wanted, partitions })
         };
         let topics: Vec<Topic> = topics.iter().map(open_topic).collect::<Result<_>>()?;
-        let follows = topics.iter().any(|topic| topic.following.is_some());
+        let wanted = topics.iter().filter(|topic| topic.wanted).map(|topic| topic.name.as_str());
+        let written: Vec<&str> = wanted.filter(|topic| is_written_in_transactions(topic)).collect();
+        let follows = !written.is_empty();
+        let following = follows.then(|| Following::start(settings, &written)).transpose()?;
         let latest = follows.then(|| Asker::open(settings, Isolation::Everything)).transpose()?;
         Ok(KafkaReader {
             settings: settings.clone(),
@@ -132,6 +159,7 @@ impl<D: Decode> KafkaReader<D> {
             decode,
             consumer: Arc::new(consumer(settings, &options)?),
             stable,
+            following,
             latest,
             open: BTreeMap::new(),
             asked_at: None,
@@ -153,13 +181,15 @@ impl<D: Decode> KafkaReader<D> {
         self.lags.clone()
     }
 
+    /// How far the pipeline that writes a topic has come, where it is another one's.
+    fn said_upto(&self, topic: &str) -> Option<Millis> {
+        self.following.as_ref()?.said_upto(topic)
+    }
+
     /// Asks for the ends of whatever is being read.
     fn ask(&mut self, clock: Millis) -> std::result::Result<(), LogError> {
-        let topics = &self.topics;
-        let followed = |id: &PartitionId| topics[usize::from(id.topic.0)].following.as_ref();
         // Before the ends: see `progress.rs`.
-        let said: Vec<Option<Millis>> =
-            self.open.keys().map(|id| followed(id).map(Following::said_upto)).collect();
+        let said: Vec<Option<Millis>> = self.open.values().map(|r| self.said_upto(&r.topic)).collect();
         let all: Vec<(&str, i32)> = self.open.values().map(|r| (r.topic.as_str(), r.partition)).collect();
         // What is not decided yet counts where another pipeline is followed; asked for first, so that the last
         // stable offset may have passed it.
@@ -363,7 +393,7 @@ impl<D> Drop for KafkaReader<D> {
 
 fn consumer(settings: &KafkaSettings, options: &ReaderOptions) -> Result<Consumer> {
     let mut config = settings.consumer(Isolation::Committed);
-    for (name, value) in READING {
+    for (name, value) in options.pace.fetching().iter().chain(READING) {
         // These may be tuned.
         if !settings.properties.contains_key(*name) {
             config.set(*name, *value);
@@ -432,7 +462,7 @@ impl<D: Decode> LogReader for KafkaReader<D> {
             tracing::warn!(place, "there is more, and none of it comes: a new client reads on");
             self.renew()?;
         }
-        if self.asked_at.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
+        if self.asked_at.is_none_or(|at| at.elapsed() >= self.options.pace.ask_every()) {
             self.ask(clock).inspect_err(|_| self.answered_since = None)?;
             self.asked_at = Some(Instant::now());
             self.answered_since.get_or_insert_with(Instant::now);
@@ -471,7 +501,7 @@ impl<D: Decode> LogReader for KafkaReader<D> {
         }
         let standing = &self.open[&partition].standing;
         let (end, answer) = standing.report(self.clock);
-        let followed = self.topics[usize::from(partition.topic.0)].following.is_some();
+        let followed = self.said_upto(&self.topics[usize::from(partition.topic.0)].name).is_some();
         Ok(Fetch {
             records,
             next: Offset(standing.next()),

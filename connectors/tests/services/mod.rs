@@ -105,7 +105,7 @@ impl Decode for Texts {
 }
 
 pub fn options() -> ReaderOptions {
-    ReaderOptions { pipeline: "test".to_owned(), from_log_start: false }
+    ReaderOptions { pipeline: "test".to_owned(), ..ReaderOptions::default() }
 }
 
 pub fn reader(topic: &str) -> KafkaReader<Texts> {
