@@ -303,7 +303,12 @@ impl<I> Stage<I> {
         if self.failed {
             check_kept(self.sink.name(), self.sink.committed()?, self.committed, last)?;
         }
-        self.sink.commit(run)
+        let began = Instant::now();
+        self.sink.commit(run)?;
+        let (sink, items) = (self.sink.name(), run.iter().map(|epoch| epoch.items.len()).sum::<usize>());
+        let ms = began.elapsed().as_millis() as u64;
+        tracing::debug!(sink, through = last.0, epochs = run.len(), items, ms, "committed");
+        Ok(())
     }
 }
 

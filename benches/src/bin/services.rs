@@ -186,6 +186,7 @@ fn main() {
         eprintln!("usage: services SETTINGS.toml DIR ORDERS [ORDERS_PER_S]");
         std::process::exit(2);
     };
+    pipelines::logging::start();
     let config = Config::load(Some(&args.settings)).unwrap_or_else(|problem| panic!("{problem}"));
     let stores = Stores::of(&config, &args.dir);
     let began = Instant::now();
