@@ -138,6 +138,30 @@ fn service_a_dead_letter_of_a_large_record_comes_byte_for_byte() {
     assert!(found == values, "they are not the same bytes: {sizes:?}");
 }
 
+/// An end that was asked for a moment earlier doesn't know what was committed since.
+#[test]
+#[ignore = "needs services"]
+fn service_who_looks_finds_what_was_committed_before() {
+    let (pipeline, topic) = named();
+    let mut log = open(&pipeline);
+    log.fence(Generation(1)).unwrap();
+    let (mut view, mut nexts, mut found) = (KafkaView::open(&kafka()).unwrap(), [0; 3], 0);
+    for epoch in 1..=200 {
+        log.append(&facts(topic, epoch), Epoch(epoch), epoch as i64).unwrap();
+        view.look();
+        for (partition, next) in (0..).zip(&mut nexts) {
+            while let Some(last) = {
+                let records = view.read(topic, partition, *next, 100).unwrap();
+                found += records.len() as u64;
+                records.last().map(|last| last.offset)
+            } {
+                *next = last + 1;
+            }
+        }
+        assert_eq!(found, 4 * epoch, "what was committed in epoch {epoch} is there when it has returned");
+    }
+}
+
 #[test]
 #[ignore = "needs services"]
 fn service_a_zombie_commits_nothing_and_the_newer_generation_goes_on() {

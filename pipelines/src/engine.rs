@@ -26,8 +26,8 @@ use runtime::sink::{Sink, SinkError};
 use runtime::trace::{Trace, TracedRecords};
 use runtime::{Epoch, Generation};
 use schemas::{Row, SchemaIds};
-use sinks::clickhouse::Loader;
 use sinks::clickhouse::mirror::Mirror;
+use sinks::clickhouse::{Loader, LoaderState};
 use sinks::embedded::FactsSink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 /// What a generation records as the code it ran.
 pub const CODE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// How long a run that has drained the log waits for the analytical store.
+/// How long a run that has drained the log waits for an analytical store that takes nothing.
 const PUBLISH_MAX: Duration = Duration::from_secs(60);
 
 /// How to run.
@@ -187,12 +187,17 @@ pub fn run(options: &EngineOptions) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Whoever ran until the log was drained wants to see all of it in the analytical store, too.
+/// Whoever ran until the log was drained wants to see all of it in the analytical store, too: waited for while more of it comes.
 fn publish_all(loader: &Loader, decided: Epoch) {
-    if !loader.status().wait_published(decided, PUBLISH_MAX) {
+    let mut rows = loader.status().get().rows;
+    while !loader.status().wait_published(decided, PUBLISH_MAX) {
         let figures = loader.status().get();
-        let (published, problem) = (figures.published, figures.problem.unwrap_or_default());
-        tracing::warn!(%decided, %published, problem, "ClickHouse is behind; the next run brings it what it lacks");
+        if figures.state == LoaderState::Stopped || figures.rows == rows {
+            let (published, problem) = (figures.published, figures.problem.unwrap_or_default());
+            tracing::warn!(%decided, %published, problem, "ClickHouse is behind; the next run brings it what it lacks");
+            return;
+        }
+        rows = figures.rows;
     }
 }
 

@@ -56,27 +56,33 @@ pub(crate) struct Asker {
     isolation: Isolation,
     consumer: RefCell<BaseConsumer<Heard>>,
     place: String,
-    /// Since when nothing has been answered.
-    failing_since: Cell<Option<Instant>>,
+    /// Since when each kind of question has had no good answer: metadata may be had where ends can't.
+    failing_since: [Cell<Option<Instant>>; 2],
+}
+
+#[derive(Clone, Copy)]
+enum Question {
+    Metadata,
+    Ends,
 }
 
 impl Asker {
     /// One that sees ends by this isolation: [`Isolation::Committed`] the last stable offset, else the high watermark.
     pub fn open(settings: &KafkaSettings, isolation: Isolation) -> Result<Self> {
         let consumer = RefCell::new(client(settings, isolation)?);
-        let (settings, place, failing_since) = (settings.clone(), settings.place(), Cell::new(None));
+        let (settings, place, failing_since) = (settings.clone(), settings.place(), Default::default());
         Ok(Asker { settings, isolation, consumer, place, failing_since })
     }
 
     /// The end (exclusive) of each partition, as of some moment after the call.
     pub fn ends(&self, partitions: &[(&str, i32)]) -> Result<Vec<u64>> {
-        self.noted(self.ask_ends(partitions))
-    }
-
-    fn ask_ends(&self, partitions: &[(&str, i32)]) -> Result<Vec<u64>> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
+        self.noted(Question::Ends, self.ask_ends(partitions))
+    }
+
+    fn ask_ends(&self, partitions: &[(&str, i32)]) -> Result<Vec<u64>> {
         let consumer = self.consumer.borrow();
         // Events of the connection would pile up otherwise; there are no records to lose.
         while consumer.poll(Duration::ZERO).is_some() {}
@@ -109,13 +115,13 @@ impl Asker {
             self.heard(consumer, doing, bounds)
         };
         let bounds = ask(&self.consumer.borrow());
-        let (low, high) = self.noted(bounds)?;
+        let (low, high) = self.noted(Question::Ends, bounds)?;
         Ok((low.max(0) as u64, high.max(0) as u64))
     }
 
     /// How many partitions a topic has; `None` where there is no such topic.
     pub fn partitions(&self, topic: &str) -> Result<Option<u32>> {
-        self.noted(self.ask_partitions(topic))
+        self.noted(Question::Metadata, self.ask_partitions(topic))
     }
 
     fn ask_partitions(&self, topic: &str) -> Result<Option<u32>> {
@@ -134,20 +140,31 @@ impl Asker {
         }
     }
 
-    /// Notes how a question went. A client that has failed for long is replaced; the next question is the new one's.
-    fn noted<T>(&self, outcome: Result<T>) -> Result<T> {
+    /// Notes how a question went. A client whose questions of one kind have failed for long is replaced; the next question is
+    /// the new one's.
+    fn noted<T>(&self, question: Question, outcome: Result<T>) -> Result<T> {
+        let failing_since = &self.failing_since[question as usize];
         if !matches!(outcome, Err(KafkaError::Away { .. })) {
-            self.failing_since.set(None);
+            failing_since.set(None);
             return outcome;
         }
-        let since = self.failing_since.get().unwrap_or_else(Instant::now);
-        self.failing_since.set(Some(since));
+        let since = failing_since.get().unwrap_or_else(Instant::now);
+        failing_since.set(Some(since));
         if since.elapsed() >= RENEW_AFTER {
-            tracing::debug!(place = self.place, "no answer for long: a new client asks from here on");
-            *self.consumer.borrow_mut() = client(&self.settings, self.isolation)?;
-            self.failing_since.set(None);
+            self.renew();
         }
         outcome
+    }
+
+    fn renew(&self) {
+        match client(&self.settings, self.isolation) {
+            Ok(renewed) => {
+                tracing::debug!(place = self.place, "no answer for long: a new client asks from here on");
+                *self.consumer.borrow_mut() = renewed;
+            }
+            Err(error) => tracing::warn!(%error, "no answer for long, and no other client can be had"),
+        }
+        self.failing_since.iter().for_each(|since| since.set(None));
     }
 
     /// An answer, or the failure with what the connection was told.

@@ -111,7 +111,7 @@ impl Follower {
         Ok(written)
     }
 
-    /// Returns when a writer that wasn't there may be, on a failure, and where nothing comes for long: pipelines that stand
+    /// Returns when a writer that wasn't there may be, on a failure, and where one says nothing for long: pipelines that stand
     /// still say nothing, but neither does a client that has lost its brokers.
     fn follow_writers(&self) -> Result<()> {
         let written = self.written()?;
@@ -121,14 +121,19 @@ impl Follower {
         }
         let from = written.keys().map(|progress| (progress.as_str(), Offset::OffsetTail(TAIL)));
         let consumer = follow(&self.settings, from)?;
-        let (mut heard_at, began) = (Instant::now(), Instant::now());
+        let began = Instant::now();
+        let mut heard_at: BTreeMap<&str, Instant> =
+            written.keys().map(|progress| (progress.as_str(), began)).collect();
+        let silent =
+            |heard_at: &BTreeMap<&str, Instant>| heard_at.values().any(|at| at.elapsed() > STUCK_AFTER);
         let look_again = if claimed == self.all.len() { Duration::MAX } else { LOOK_AGAIN };
-        while !self.stopped() && heard_at.elapsed() < STUCK_AFTER && began.elapsed() < look_again {
+        while !self.stopped() && !silent(&heard_at) && began.elapsed() < look_again {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
-                    heard_at = Instant::now();
+                    let (progress, topics) = written.get_key_value(message.topic()).expect("asked for");
+                    heard_at.insert(progress, Instant::now());
                     let Some(said) = message.payload().and_then(Progress::decode) else { continue };
-                    for followed in &written[message.topic()] {
+                    for followed in topics {
                         followed.said_upto.fetch_max(said.now, Ordering::AcqRel);
                     }
                 }

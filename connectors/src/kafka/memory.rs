@@ -2,9 +2,11 @@
 //!
 //! While brokers change leaders and some partition has none, its client takes for partitions what it never wrote, and
 //! reads and writes where what lay there before points to (its issue 5280, open up to 2.15). glibc can be told to hand memory out
-//! filled: here with zeros, and what was given back with ones until its place is used again. What is then taken for a
-//! partition is number 0 or -1 with a leader and an epoch that are no news, which is dropped. Rust's own memory is not of this
-//! allocator in the program; what it costs is a `memset` for each of librdkafka's and SQLite's blocks.
+//! filled: here with zeros, and what was given back with ones, which small blocks are handed out with again. What is then taken for
+//! a partition is number -1 of leader -1, which is dropped, or number 0 of leader 0 in epoch 0: dropped, too, but where a broker has
+//! the number 0 and the partition is still in its first epoch; its leader is put right by the broker's next answer. Nothing is read or
+//! written outside. Rust's own memory is not of this allocator in the program; what it costs is a `memset` for each of
+//! librdkafka's and SQLite's blocks.
 //!
 //! Not promised: anything without glibc, where nothing is done.
 

@@ -1,7 +1,7 @@
 //! Kafka as the runtime reads it: [`LogReader`] over partitions that are assigned by hand.
 //!
 //! ```text
-//!   begin_round ─ the ends of all partitions, in one request, every 20 ms ─> questions   (standing.rs)
+//!   begin_round ─ the ends of all partitions, in one request, now and then > questions   (standing.rs)
 //!   fetch       ─ takes what has arrived, without waiting ──────────────────> answers
 //!   wait        ─ woken by librdkafka as soon as anything arrives
 //! ```
@@ -57,6 +57,14 @@ impl Pace {
         Duration::from_millis(match self {
             Pace::Prompt => 20,
             Pace::Gathered => 50,
+        })
+    }
+
+    /// Twice as long as a fetch is held back, and then some.
+    fn prove_after(self) -> Duration {
+        Duration::from_millis(match self {
+            Pace::Prompt => 30,
+            Pace::Gathered => 110,
         })
     }
 
@@ -258,9 +266,9 @@ impl<D: Decode> KafkaReader<D> {
         let at = rdkafka::topic_partition_list::Offset::Offset(start as i64);
         assignment.add_partition_offset(topic, partition, at).map_err(failed)?;
         self.consumer.incremental_assign(&assignment).map_err(failed)?;
-        self.open.insert(id, Reading::new(topic, partition, start, queue));
-        // Its end is asked for in the next round.
-        self.asked_at = None;
+        let prove_after = self.options.pace.prove_after();
+        self.open.insert(id, Reading::new((topic, partition), start, prove_after, queue));
+        self.ask_anew();
         Ok(())
     }
 
@@ -340,10 +348,21 @@ impl<D> KafkaReader<D> {
     /// # Errors
     /// [`KafkaError::Stop`] where no client can be made.
     pub fn renew(&mut self) -> Result<()> {
-        self.let_go();
-        self.consumer = Arc::new(consumer(&self.settings, &self.options)?);
+        let renewed = Arc::new(consumer(&self.settings, &self.options)?);
+        let (open, old) = (std::mem::take(&mut self.open), std::mem::replace(&mut self.consumer, renewed));
         (self.asked_at, self.answered_since, self.cut_since) = (None, None, None);
+        self.positions = None;
+        // A client that is ill may take long to end. Without a thread it is dropped here.
+        let ended = std::thread::Builder::new().name("ending".into()).spawn(move || let_go(open, &old));
+        if let Err(error) = ended {
+            tracing::warn!(%error, "no thread for a client to end on");
+        }
         Ok(())
+    }
+
+    /// In the next round ends are asked for, whenever that was done last.
+    pub(crate) fn ask_anew(&mut self) {
+        self.asked_at = None;
     }
 
     /// Notes a partition that has more, of which none has come although brokers answer.
@@ -367,37 +386,37 @@ impl<D> KafkaReader<D> {
         reading.empty();
         self.positions = None;
     }
+}
 
-    /// Holds on to nothing of librdkafka's any more.
-    fn let_go(&mut self) {
-        if let Err(error) = self.consumer.unassign() {
-            tracing::debug!(%error, "unassigning partitions");
-        }
-        // What is on its way comes within a moment.
-        for _ in 0..3 {
-            self.open.values().for_each(Reading::empty);
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        self.open.values().for_each(Reading::empty);
-        self.open.clear();
-        // A list from librdkafka holds on to its partitions.
-        self.positions = None;
+/// Gives back what of librdkafka's is held on to, so that the client can end.
+fn let_go(open: BTreeMap<PartitionId, Reading>, consumer: &Consumer) {
+    if let Err(error) = consumer.unassign() {
+        tracing::debug!(%error, "unassigning partitions");
     }
+    // What is on its way comes within a moment.
+    for _ in 0..3 {
+        open.values().for_each(Reading::empty);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    open.values().for_each(Reading::empty);
 }
 
 impl<D> Drop for KafkaReader<D> {
     fn drop(&mut self) {
-        self.let_go();
+        // A list from librdkafka holds on to its partitions.
+        self.positions = None;
+        let_go(std::mem::take(&mut self.open), &self.consumer);
     }
 }
 
 fn consumer(settings: &KafkaSettings, options: &ReaderOptions) -> Result<Consumer> {
     let mut config = settings.consumer(Isolation::Committed);
-    for (name, value) in options.pace.fetching().iter().chain(READING) {
-        // These may be tuned.
-        if !settings.properties.contains_key(*name) {
-            config.set(*name, *value);
-        }
+    // These may be tuned. How much is waited for goes with how long.
+    let tuned = |name: &&str| settings.properties.contains_key(*name);
+    let pace = options.pace.fetching();
+    let pace = pace.iter().filter(|_| !pace.iter().any(|(name, _)| tuned(name)));
+    for (name, value) in pace.chain(READING.iter().filter(|(name, _)| !tuned(name))) {
+        config.set(*name, *value);
     }
     config.set("group.id", format!("tombola-{}", options.pipeline));
     config.create_with_context(Logging).map_err(|e| settings.unusable(&e))

@@ -24,6 +24,8 @@ pub struct KafkaView {
     /// Kept, because each begins to read ahead.
     readers: BTreeMap<String, KafkaReader<Whole>>,
     rounds: i64,
+    /// An end that was asked for in an earlier round is none.
+    since: i64,
 }
 
 /// Takes records as they are.
@@ -52,7 +54,7 @@ impl KafkaView {
     pub fn open(settings: &KafkaSettings) -> Result<Self> {
         settings.check()?;
         let asker = Asker::open(settings, Isolation::Committed)?;
-        Ok(KafkaView { settings: settings.clone(), asker, readers: BTreeMap::new(), rounds: 0 })
+        Ok(KafkaView { settings: settings.clone(), asker, readers: BTreeMap::new(), rounds: 0, since: 0 })
     }
 
     /// Every topic but the brokers' own, by name, with the last stable offset of each partition.
@@ -81,12 +83,19 @@ impl KafkaView {
         Ok(self.asker.bounds(topic, partition as i32)?.0)
     }
 
-    /// Records of a partition from `from`, at most about `max`; none where there are none up to its end.
+    /// From here on "no more" is said as of now or later: whatever was committed before is found.
+    pub fn look(&mut self) {
+        self.since = self.rounds + 1;
+        self.readers.values_mut().for_each(KafkaReader::ask_anew);
+    }
+
+    /// Records of a partition from `from`, at most about `max`; none where there are none up to its end, as of the last
+    /// [`KafkaView::look`] at least.
     ///
     /// # Errors
     /// See [`KafkaError`].
     pub fn read(&mut self, topic: &str, partition: u32, from: u64, max: usize) -> Result<Vec<StoredRecord>> {
-        let (since, mut next) = (Instant::now(), Offset(from));
+        let (began, since, mut next) = (Instant::now(), self.since, Offset(from));
         let id = PartitionId { topic: TopicId(0), partition };
         loop {
             self.rounds += 1;
@@ -94,7 +103,10 @@ impl KafkaView {
             let reader = self.reader(topic)?;
             let fetched = reader.begin_round(rounds).and_then(|()| reader.fetch(id, next, max));
             match fetched {
-                Ok(fetch) if !fetch.records.is_empty() || fetch.next >= fetch.end => {
+                Ok(fetch)
+                    if !fetch.records.is_empty()
+                        || fetch.next >= fetch.end && fetch.as_of.is_none_or(|round| round >= since) =>
+                {
                     return Ok(fetch.records.into_iter().map(|record| record.body).collect());
                 }
                 Ok(fetch) => {
@@ -102,7 +114,7 @@ impl KafkaView {
                     next = fetch.next;
                     reader.wait(WAIT_MS);
                 }
-                Err(LogError::Retry(_)) if since.elapsed() < AWAY_MAX => {
+                Err(LogError::Retry(_)) if began.elapsed() < AWAY_MAX => {
                     std::thread::sleep(Duration::from_millis(200));
                 }
                 Err(LogError::Retry(source)) => {

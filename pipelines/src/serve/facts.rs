@@ -46,6 +46,11 @@ impl Facts {
         Ok(infos.into_iter().filter_map(known).collect())
     }
 
+    /// What is read from here on is all that was committed before.
+    pub fn look(&mut self) {
+        self.log.look();
+    }
+
     /// Reads a partition from `*at` on, and moves `*at` behind what was read. Where there may be more, as so many
     /// were read, the epoch of the last one.
     pub fn read(
@@ -148,6 +153,7 @@ impl History for Facts {
         let from = |partition: &Partition| from.get(partition).copied().unwrap_or(0);
         let behind = to.iter().filter(|(partition, end)| from(partition) < **end).count();
         let mut told = Vec::new();
+        self.look();
         for (partition, end) in to {
             let bounds = Bounds { end: *end, max: max.div_ceil(behind.max(1)), through: u64::MAX };
             Facts::read(self, *partition, &mut from(partition), bounds, &mut told)?;

@@ -165,6 +165,7 @@ impl Follower {
 
     /// Goes behind the facts that were passed over.
     fn catch_up(&mut self) -> Result<(), Failed> {
+        self.facts.look();
         for (partition, end) in self.partitions() {
             let at = self.positions.get(&partition).copied().unwrap_or(0);
             let behind = self.facts.behind(partition, (at, end), self.told.0)?;
@@ -177,6 +178,7 @@ impl Follower {
     /// Facts of whole epochs after what was told, where they end, and the last epoch of them.
     fn read(&mut self) -> Result<(Vec<Told>, Positions, Epoch), Failed> {
         let (mut max, wanted) = (PART, self.decided.0.min(self.told.0 + self.stride));
+        self.facts.look();
         loop {
             let (mut facts, mut positions, mut whole) = (Vec::new(), self.positions.clone(), wanted);
             for (partition, end) in self.partitions() {

@@ -144,6 +144,10 @@ struct View {
 }
 
 impl LogView for View {
+    fn look(&mut self) {
+        self.topics.look();
+    }
+
     fn topics(&mut self) -> Result<Vec<TopicInfo>> {
         Ok(self.topics.topics()?)
     }

@@ -55,8 +55,11 @@ pub trait LogView: Send {
     /// See [`StoreError`].
     fn topics(&mut self) -> Result<Vec<TopicInfo>>;
 
+    /// From here on no end counts that was asked for earlier; an embedded log has none such.
+    fn look(&mut self) {}
+
     /// Records of a partition from `from`, at most `max`, in the order of their offsets, which may have gaps.
-    /// None means that there are none up to the partition's end.
+    /// None means that there are none up to the partition's end, as of the last [`LogView::look`] or later.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -90,6 +93,7 @@ pub fn scan<E: From<StoreError>>(
     topic: &str,
     mut each: impl FnMut(&mut dyn LogView, StoredRecord) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
+    log.look();
     let found = log.topics()?.into_iter().find(|info| info.topic == topic);
     for partition in 0..found.map_or(0, |info| info.ends.len()) as u32 {
         let mut from = 0;
