@@ -13,6 +13,7 @@
 
 mod admin;
 mod append;
+mod client;
 mod compacted;
 mod ends;
 mod epochs;
@@ -37,7 +38,7 @@ pub use epochs::KafkaEpochs;
 pub use error::KafkaError;
 pub use lags::Lags;
 pub use progress::Progress;
-pub use reader::{KafkaReader, Pace, ReaderOptions};
+pub use reader::{KafkaReader, ReaderOptions};
 pub use registry::{ConfluentRegistry, RegistrySettings, Standing, SubjectState};
 pub use settings::KafkaSettings;
 pub use topics::{Plan, Step, TopicAsIs, TopicSpec, apply, plan};

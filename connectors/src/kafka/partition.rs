@@ -23,6 +23,9 @@ use runtime::source::{Fetched, LogError};
 use runtime::verdicts::{Past, Verdict};
 use std::time::{Duration, Instant};
 
+/// How long an end that was not reached may stay so before it is looked into.
+const PROVE_AFTER: Duration = Duration::from_millis(30);
+
 /// What a look at the queue ended with.
 pub(crate) enum Drawn {
     /// As many records as were asked for: there may be more.
@@ -43,20 +46,13 @@ pub(crate) struct Reading {
     at_end: bool,
     /// Since when nothing has come although an end isn't reached.
     short_since: Option<Instant>,
-    /// How long an end that was not reached may stay so before it is looked into: longer than a fetch is held back.
-    prove_after: Duration,
     /// Reading was set back to prove that nothing lies below this end.
     proving: Option<u64>,
     headers: Vec<u8>,
 }
 
 impl Reading {
-    pub fn new(
-        (topic, partition): (&str, i32),
-        from: u64,
-        prove_after: Duration,
-        queue: PartitionQueue<Logging>,
-    ) -> Self {
+    pub fn new(topic: &str, partition: i32, from: u64, queue: PartitionQueue<Logging>) -> Self {
         Reading {
             topic: topic.to_owned(),
             partition,
@@ -66,7 +62,6 @@ impl Reading {
             failed: None,
             at_end: false,
             short_since: None,
-            prove_after,
             proving: None,
             headers: Vec::new(),
         }
@@ -148,7 +143,7 @@ impl Reading {
             return Ok(());
         };
         let since = *self.short_since.get_or_insert_with(Instant::now);
-        if self.at_end && self.proving.is_none() && since.elapsed() >= self.prove_after {
+        if self.at_end && self.proving.is_none() && since.elapsed() >= PROVE_AFTER {
             self.seek(consumer, self.standing.next())?;
             self.proving = Some(end);
         }

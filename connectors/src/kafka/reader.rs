@@ -1,7 +1,7 @@
 //! Kafka as the runtime reads it: [`LogReader`] over partitions that are assigned by hand.
 //!
 //! ```text
-//!   begin_round ─ the ends of all partitions, in one request, now and then > questions   (standing.rs)
+//!   begin_round ─ the ends of all partitions, in one request, every 20 ms ─> questions   (standing.rs)
 //!   fetch       ─ takes what has arrived, without waiting ──────────────────> answers
 //!   wait        ─ woken by librdkafka as soon as anything arrives
 //! ```
@@ -13,12 +13,13 @@
 //! deleted and made again with at least as many records.
 
 use super::admin::Admin;
+use super::client::{consumer, let_go};
 use super::ends::Asker;
 use super::error::{KafkaError, Result, classify};
 use super::follow::Following;
 use super::lags::Lags;
 use super::partition::{Drawn, Reading};
-use super::settings::{Consumer, Isolation, KafkaSettings, Logging, STUCK_AFTER};
+use super::settings::{Consumer, Isolation, KafkaSettings, STUCK_AFTER};
 use super::standing::Asked;
 use super::wake::Wake;
 use crate::embedded::Decode;
@@ -32,6 +33,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How often ends are asked for.
+const ASK_EVERY: Duration = Duration::from_millis(20);
 /// How long an end below what was read is put down to a change of leaders.
 const CUT_AFTER: Duration = Duration::from_secs(10);
 
@@ -39,52 +42,6 @@ const CUT_AFTER: Duration = Duration::from_secs(10);
 const TAKEN: &str = "retention has taken what is needed: raise retention.ms and retention.bytes of the topic, and restore \
     it; or start over with a new data directory and schema, and `from_log_start = true` in [kafka], which begins a topic \
     where its log begins";
-
-/// How records are fetched that come while all is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pace {
-    /// Each as soon as it is there.
-    #[default]
-    Prompt,
-    /// Those of a twentieth of a second together: several times fewer requests, each of which costs brokers something for every
-    /// partition.
-    Gathered,
-}
-
-impl Pace {
-    /// How often ends are asked for.
-    fn ask_every(self) -> Duration {
-        Duration::from_millis(match self {
-            Pace::Prompt => 20,
-            Pace::Gathered => 50,
-        })
-    }
-
-    /// Twice as long as a fetch is held back, and then some.
-    fn prove_after(self) -> Duration {
-        Duration::from_millis(match self {
-            Pace::Prompt => 30,
-            Pace::Gathered => 110,
-        })
-    }
-
-    fn fetching(self) -> [(&'static str, &'static str); 2] {
-        match self {
-            // An empty fetch holds back the next one to the same broker, whatever has come to need it meanwhile.
-            Pace::Prompt => [("fetch.wait.max.ms", "10"), ("fetch.min.bytes", "1")],
-            Pace::Gathered => [("fetch.wait.max.ms", "50"), ("fetch.min.bytes", "1000000")],
-        }
-    }
-}
-
-/// What a consumer of ours is set to, besides its pace.
-const READING: &[(&str, &str)] = &[
-    ("fetch.error.backoff.ms", "20"),
-    ("fetch.queue.backoff.ms", "2"),
-    ("fetch.message.max.bytes", "4194304"),
-    ("queued.min.messages", "50000"),
-    ("queued.max.messages.kbytes", "16384"),
-];
 
 /// What a reader is told besides where Kafka is.
 #[derive(Clone, Debug, Default)]
@@ -94,7 +51,6 @@ pub struct ReaderOptions {
     /// A partition that was never read from begins where its log begins, even if that is not at offset 0. What is
     /// bound is still wanted: a replay of records that are gone stops.
     pub from_log_start: bool,
-    pub pace: Pace,
 }
 
 struct Topic {
@@ -165,7 +121,7 @@ impl<D: Decode> KafkaReader<D> {
             place: settings.place(),
             topics,
             decode,
-            consumer: Arc::new(consumer(settings, &options)?),
+            consumer: Arc::new(consumer(settings, &options.pipeline)?),
             stable,
             following,
             latest,
@@ -266,8 +222,7 @@ impl<D: Decode> KafkaReader<D> {
         let at = rdkafka::topic_partition_list::Offset::Offset(start as i64);
         assignment.add_partition_offset(topic, partition, at).map_err(failed)?;
         self.consumer.incremental_assign(&assignment).map_err(failed)?;
-        let prove_after = self.options.pace.prove_after();
-        self.open.insert(id, Reading::new((topic, partition), start, prove_after, queue));
+        self.open.insert(id, Reading::new(topic, partition, start, queue));
         self.ask_anew();
         Ok(())
     }
@@ -348,7 +303,7 @@ impl<D> KafkaReader<D> {
     /// # Errors
     /// [`KafkaError::Stop`] where no client can be made.
     pub fn renew(&mut self) -> Result<()> {
-        let renewed = Arc::new(consumer(&self.settings, &self.options)?);
+        let renewed = Arc::new(consumer(&self.settings, &self.options.pipeline)?);
         let (open, old) = (std::mem::take(&mut self.open), std::mem::replace(&mut self.consumer, renewed));
         (self.asked_at, self.answered_since, self.cut_since) = (None, None, None);
         self.positions = None;
@@ -388,38 +343,12 @@ impl<D> KafkaReader<D> {
     }
 }
 
-/// Gives back what of librdkafka's is held on to, so that the client can end.
-fn let_go(open: BTreeMap<PartitionId, Reading>, consumer: &Consumer) {
-    if let Err(error) = consumer.unassign() {
-        tracing::debug!(%error, "unassigning partitions");
-    }
-    // What is on its way comes within a moment.
-    for _ in 0..3 {
-        open.values().for_each(Reading::empty);
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    open.values().for_each(Reading::empty);
-}
-
 impl<D> Drop for KafkaReader<D> {
     fn drop(&mut self) {
         // A list from librdkafka holds on to its partitions.
         self.positions = None;
         let_go(std::mem::take(&mut self.open), &self.consumer);
     }
-}
-
-fn consumer(settings: &KafkaSettings, options: &ReaderOptions) -> Result<Consumer> {
-    let mut config = settings.consumer(Isolation::Committed);
-    // These may be tuned. How much is waited for goes with how long.
-    let tuned = |name: &&str| settings.properties.contains_key(*name);
-    let pace = options.pace.fetching();
-    let pace = pace.iter().filter(|_| !pace.iter().any(|(name, _)| tuned(name)));
-    for (name, value) in pace.chain(READING.iter().filter(|(name, _)| !tuned(name))) {
-        config.set(*name, *value);
-    }
-    config.set("group.id", format!("tombola-{}", options.pipeline));
-    config.create_with_context(Logging).map_err(|e| settings.unusable(&e))
 }
 
 /// Whether a pipeline writes the topic, epoch by epoch. What it has committed may not be decided in every partition yet.
@@ -481,7 +410,7 @@ impl<D: Decode> LogReader for KafkaReader<D> {
             tracing::warn!(place, "there is more, and none of it comes: a new client reads on");
             self.renew()?;
         }
-        if self.asked_at.is_none_or(|at| at.elapsed() >= self.options.pace.ask_every()) {
+        if self.asked_at.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
             self.ask(clock).inspect_err(|_| self.answered_since = None)?;
             self.asked_at = Some(Instant::now());
             self.answered_since.get_or_insert_with(Instant::now);

@@ -3,7 +3,7 @@
 use super::admin::Admin;
 use super::ends::Asker;
 use super::error::{KafkaError, Result, classify};
-use super::reader::{KafkaReader, Pace, ReaderOptions};
+use super::reader::{KafkaReader, ReaderOptions};
 use super::settings::{Isolation, KafkaSettings};
 use crate::embedded::{Decode, Decoded, RawRecord, StoredRecord, TopicInfo};
 use runtime::source::{Claim, LogError, LogReader};
@@ -130,8 +130,7 @@ impl KafkaView {
 
     fn reader(&mut self, topic: &str) -> Result<&mut KafkaReader<Whole>> {
         if !self.readers.contains_key(topic) {
-            let options =
-                ReaderOptions { pipeline: "view".to_owned(), from_log_start: true, pace: Pace::Prompt };
+            let options = ReaderOptions { pipeline: "view".to_owned(), from_log_start: true };
             let reader = KafkaReader::open(&self.settings, options, &[topic], |_| true, Whole)?;
             self.readers.insert(topic.to_owned(), reader);
         }

@@ -5,7 +5,7 @@ use crate::config::{Clickhouse, Config};
 use crate::pipeline::Pipeline;
 use connectors::embedded::{EmbeddedReader, Registry};
 use connectors::fact_records::FactRecordDecoder;
-use connectors::kafka::{KafkaReader, Pace};
+use connectors::kafka::KafkaReader;
 use runtime::source::LogReader;
 use schemas::facts::FactRecord;
 use sinks::clickhouse::{ClickHouseSettings, Loader, LoaderSources, PlanStore};
@@ -51,9 +51,8 @@ pub fn embedded_reader(dir: &Path, topics: &[&'static str]) -> Result<FactsReade
 
 pub fn kafka_reader(config: &Config, pipeline: &Pipeline, topics: &[&'static str]) -> Result<FactsReader> {
     let decoder = FactRecordDecoder::new(super::kafka::registry(&config.kafka)?);
-    // Batches are made of half a second: nothing is gained by each record's coming at once.
     let name = format!("{}-loader", pipeline.name());
-    let options = super::kafka::reading(&config.kafka, name, Pace::Gathered);
+    let options = super::kafka::reading(&config.kafka, name);
     let settings = super::kafka::settings(&config.kafka)?;
     Ok(Box::new(KafkaReader::open(&settings, options, topics, |_| true, decoder)?))
 }

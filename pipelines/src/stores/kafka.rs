@@ -8,7 +8,7 @@ use connectors::decode::RecordDecoder;
 use connectors::embedded::{NewRecord, Placed, StoredRecord, TopicInfo};
 use connectors::kafka::{
     BATCH_BYTES_MAX, ConfluentRegistry, KafkaAppender, KafkaEpochs, KafkaReader, KafkaSettings, KafkaView,
-    Lags, Pace, Plan, ReaderOptions, RegistrySettings, TopicSpec,
+    Lags, Plan, ReaderOptions, RegistrySettings, TopicSpec,
 };
 use operators::settings::Settings;
 use runtime::log::EpochLog;
@@ -90,8 +90,8 @@ pub fn plan(config: &Config) -> Result<Plan> {
 }
 
 /// How a reader called `name` reads.
-pub fn reading(kafka: &Kafka, name: String, pace: Pace) -> ReaderOptions {
-    ReaderOptions { pipeline: name, from_log_start: kafka.from_log_start, pace }
+pub fn reading(kafka: &Kafka, name: String) -> ReaderOptions {
+    ReaderOptions { pipeline: name, from_log_start: kafka.from_log_start }
 }
 
 pub fn reader(
@@ -100,7 +100,7 @@ pub fn reader(
     traced: Option<&Arc<TracedRecords>>,
 ) -> Result<(Reader, Lags)> {
     let decoder = RecordDecoder::new(registry(kafka)?).noting(traced.cloned());
-    let options = reading(kafka, pipeline.name(), Pace::Prompt);
+    let options = reading(kafka, pipeline.name());
     let wanted = |topic: &str| pipeline.reads(topic);
     let reader = KafkaReader::open(&settings(kafka)?, options, pipeline.topics(), wanted, decoder)?;
     let lags = reader.lags();
@@ -183,7 +183,7 @@ mod tests {
         for begins in [false, true] {
             let text = format!("[kafka]\nfrom_log_start = {begins}\n");
             let config = Config::parse(Path::new("t.toml"), &text).unwrap();
-            let options = reading(&config.kafka, "sales-loader".to_owned(), Pace::Gathered);
+            let options = reading(&config.kafka, "sales-loader".to_owned());
             assert_eq!((options.pipeline.as_str(), options.from_log_start), ("sales-loader", begins));
         }
         assert!(!Config::default().kafka.from_log_start);
