@@ -23,12 +23,7 @@ const READING: &[(&str, &str)] = &[
 /// A client that reads for a pipeline and is assigned by hand.
 pub(crate) fn consumer(settings: &KafkaSettings, pipeline: &str) -> Result<Consumer> {
     let mut config = settings.consumer(Isolation::Committed);
-    for (name, value) in READING {
-        // These may be tuned.
-        if !settings.properties.contains_key(*name) {
-            config.set(*name, *value);
-        }
-    }
+    settings.set_unless_tuned(&mut config, READING);
     config.set("group.id", format!("tombola-{pipeline}"));
     config.create_with_context(Logging).map_err(|e| settings.unusable(&e))
 }

@@ -79,11 +79,10 @@ impl Asker {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        self.noted(Question::Ends, self.ask_ends(partitions))
+        self.ask(Question::Ends, |consumer| self.ask_ends(consumer, partitions))
     }
 
-    fn ask_ends(&self, partitions: &[(&str, i32)]) -> Result<Vec<u64>> {
-        let consumer = self.consumer.borrow();
+    fn ask_ends(&self, consumer: &BaseConsumer<Heard>, partitions: &[(&str, i32)]) -> Result<Vec<u64>> {
         // Events of the connection would pile up otherwise; there are no records to lose.
         while consumer.poll(Duration::ZERO).is_some() {}
         let mut question = TopicPartitionList::with_capacity(partitions.len());
@@ -92,7 +91,7 @@ impl Asker {
             added.map_err(|e| classify(&self.place, "ask for ends", e))?;
         }
         let answer = consumer.offsets_for_times(question, ANSWER_MAX);
-        let answer = self.heard(&consumer, || "ask for ends".to_owned(), answer)?;
+        let answer = self.heard(consumer, || "ask for ends".to_owned(), answer)?;
         partitions.iter().map(|(topic, partition)| self.end_of(&answer, topic, *partition)).collect()
     }
 
@@ -110,25 +109,22 @@ impl Asker {
     /// Where a partition begins and ends.
     pub fn bounds(&self, topic: &str, partition: i32) -> Result<(u64, u64)> {
         let doing = || format!("ask for the bounds of topic {topic}, partition {partition}");
-        let ask = |consumer: &BaseConsumer<Heard>| {
+        let (low, high) = self.ask(Question::Ends, |consumer| {
             let bounds = consumer.fetch_watermarks(topic, partition, METADATA_MAX);
             self.heard(consumer, doing, bounds)
-        };
-        let bounds = ask(&self.consumer.borrow());
-        let (low, high) = self.noted(Question::Ends, bounds)?;
+        })?;
         Ok((low.max(0) as u64, high.max(0) as u64))
     }
 
     /// How many partitions a topic has; `None` where there is no such topic.
     pub fn partitions(&self, topic: &str) -> Result<Option<u32>> {
-        self.noted(Question::Metadata, self.ask_partitions(topic))
+        self.ask(Question::Metadata, |consumer| self.ask_partitions(consumer, topic))
     }
 
-    fn ask_partitions(&self, topic: &str) -> Result<Option<u32>> {
+    fn ask_partitions(&self, consumer: &BaseConsumer<Heard>, topic: &str) -> Result<Option<u32>> {
         let doing = || format!("ask for the partitions of topic {topic}");
-        let consumer = self.consumer.borrow();
         let metadata = consumer.fetch_metadata(Some(topic), METADATA_MAX);
-        let metadata = self.heard(&consumer, doing, metadata)?;
+        let metadata = self.heard(consumer, doing, metadata)?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
             return Ok(None);
         };
@@ -140,9 +136,10 @@ impl Asker {
         }
     }
 
-    /// Notes how a question went. A client whose questions of one kind have failed for long is replaced; the next question is
+    /// Asks, and notes how it went. A client whose questions of one kind have failed for long is replaced; the next question is
     /// the new one's.
-    fn noted<T>(&self, question: Question, outcome: Result<T>) -> Result<T> {
+    fn ask<T>(&self, question: Question, ask: impl FnOnce(&BaseConsumer<Heard>) -> Result<T>) -> Result<T> {
+        let outcome = ask(&self.consumer.borrow());
         let failing_since = &self.failing_since[question as usize];
         if !matches!(outcome, Err(KafkaError::Away { .. })) {
             failing_since.set(None);

@@ -120,6 +120,15 @@ impl KafkaSettings {
         config
     }
 
+    /// Properties that may be tuned: what the settings say of one of them goes before.
+    pub(crate) fn set_unless_tuned(&self, config: &mut ClientConfig, properties: &[(&str, &str)]) {
+        for (name, value) in properties {
+            if !self.properties.contains_key(*name) {
+                config.set(*name, *value);
+            }
+        }
+    }
+
     /// A client that consumes nothing by itself: it asks for metadata and ends, or is assigned by hand.
     pub(crate) fn consumer(&self, isolation: Isolation) -> ClientConfig {
         let mut config = self.client();

@@ -41,12 +41,7 @@ const WRITING: &[(&str, &str)] = &[
 /// What producers of ours share: idempotent, all replicas, keys placed as Java's default does.
 pub(crate) fn producing(settings: &KafkaSettings) -> ClientConfig {
     let mut config = settings.client();
-    for (name, value) in WRITING {
-        // These may be tuned.
-        if !settings.properties.contains_key(*name) {
-            config.set(*name, *value);
-        }
-    }
+    settings.set_unless_tuned(&mut config, WRITING);
     if !settings.properties.contains_key("message.max.bytes") {
         config.set("message.max.bytes", RECORD_BYTES_MAX.to_string());
     }

@@ -51,8 +51,7 @@ pub fn embedded_reader(dir: &Path, topics: &[&'static str]) -> Result<FactsReade
 
 pub fn kafka_reader(config: &Config, pipeline: &Pipeline, topics: &[&'static str]) -> Result<FactsReader> {
     let decoder = FactRecordDecoder::new(super::kafka::registry(&config.kafka)?);
-    let name = format!("{}-loader", pipeline.name());
-    let options = super::kafka::reading(&config.kafka, name);
+    let options = super::kafka::reading(&config.kafka, format!("{}-loader", pipeline.name()));
     let settings = super::kafka::settings(&config.kafka)?;
     Ok(Box::new(KafkaReader::open(&settings, options, topics, |_| true, decoder)?))
 }
