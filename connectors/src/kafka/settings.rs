@@ -108,7 +108,6 @@ impl KafkaSettings {
 
     /// What every client begins with.
     pub(crate) fn client(&self) -> ClientConfig {
-        super::memory::fill();
         let mut config = ClientConfig::new();
         for (name, value) in DEFAULTS {
             config.set(*name, *value);
