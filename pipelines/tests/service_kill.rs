@@ -1,4 +1,5 @@
-//! Kills with real services: the pipeline, Kafka, Postgres and the registry, under load, and the pipeline at every step.
+//! Kills with real services: the pipeline, Kafka, Postgres, ClickHouse and the registry, under load, and the pipeline at
+//! every step.
 //!
 //! Whatever was killed or stood still, in the end every order is decided once, Kafka (read by a consumer that
 //! isn't ours), Postgres and, where it is loaded, ClickHouse agree, and a replay at another number of workers gives the same.
@@ -17,7 +18,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
-use support::load::{self, Produced};
+use support::load::{self, Produced, Producer};
 use support::process::{self, Running};
 use support::services::{Services, env, sql, wait_until};
 use support::{Folder, analytics, told};
@@ -115,11 +116,14 @@ fn kill_pipeline(dir: &Path, dice: &mut Dice, producer: &ScopedJoinHandle<'_, Pr
     kills
 }
 
+const RANDOM_DATABASE: &str = "any_moment";
+
 #[test]
 #[ignore = "needs services"]
 fn service_kill_of_the_pipeline_at_any_moment_loses_and_doubles_nothing() {
     let (services, dir, mut dice) = (Services::empty(), Folder::new(), Dice::new(71));
-    services.configure(dir.path(), &settings(1_000));
+    let analytics = analytics::empty(&services, dir.path(), RANDOM_DATABASE);
+    services.configure(dir.path(), &(analytics + &settings(1_000)));
     let ids = load::schema_ids(dir.path());
     let (produced, kills) = std::thread::scope(|scope| {
         let producer = scope.spawn(|| load::produce(&ids, 71, 25 * ORDERS_PER_S, ORDERS_PER_S));
@@ -129,6 +133,7 @@ fn service_kill_of_the_pipeline_at_any_moment_loses_and_doubles_nothing() {
     eprintln!("{} records, {kills} kills", produced.records);
     assert!(kills >= 6, "{kills} kills");
     settle(dir.path(), &mut dice, &produced);
+    settle_analytics(dir.path(), RANDOM_DATABASE);
 }
 
 const STEPS_ORDERS_PER_S: u64 = 100;
@@ -181,48 +186,84 @@ fn service_kill_of_the_pipeline_at_every_step_loses_and_doubles_nothing() {
 const HARMS_DATABASE: &str = "harms";
 /// How long whoever is stopped stands still.
 const STILL: Duration = Duration::from_secs(30);
+/// How long orders flow around each harm; it comes after a part of it.
+const FLOW: Duration = Duration::from_secs(5);
+const BEFORE: Duration = Duration::from_millis(1_500);
 
-/// One harm after the other, each followed by a while in which all is well, and by a look at what came since the
-/// newest snapshot. Orders come in until Postgres has stood still for some time; then Kafka, and at last the pipeline
-/// itself, stands still while the backlog is worked off.
-fn harm_services(services: &Services, dir: &Path, running: &mut Running) {
-    let look = |running: &mut Running, harm: &str| {
-        std::thread::sleep(Duration::from_secs(2));
-        assert_runs(running, dir, harm);
-        process::verify_newest(dir, 2);
-    };
-    look(running, "nothing");
-    for service in ["kafka", "postgres", "registry"] {
+/// A pipeline and its producer, to be harmed.
+struct Harmed<'a> {
+    services: &'a Services,
+    dir: &'a Path,
+    running: Running,
+    producer: Producer<'a>,
+}
+
+impl Harmed<'_> {
+    /// One harm while orders flow, and then a look at everything.
+    fn harm(&mut self, what: &str, harm: impl FnOnce(&Services, &mut Running)) {
+        let (began, producer) = (Instant::now(), &mut self.producer);
+        std::thread::scope(|scope| {
+            scope.spawn(|| producer.go_on(|| began.elapsed() < FLOW));
+            std::thread::sleep(BEFORE);
+            harm(self.services, &mut self.running);
+        });
+        eprintln!("{what}: {} orders after {:.1} s", self.orders(), began.elapsed().as_secs_f32());
+        self.assert_counts_agree(what);
+        process::verify_newest(self.dir, 2);
+        eprintln!("{what}: well after {:.1} s", began.elapsed().as_secs_f32());
+    }
+
+    fn orders(&self) -> usize {
+        self.producer.produced.orders.len()
+    }
+
+    /// Every order acknowledged so far has its row, and ClickHouse every fact once. Holds run out meanwhile, so what has to
+    /// be as much as something else may be less for a moment.
+    fn assert_counts_agree(&mut self, what: &str) {
+        let (running, produced) = (&mut self.running, &self.producer.produced);
+        told::wait_for_decisions(&env("PG_URL"), produced, || assert_runs(running, self.dir, what));
+        wait_until(&format!("{what}: each fact in ClickHouse"), STUCK, || {
+            assert_runs(&mut self.running, self.dir, what);
+            analytics::has_all_once(HARMS_DATABASE, "facts.orders")
+        });
+    }
+}
+
+/// Longer than anything takes that goes on.
+const STUCK: Duration = Duration::from_secs(300);
+
+fn kill_and_start(service: &'static str) -> impl FnOnce(&Services, &mut Running) {
+    move |services, _| {
         services.kill(service);
         services.start(service);
-        look(running, service);
     }
-    for service in ["postgres", "kafka"] {
-        services.stop_for(service, STILL);
-        look(running, service);
-    }
-    running.signal("STOP");
-    std::thread::sleep(STILL);
-    running.signal("CONT");
-    look(running, "standing still itself");
 }
 
 #[test]
 #[ignore = "needs services"]
-fn service_kill_of_kafka_postgres_and_registry_loses_and_doubles_nothing() {
+fn service_kill_of_kafka_postgres_clickhouse_and_registry_loses_and_doubles_nothing() {
     let (services, dir, mut dice) = (Services::empty(), Folder::new(), Dice::new(72));
     let analytics = analytics::empty(&services, dir.path(), HARMS_DATABASE);
     services.configure(dir.path(), &(analytics + &settings(1_000)));
     let ids = load::schema_ids(dir.path());
-    let produced = std::thread::scope(|scope| {
-        let producer = scope.spawn(|| load::produce(&ids, 72, 40 * ORDERS_PER_S, ORDERS_PER_S));
-        let mut running = Running::start(run(dir.path(), 2));
-        harm_services(&services, dir.path(), &mut running);
-        let produced = producer.join().expect("the producer gets through");
-        running.kill();
-        assert!(running.wait().was_killed());
-        produced
+    let producer = Producer::new(&ids, (72, None, ORDERS_PER_S));
+    let running = Running::start(run(dir.path(), 2));
+    let mut harmed = Harmed { services: &services, dir: dir.path(), running, producer };
+    for service in ["kafka", "postgres", "registry", "clickhouse"] {
+        harmed.harm(service, kill_and_start(service));
+    }
+    harmed.harm("all but Kafka stand still", |services, _| {
+        services.stop_for(&["postgres", "registry", "clickhouse"], STILL);
     });
+    harmed.harm("Kafka stands still", |services, _| services.stop_for(&["kafka"], STILL));
+    harmed.harm("the pipeline stands still", |_, running| {
+        running.signal("STOP");
+        std::thread::sleep(STILL);
+        running.signal("CONT");
+    });
+    let Harmed { mut running, producer: Producer { produced, .. }, .. } = harmed;
+    running.kill();
+    assert!(running.wait().was_killed());
     eprintln!("{} records, {} appends made again", produced.records, produced.again);
     settle(dir.path(), &mut dice, &produced);
     settle_analytics(dir.path(), HARMS_DATABASE);

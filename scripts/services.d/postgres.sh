@@ -5,6 +5,10 @@ postgres_user="$service_user"
 # it. Debezium says when a change was committed: so it can have been long ago.
 postgres_clock="${TOMBOLA_POSTGRES_CLOCK:-}"
 
+# The port of a server of this machine whose standby this one becomes: it begins as its copy and follows it until it is
+# promoted.
+postgres_standby_of="${TOMBOLA_POSTGRES_STANDBY_OF:-}"
+
 # The newest version the distribution has installed, else what it would install.
 postgres_bin() {
   local newest
@@ -78,8 +82,29 @@ drop_dead_lock() {
   ! is_zombie "$pid" || rm -f "$1/postmaster.pid"
 }
 
+# A new cluster.
+postgres_init() { # DATA
+  local data="$1" password
+  password="$(mktemp)"
+  echo "$service_password" > "$password"
+  chmod 644 "$password"
+  as_postgres "$(postgres_bin)/initdb" -D "$data" -U "$postgres_user" --auth=scram-sha-256 --pwfile="$password" -E UTF8 --locale=C.UTF-8 \
+    >> "$state/log/postgres" 2>&1 || { rm -f "$password"; tail -n 5 "$state/log/postgres" >&2; die "initdb failed"; }
+  rm -f "$password"
+  # Before what initdb wrote, as the first line that fits decides.
+  as_postgres sh -c 'printf "hostnossl %s all all reject\n" "$1" | cat - "$0/pg_hba.conf" > "$0/pg_hba.new" && mv "$0/pg_hba.new" "$0/pg_hba.conf"' "$data" "$service_tls_database"
+  as_postgres sh -c 'echo "include = '\''tombola.conf'\''" >> "$0/postgresql.conf"' "$data"
+}
+
+# A copy of the other server, with a slot there that keeps what this one hasn't had yet.
+postgres_copy() { # DATA
+  local from="host=127.0.0.1 port=$postgres_standby_of user=$postgres_user password=$service_password application_name=standby"
+  as_postgres "$(postgres_bin)/pg_basebackup" -D "$1" -d "$from" -R -X stream -C -S standby --checkpoint=fast \
+    >> "$state/log/postgres" 2>&1 || { tail -n 5 "$state/log/postgres" >&2; die "pg_basebackup failed"; }
+}
+
 postgres_start() {
-  local data="$state/data/postgres" password time file
+  local data="$state/data/postgres" time file
   time="$(postgres_time)" || exit 1
   drop_dead_lock "$data"
   if [ ! -e "$data/PG_VERSION" ]; then
@@ -87,15 +112,7 @@ postgres_start() {
     chmod 700 "$data"
     [ "$(id -u)" != 0 ] || chown postgres: "$data"
     as_postgres test -w "$data" || die "Postgres' user can't reach $data; set TOMBOLA_SERVICES_STATE to a folder everybody may enter"
-    password="$(mktemp)"
-    echo "$service_password" > "$password"
-    chmod 644 "$password"
-    as_postgres "$(postgres_bin)/initdb" -D "$data" -U "$postgres_user" --auth=scram-sha-256 --pwfile="$password" -E UTF8 --locale=C.UTF-8 \
-      >> "$state/log/postgres" 2>&1 || { rm -f "$password"; tail -n 5 "$state/log/postgres" >&2; die "initdb failed"; }
-    rm -f "$password"
-    # Before what initdb wrote, as the first line that fits decides.
-    as_postgres sh -c 'printf "hostnossl %s all all reject\n" "$1" | cat - "$0/pg_hba.conf" > "$0/pg_hba.new" && mv "$0/pg_hba.new" "$0/pg_hba.conf"' "$data" "$service_tls_database"
-    as_postgres sh -c 'echo "include = '\''tombola.conf'\''" >> "$0/postgresql.conf"' "$data"
+    if [ -n "$postgres_standby_of" ]; then postgres_copy "$data"; else postgres_init "$data"; fi
   fi
   tls_make
   # It wants its key for itself.
@@ -118,7 +135,8 @@ postgres_query() { # DATABASE SQL
 postgres_ready() {
   local name
   for name in "$service_tls_database" "$service_database"; do
-    [ "$(postgres_query postgres "SELECT count(*) FROM pg_database WHERE datname = '$name'")" != 0 ] \
+    # One that is just starting says nothing at all.
+    [ "$(postgres_query postgres "SELECT count(*) FROM pg_database WHERE datname = '$name'")" = 1 ] \
       || postgres_query postgres "CREATE DATABASE $name" || return 1
   done
   [ "$(postgres_query "$service_database" 'SELECT 1')" = 1 ]

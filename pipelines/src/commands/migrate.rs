@@ -13,7 +13,7 @@ use sinks::postgres::{self as pg, MigrationSet, PostgresSettings};
 ///
 /// Run it as the owner of the schema, before the first start and after each update; it is idempotent, and one
 /// transaction. With --oltp it makes the reference tables instead (offers, partners, customers, commission rates,
-/// velocity rules) in schema `public` of a database of yours, for Debezium to capture.
+/// velocity rules, draws, channels, prizes of boxes, trips) in schema `public` of a database of yours, for Debezium to capture.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -97,7 +97,8 @@ component! {
 component! {
     /// PostgreSQL, where serving.kind is "postgres". `tombola migrate` makes the tables.
     pub struct Postgres {
-        /// Connection string, as libpq takes it, without a password.
+        /// Connection string, as libpq takes it, without a password. Of several hosts (host:port,host:port) the first that takes
+        /// writes is used: the primary, and the standby that is promoted in its place.
         url: String = "postgres://tombola_pipeline@127.0.0.1:5432/tombola".to_owned();
         /// File that holds the password; without it the variable TOMBOLA_POSTGRES_PASSWORD, if set.
         password_file: Option<PathBuf> = None, example "\"/etc/tombola/postgres.password\"";

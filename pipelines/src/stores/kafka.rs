@@ -7,8 +7,8 @@ use crate::retry::RETRIES;
 use connectors::decode::RecordDecoder;
 use connectors::embedded::{NewRecord, Placed, StoredRecord, TopicInfo};
 use connectors::kafka::{
-    BATCH_BYTES_MAX, ConfluentRegistry, KafkaAppender, KafkaEpochs, KafkaReader, KafkaSettings, KafkaView,
-    Lags, Plan, ReaderOptions, RegistrySettings, TopicSpec,
+    BATCH_BYTES_MAX, ConfluentRegistry, KafkaAppender, KafkaEpochs, KafkaError, KafkaReader, KafkaSettings,
+    KafkaView, Lags, Plan, ReaderOptions, RegistrySettings, TopicSpec,
 };
 use operators::settings::Settings;
 use runtime::log::EpochLog;
@@ -16,6 +16,7 @@ use runtime::trace::TracedRecords;
 use schemas::{Fact, SchemaIds};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// How the cluster is reached.
 ///
@@ -165,12 +166,32 @@ impl LogView for View {
     }
 }
 
-/// Makes what is missing.
+/// How long brokers may take to show what was made: they hear of it from their controller a moment later.
+const SHOWN_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Makes what is missing, and waits until the brokers show it.
 ///
 /// # Errors
-/// Where the cluster refuses.
-pub fn apply(config: &Config, plan: &Plan) -> Result<()> {
-    Ok(connectors::kafka::apply(&settings(&config.kafka)?, plan)?)
+/// Where the cluster refuses, or doesn't show it.
+pub fn apply(config: &Config, planned: &Plan) -> Result<()> {
+    connectors::kafka::apply(&settings(&config.kafka)?, planned)?;
+    let began = Instant::now();
+    loop {
+        let left = plan(config)?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() > SHOWN_WITHIN {
+            return Err(KafkaError::Away {
+                place: config.kafka.bootstrap.clone(),
+                doing: "show what was made".to_owned(),
+                source: format!("still to be done: {left}").into(),
+            }
+            .into());
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 #[cfg(test)]

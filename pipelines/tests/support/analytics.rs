@@ -33,9 +33,23 @@ pub fn forget(database: &str) {
 /// ClickHouse has every fact once that a consumer of committed records finds.
 pub fn assert_loaded_once(database: &str) {
     for topic in Fact::TOPICS {
-        let table = format!("facts_{}", topic.trim_start_matches("facts.").replace('-', "_"));
-        let question = format!("SELECT count(), uniqExact(topic_partition, offset) FROM {database}.{table}");
-        let records = records_in(topic);
-        assert_eq!(clickhouse(&question), format!("{records}\t{records}"), "{topic}");
+        let (records, loaded) = (records_in(topic), loaded(database, topic));
+        assert_eq!(loaded, [records; 2], "{topic}");
     }
+}
+
+/// Whether it has all of a topic while more may come; a panic where it has some of it twice.
+pub fn has_all_once(database: &str, topic: &str) -> bool {
+    let [rows, places] = loaded(database, topic);
+    assert_eq!(rows, places, "rows and places of {topic}");
+    rows >= records_in(topic)
+}
+
+/// Rows, and places in the log that they come from.
+fn loaded(database: &str, topic: &str) -> [usize; 2] {
+    let table = format!("facts_{}", topic.trim_start_matches("facts.").replace('-', "_"));
+    let question = format!("SELECT count(), uniqExact(topic_partition, offset) FROM {database}.{table}");
+    let answer = clickhouse(&question);
+    let numbers = answer.split_once('\t').expect("two columns");
+    [numbers.0, numbers.1].map(|number| number.parse().expect("a number"))
 }

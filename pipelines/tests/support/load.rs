@@ -7,6 +7,7 @@ use pipelines::demo::generator::{Generator, Options};
 use pipelines::demo::record::{Body, Timed};
 use schemas::{Command, SchemaIds};
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -39,28 +40,60 @@ pub fn produce(ids: &SchemaIds, seed: u64, orders: u64, orders_per_s: u64) -> Pr
 /// Produces at this rate for as long as that holds.
 pub fn produce_while(
     ids: &SchemaIds,
-    (seed, orders, orders_per_s): (u64, Option<u64>, u64),
+    stream: (u64, Option<u64>, u64),
     goes_on: impl Fn() -> bool,
 ) -> Produced {
-    let settings = KafkaSettings::new(env("KAFKA_BOOTSTRAP"));
-    let mut appender = KafkaAppender::open(&settings).expect("Kafka answers");
-    let options = Options { seed, start_ms: pipelines::clock_ms(), orders, orders_per_s, draws: false };
-    let mut stream = Generator::new(options).peekable();
-    let (began, mut produced) = (Instant::now(), Produced::default());
-    while stream.peek().is_some() && goes_on() {
-        let due_ms = options.start_ms + began.elapsed().as_millis() as i64;
-        let mut batch = Vec::new();
-        while batch.len() < BATCH_RECORDS
-            && let Some(timed) = stream.next_if(|timed| timed.at_ms <= due_ms)
-        {
-            batch.push(timed);
-        }
-        produced.append(&mut appender, ids, &batch);
-        if batch.len() < BATCH_RECORDS {
-            std::thread::sleep(PACE);
+    let mut producer = Producer::new(ids, stream);
+    producer.go_on(goes_on);
+    producer.produced
+}
+
+fn appender() -> KafkaAppender {
+    KafkaAppender::open(&KafkaSettings::new(env("KAFKA_BOOTSTRAP"))).expect("Kafka answers")
+}
+
+/// A producer that may rest: its stream stands still then.
+pub struct Producer<'a> {
+    ids: &'a SchemaIds,
+    appender: KafkaAppender,
+    stream: Peekable<Generator>,
+    /// Up to when the stream was produced.
+    at_ms: i64,
+    pub produced: Produced,
+}
+
+impl<'a> Producer<'a> {
+    /// Of a stream with this seed, this many orders, or without end, and this many a second.
+    pub fn new(ids: &'a SchemaIds, (seed, orders, orders_per_s): (u64, Option<u64>, u64)) -> Self {
+        let appender = appender();
+        let options = Options { seed, start_ms: pipelines::clock_ms(), orders, orders_per_s, draws: false };
+        let stream = Generator::new(options).peekable();
+        Producer { ids, appender, stream, at_ms: options.start_ms, produced: Produced::default() }
+    }
+
+    /// Connects anew, and knows the partitions that were added.
+    pub fn reopen(&mut self) {
+        self.appender = appender();
+    }
+
+    /// Produces for as long as that holds and the stream has more. What is due and wasn't produced then is due later.
+    pub fn go_on(&mut self, goes_on: impl Fn() -> bool) {
+        let (began, from_ms) = (Instant::now(), self.at_ms);
+        while self.stream.peek().is_some() && goes_on() {
+            let due_ms = from_ms + began.elapsed().as_millis() as i64;
+            let mut batch = Vec::new();
+            while batch.len() < BATCH_RECORDS
+                && let Some(timed) = self.stream.next_if(|timed| timed.at_ms <= due_ms)
+            {
+                batch.push(timed);
+            }
+            self.at_ms = batch.last().map_or(self.at_ms, |timed| timed.at_ms);
+            self.produced.append(&mut self.appender, self.ids, &batch);
+            if batch.len() < BATCH_RECORDS {
+                std::thread::sleep(PACE);
+            }
         }
     }
-    produced
 }
 
 impl Produced {

@@ -8,6 +8,7 @@
 #![allow(dead_code)] // each test program uses a part of it
 
 pub mod analytics;
+pub mod beside;
 pub mod books;
 pub mod captured;
 pub mod connector;

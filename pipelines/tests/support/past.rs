@@ -4,76 +4,66 @@
 //!   clock file ── libfaketime ──> Postgres ── Debezium ──> oltp.public.* with source.ts_ms = commit time
 //! ```
 
+use super::beside::{Beside, Name};
 use super::connector;
-use super::services::{self, script, well};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use tempfile::TempDir;
 
 /// A server of its own, gone with its test.
 pub struct Past {
-    state: String,
-    port_base: String,
-    clock: TempDir,
+    server: Beside,
+    clock: Clock,
 }
 
-impl Past {
-    /// Brings one up, beside the services of this environment, at this moment.
-    pub fn at(time_ms: i64) -> Self {
-        let port_base: u32 = services::env("TOMBOLA_SERVICES_PORT_BASE").parse().expect("a port");
-        let state = format!("{}-past", services::env("TOMBOLA_SERVICES_STATE"));
-        let clock = tempfile::tempdir().expect("a temporary directory");
-        // Postgres has a user of its own.
-        std::fs::set_permissions(clock.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-        let past = Past { state, port_base: (port_base + 400).to_string(), clock };
-        past.set(time_ms);
-        well(past.script(&["up", "postgres"]));
-        past
-    }
+struct Clock(TempDir);
 
-    fn script(&self, arguments: &[&str]) -> Command {
-        let mut command = script(arguments);
-        command.env("TOMBOLA_SERVICES_STATE", &self.state);
-        command.env("TOMBOLA_SERVICES_PORT_BASE", &self.port_base).env_remove("TOMBOLA_POSTGRES_PORT");
-        command.env("TOMBOLA_POSTGRES_CLOCK", self.clock.path().join("now"));
-        command
-    }
-
+impl Clock {
     /// From here on it is this time. By renaming, so that nobody ever reads half of it.
-    pub fn set(&self, time_ms: i64) {
-        let (now, next) = (self.clock.path().join("now"), self.clock.path().join("next"));
+    fn set(&self, time_ms: i64) {
+        let (now, next) = (self.file(), self.0.path().join("next"));
         let time = jiff::Timestamp::from_millisecond(time_ms).expect("a time of this calendar");
         std::fs::write(&next, time.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()).expect("it is ours");
         std::fs::rename(next, now).expect("it is ours");
     }
 
-    /// Where its database is.
-    pub fn url(&self) -> String {
-        self.endpoint("PG_URL")
+    fn file(&self) -> PathBuf {
+        self.0.path().join("now")
+    }
+}
+
+impl Past {
+    /// Brings one up, beside the services of this environment, at this moment.
+    pub fn at(time_ms: i64) -> Self {
+        let clock = Clock(tempfile::tempdir().expect("a temporary directory"));
+        // Postgres has a user of its own.
+        let everybody = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(clock.0.path(), everybody).expect("it is ours");
+        clock.set(time_ms);
+        let file = clock.file().to_str().expect("a path in UTF-8").to_owned();
+        Past { server: Beside::up(Name::Past, vec![("TOMBOLA_POSTGRES_CLOCK", file)]), clock }
     }
 
-    fn endpoint(&self, name: &str) -> String {
-        let text = std::fs::read_to_string(Path::new(&self.state).join("endpoints.env")).expect("it is up");
-        let value = text.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
-        value.unwrap_or_else(|| panic!("endpoints.env says {name}")).to_owned()
+    /// From here on it is this time.
+    pub fn set(&self, time_ms: i64) {
+        self.clock.set(time_ms);
+    }
+
+    /// Where its database is.
+    pub fn url(&self) -> String {
+        self.server.url()
     }
 
     /// Lets Debezium's connector follow its reference tables.
     pub fn capture(&self) {
-        connector::apply(&["reference"], &self.url(), |name| self.endpoint(name));
+        connector::apply(&["reference"], &self.url(), |name| self.server.endpoint(name));
     }
 
     /// A session that commits when it is told to.
     pub fn session(&self) -> Session {
         Session::with(&self.url())
-    }
-}
-
-impl Drop for Past {
-    fn drop(&mut self) {
-        let _ = self.script(&["down"]).output();
     }
 }
 

@@ -57,6 +57,16 @@ pub fn sql(url: &str, statement: &str) -> String {
     well(psql).trim_end().to_owned()
 }
 
+/// Registers a schema of some other program in the registry at this address; its id.
+pub fn register(registry: &str, subject: &str, avsc: &str) -> u32 {
+    let url = format!("{registry}/subjects/{subject}/versions");
+    let body = serde_json::json!({ "schema": avsc }).to_string();
+    let mut curl = Command::new("curl");
+    curl.args(["-sSf", "-H", "Content-Type: application/vnd.schemaregistry.v1+json", "-d", &body, &url]);
+    let answer: serde_json::Value = serde_json::from_str(&well(curl)).expect("JSON");
+    answer["id"].as_u64().and_then(|id| u32::try_from(id).ok()).expect("an id")
+}
+
 /// Records of a topic, as a consumer of committed ones sees them that isn't ours.
 pub fn records_in(topic: &str) -> usize {
     let mut kcat = Command::new("kcat");
@@ -78,9 +88,11 @@ impl Services {
     /// Waits for its turn, and empties Kafka and the serving store.
     pub fn empty() -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        for service in ["kafka", "registry", "postgres"] {
-            // A test that failed may have left one killed or stopped.
+        // A test that failed may have left one killed or stopped.
+        for service in ["kafka", "registry", "postgres", "connect", "clickhouse"] {
             let _ = script(&["cont", service]).output();
+        }
+        for service in ["kafka", "registry", "postgres"] {
             well(script(&["start", service]));
         }
         well(foreign("empty.py", &[]));
@@ -90,7 +102,12 @@ impl Services {
 
     /// Writes the settings of a data directory that works on these services, and makes topics and tables.
     pub fn configure(&self, dir: &Path, further: &str) {
-        let [bootstrap, registry, postgres] = ["KAFKA_BOOTSTRAP", "REGISTRY_URL", "PG_URL"].map(env);
+        self.configure_with(dir, &env("PG_URL"), further);
+    }
+
+    /// The same with another Postgres.
+    pub fn configure_with(&self, dir: &Path, postgres: &str, further: &str) {
+        let [bootstrap, registry] = ["KAFKA_BOOTSTRAP", "REGISTRY_URL"].map(env);
         let text = format!(
             "[log]\nkind = \"kafka\"\n[kafka]\nbootstrap = \"{bootstrap}\"\nregistry_url = \"{registry}\"\n\
              [serving]\nkind = \"postgres\"\n[postgres]\nurl = \"{postgres}\"\n{further}"
@@ -111,11 +128,11 @@ impl Services {
         well(script(&["start", service]));
     }
 
-    /// SIGSTOP for a while: it is there and says nothing.
-    pub fn stop_for(&self, service: &str, pause: Duration) {
-        well(script(&["stop", service]));
+    /// SIGSTOP for a while: they are there and say nothing.
+    pub fn stop_for(&self, services: &[&str], pause: Duration) {
+        services.iter().for_each(|service| drop(well(script(&["stop", service]))));
         std::thread::sleep(pause);
-        well(script(&["cont", service]));
+        services.iter().for_each(|service| drop(well(script(&["cont", service]))));
     }
 }
 

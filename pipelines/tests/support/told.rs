@@ -4,9 +4,10 @@
 //! Nothing doubled: no fact is there twice. And the tables are what the facts come to.
 
 use super::load::Produced;
-use super::services::{env, foreign, sql, well};
+use super::services::{env, foreign, sql, wait_until, well};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 type Order = (String, String);
 
@@ -90,6 +91,11 @@ fn assert_each_once(facts: &[Value]) {
 
 /// Asserts all of it; how many orders were decided.
 pub fn assert_exactly_once(produced: &Produced) -> usize {
+    assert_exactly_once_in(&env("PG_URL"), produced)
+}
+
+/// The same of a pipeline that serves from another Postgres.
+pub fn assert_exactly_once_in(url: &str, produced: &Produced) -> usize {
     let facts = read(&["facts.orders", "facts.stock"]);
     assert_each_once(&facts);
     let mut told = Told::default();
@@ -104,17 +110,28 @@ pub fn assert_exactly_once(produced: &Produced) -> usize {
         in_the_log.insert(order_of(&command["record"]));
     }
     assert_eq!(in_the_log, produced.orders, "orders in the log and orders acknowledged");
-    assert_rows(&told);
+    assert_rows(&told, url);
     told.orders.len()
 }
 
-fn rows(statement: &str) -> Vec<Vec<String>> {
-    let text = sql(&env("PG_URL"), &format!("SET search_path = tombola; {statement}"));
+fn rows(url: &str, statement: &str) -> Vec<Vec<String>> {
+    let text = sql(url, &format!("SET search_path = tombola; {statement}"));
     text.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect()
 }
 
+/// Waits until each order that was acknowledged has its row, for which some wait for a grace to be over; a panic where
+/// there are more rows, or a pipeline that `runs` looks after doesn't.
+pub fn wait_for_decisions(url: &str, produced: &Produced, mut runs: impl FnMut()) {
+    let rows = || -> usize { sql(url, "SELECT count(*) FROM tombola.orders").parse().expect("a number") };
+    wait_until("a row of each order", Duration::from_secs(300), || {
+        runs();
+        rows() >= produced.orders.len()
+    });
+    assert_eq!(rows(), produced.orders.len(), "rows and orders acknowledged");
+}
+
 /// The tables say what the facts come to.
-fn assert_rows(told: &Told) {
+fn assert_rows(told: &Told, url: &str) {
     // What is said about an order without changing it, and what is said of a second order of the same id.
     let changes =
         |event: &&String| !["duplicate", "idempotency_conflict", "refund_due"].contains(&event.as_str());
@@ -124,7 +141,7 @@ fn assert_rows(told: &Told) {
     };
     let expected: BTreeMap<Order, String> =
         told.orders.iter().filter_map(|(order, events)| Some((order.clone(), status(events)?))).collect();
-    let found: BTreeMap<Order, String> = rows("SELECT tenant, order_id, status FROM orders")
+    let found: BTreeMap<Order, String> = rows(url, "SELECT tenant, order_id, status FROM orders")
         .into_iter()
         .map(|row| ((row[0].clone(), row[1].clone()), row[2].clone()))
         .collect();
@@ -132,13 +149,14 @@ fn assert_rows(told: &Told) {
         assert_eq!(found.get(order), Some(status), "{order:?}: {:?}", told.orders[order]);
     }
     assert_eq!(found.len(), expected.len(), "rows of orders");
-    let stock: BTreeMap<Order, [i64; 3]> = rows("SELECT tenant, offer_id, available, held, sold FROM stock")
-        .into_iter()
-        .map(|row| {
-            let balance = |n: usize| row[n].parse().expect("a number");
-            ((row[0].clone(), row[1].clone()), [balance(2), balance(3), balance(4)])
-        })
-        .collect();
+    let stock: BTreeMap<Order, [i64; 3]> =
+        rows(url, "SELECT tenant, offer_id, available, held, sold FROM stock")
+            .into_iter()
+            .map(|row| {
+                let balance = |n: usize| row[n].parse().expect("a number");
+                ((row[0].clone(), row[1].clone()), [balance(2), balance(3), balance(4)])
+            })
+            .collect();
     let none = [0; 3];
     for (offer, balances) in &stock {
         assert_eq!(told.stock.get(offer).unwrap_or(&none), balances, "{offer:?}");
@@ -148,5 +166,5 @@ fn assert_rows(told: &Told) {
             OR least(available, held, sold, shrink_due) < 0
             OR held <> (SELECT coalesce(sum(quantity), 0) FROM orders o
                         WHERE (o.tenant, o.offer_id) = (s.tenant, s.offer_id) AND o.status = 'held')";
-    assert_eq!(rows(unbalanced), Vec::<Vec<String>>::new(), "the stock equation");
+    assert_eq!(rows(url, unbalanced), Vec::<Vec<String>>::new(), "the stock equation");
 }

@@ -10,6 +10,6 @@ BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA %I TO tombola_capture', current_schema());
 END $$;
 
-GRANT SELECT ON offers, partners, customers, commission_rates, commission_periods, velocity_rules, draws, channels, outbox, debezium_heartbeat
-  TO tombola_capture;
+GRANT SELECT ON offers, partners, customers, commission_rates, commission_periods, velocity_rules, draws, channels, box_prizes, trips, trip_seats, outbox,
+  debezium_heartbeat TO tombola_capture;
 GRANT INSERT, UPDATE ON debezium_heartbeat TO tombola_capture;

@@ -42,6 +42,7 @@ const SERVING: &[Migration] = &[
 const OLTP: &[Migration] = &[
     file(1, "reference", include_str!("../../migrations/oltp/0001_reference.sql")),
     file(2, "draws", include_str!("../../migrations/oltp/0002_draws.sql")),
+    file(3, "boxes_and_trips", include_str!("../../migrations/oltp/0003_boxes_and_trips.sql")),
 ];
 const SERVING_ROLES: &str = include_str!("../../migrations/roles/serving.sql");
 const OLTP_ROLES: &str = include_str!("../../migrations/roles/oltp.sql");

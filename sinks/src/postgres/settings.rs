@@ -7,7 +7,7 @@ use super::sslmode::{self, SslMode};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_postgres::Config;
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The environment variable that may hold the password.
@@ -17,7 +17,8 @@ pub const PASSWORD_VARIABLE: &str = "TOMBOLA_POSTGRES_PASSWORD";
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PostgresSettings {
-    /// Connection string: `postgresql://user@host:port/database`, or `host=... port=... user=... dbname=...`.
+    /// Connection string: `postgresql://user@host:port/database`, or `host=... port=... user=... dbname=...`. Of several
+    /// hosts (`host:port,host:port`) the first that takes writes is used: a primary and the standbys that may follow it.
     pub url: String,
     /// The schema that belongs to this pipeline alone. Lower-case letters, digits and `_`.
     pub schema: String,
@@ -82,6 +83,10 @@ impl PostgresSettings {
         config.keepalives_interval(KEEPALIVE_INTERVAL);
         config.keepalives_retries(KEEPALIVE_RETRIES);
         config.tcp_user_timeout(KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_RETRIES);
+        // Rows of a standby are older than what was told of them, and the former primary may come back as one.
+        if config.get_hosts().len().max(config.get_hostaddrs().len()) > 1 {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
         config.application_name(format!(
             "tombola {} {purpose} (process {})",
             self.schema,
@@ -110,14 +115,21 @@ impl PostgresSettings {
 }
 
 fn server(config: &Config) -> String {
-    let host = match config.get_hosts().first() {
-        Some(Host::Tcp(host)) => host.clone(),
-        #[cfg(unix)]
-        Some(Host::Unix(path)) => path.display().to_string(),
-        None => "localhost".to_owned(),
+    let ports = config.get_ports();
+    let at = |n: usize, host: &Host| {
+        let host = match host {
+            Host::Tcp(host) => host.clone(),
+            #[cfg(unix)]
+            Host::Unix(path) => path.display().to_string(),
+        };
+        // One port may be that of all hosts.
+        format!("{host}:{}", ports.get(n).or(ports.first()).unwrap_or(&5432))
     };
-    let port = config.get_ports().first().copied().unwrap_or(5432);
-    format!("{host}:{port}/{}", config.get_dbname().unwrap_or("(default database)"))
+    let mut hosts: Vec<String> = config.get_hosts().iter().enumerate().map(|(n, host)| at(n, host)).collect();
+    if hosts.is_empty() {
+        hosts.push(at(0, &Host::Tcp("localhost".to_owned())));
+    }
+    format!("{}/{}", hosts.join(","), config.get_dbname().unwrap_or("(default database)"))
 }
 
 /// A name that needs no quotes means the same to everyone who types it.
@@ -150,6 +162,17 @@ mod tests {
             let shown = format!("{settings:?} {} {refused:?}", settings.place());
             assert!(!shown.contains("s3cret"), "{shown}");
         }
+    }
+
+    #[test]
+    fn of_several_hosts_one_that_takes_writes_is_used_and_all_are_named() {
+        let one = settings("postgresql://u@h/d", "sales");
+        assert_eq!(one.place(), "h:5432/d, schema sales");
+        assert_eq!(one.config("test").unwrap().get_target_session_attrs(), TargetSessionAttrs::Any);
+        let two = settings("postgresql://u@h:1,g:2/d", "sales");
+        assert_eq!(two.place(), "h:1,g:2/d, schema sales");
+        assert_eq!(two.config("test").unwrap().get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        assert_eq!(settings("host=h,g port=6 dbname=d", "sales").place(), "h:6,g:6/d, schema sales");
     }
 
     #[test]

@@ -168,6 +168,44 @@ fn service_postgres_the_stores_need_no_more_than_their_roles() {
     }
 }
 
+/// What the reference tables take.
+const TAKEN: &[&str] = &[
+    "INSERT INTO offers (tenant, offer_id, kind, price_minor, currency, stock_total) VALUES ('t', 'o', 'ticket', 500, 'EUR', 10)",
+    "UPDATE offers SET price_minor = 600, sale_closes_at_ms = 1700000000000 WHERE offer_id = 'o'",
+    "INSERT INTO partners (tenant, partner_id, plan) VALUES ('t', 'p', 'standard')",
+    "INSERT INTO customers (tenant, customer_id, daily_spend_limit_minor) VALUES ('t', 'c', 10000)",
+    "INSERT INTO commission_rates (tenant, plan, offer_kind, currency, tier_floor_minor, rate_bps, valid_from) VALUES ('t', 'standard', 'ticket', 'EUR', 0, 500, '2026-01-01')",
+    "INSERT INTO commission_periods (tenant, month, status) VALUES ('t', '2026-01', 'closed')",
+    "INSERT INTO velocity_rules (tenant, rule_id, key, metric, window_ms, threshold, action) VALUES ('t', 'r', 'card', 'count', 60000, 5, 'block')",
+    "INSERT INTO draws (tenant, draw_id, game, main_count, main_max, closes_at_ms, currency) VALUES ('t', 'd', 'lotto', 6, 49, 0, 'EUR')",
+    "INSERT INTO channels (tenant, channel_id, network, endpoint, template, locale) VALUES ('t', 'c', 'webhook', 'http://127.0.0.1/', 'result', 'en')",
+    "INSERT INTO box_prizes (tenant, offer_id, item_id, weight, stock) VALUES ('t', 'o', 'i', 5, 100)",
+    "INSERT INTO trips (tenant, trip_id, stops, departs_at_ms) VALUES ('t', 'p', '[\"Basel\", \"Olten\"]', 0)",
+    "INSERT INTO trip_seats (tenant, trip_id, seat_id, offer_id) VALUES ('t', 'p', '12A', 'o')",
+    "INSERT INTO outbox (aggregatetype, aggregateid, type, payload) VALUES ('orders', 'o', 'place_order', '\\x00')",
+];
+
+/// What their checks refuse.
+const REFUSED: &[&str] = &[
+    "UPDATE offers SET price_minor = -1",
+    "UPDATE offers SET currency = 'eur'",
+    "UPDATE offers SET kind = 'lottery'",
+    "UPDATE offers SET sale_opens_at_ms = 253402300800000",
+    "UPDATE offers SET offer_id = repeat('x', 129)",
+    "UPDATE partners SET status = 'gone'",
+    "UPDATE customers SET customer_id = ''",
+    "UPDATE commission_rates SET valid_from = '2026-01-02'",
+    "UPDATE commission_rates SET rate_bps = 10001",
+    "UPDATE commission_periods SET month = '2026-13'",
+    "UPDATE velocity_rules SET window_ms = 0",
+    "UPDATE velocity_rules SET metric = 'sum'",
+    "UPDATE draws SET main_max = 256",
+    "UPDATE channels SET network = 'fax'",
+    "UPDATE box_prizes SET weight = -1",
+    "UPDATE trips SET stops = '[\"Basel\"]'",
+    "UPDATE trip_seats SET seat_id = ''",
+];
+
 /// The reference tables take what the decoder takes and refuse what it refuses, and say whole rows.
 #[test]
 #[ignore = "needs services"]
@@ -179,46 +217,21 @@ fn service_postgres_reference_tables_hold_what_the_jobs_follow() {
     admin.run("test", &format!("CREATE DATABASE {name}")).unwrap();
     let (server, _) = place.settings.url.rsplit_once('/').unwrap();
     let settings = PostgresSettings { url: format!("{server}/{name}"), ..place.settings.clone() };
-    assert_eq!(migrate(&settings, MigrationSet::Oltp).unwrap().len(), 2);
+    assert_eq!(migrate(&settings, MigrationSet::Oltp).unwrap().len(), 3);
     grant_roles(&settings, MigrationSet::Oltp).unwrap();
     let session =
         Session::open(&PostgresSettings { schema: "public".to_owned(), ..settings }, "test").unwrap();
-    for sql in [
-        "INSERT INTO offers (tenant, offer_id, kind, price_minor, currency, stock_total) VALUES ('t', 'o', 'ticket', 500, 'EUR', 10)",
-        "UPDATE offers SET price_minor = 600, sale_closes_at_ms = 1700000000000 WHERE offer_id = 'o'",
-        "INSERT INTO partners (tenant, partner_id, plan) VALUES ('t', 'p', 'standard')",
-        "INSERT INTO customers (tenant, customer_id, daily_spend_limit_minor) VALUES ('t', 'c', 10000)",
-        "INSERT INTO commission_rates (tenant, plan, offer_kind, currency, tier_floor_minor, rate_bps, valid_from) VALUES ('t', 'standard', 'ticket', 'EUR', 0, 500, '2026-01-01')",
-        "INSERT INTO commission_periods (tenant, month, status) VALUES ('t', '2026-01', 'closed')",
-        "INSERT INTO velocity_rules (tenant, rule_id, key, metric, window_ms, threshold, action) VALUES ('t', 'r', 'card', 'count', 60000, 5, 'block')",
-        "INSERT INTO draws (tenant, draw_id, game, main_count, main_max, closes_at_ms, currency) VALUES ('t', 'd', 'lotto', 6, 49, 0, 'EUR')",
-        "INSERT INTO channels (tenant, channel_id, network, endpoint, template, locale) VALUES ('t', 'c', 'webhook', 'http://127.0.0.1/', 'result', 'en')",
-        "INSERT INTO outbox (aggregatetype, aggregateid, type, payload) VALUES ('orders', 'o', 'place_order', '\\x00')",
-    ] {
+    for sql in TAKEN {
         session.run("test", sql).unwrap();
     }
-    for sql in [
-        "UPDATE offers SET price_minor = -1",
-        "UPDATE offers SET currency = 'eur'",
-        "UPDATE offers SET kind = 'lottery'",
-        "UPDATE offers SET sale_opens_at_ms = 253402300800000",
-        "UPDATE offers SET offer_id = repeat('x', 129)",
-        "UPDATE partners SET status = 'gone'",
-        "UPDATE customers SET customer_id = ''",
-        "UPDATE commission_rates SET valid_from = '2026-01-02'",
-        "UPDATE commission_rates SET rate_bps = 10001",
-        "UPDATE commission_periods SET month = '2026-13'",
-        "UPDATE velocity_rules SET window_ms = 0",
-        "UPDATE velocity_rules SET metric = 'sum'",
-        "UPDATE draws SET main_max = 256",
-        "UPDATE channels SET network = 'fax'",
-    ] {
+    for sql in REFUSED {
         let refused = session.run("test", sql).unwrap_err().to_string();
         assert!(refused.contains("(23514)"), "{sql}: {refused}");
     }
     let sql = "SELECT relname::text FROM pg_class WHERE relreplident = 'f' ORDER BY 1";
     let full: Vec<String> = session.rows("test", sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
     let followed = [
+        "box_prizes",
         "channels",
         "commission_periods",
         "commission_rates",
@@ -226,12 +239,14 @@ fn service_postgres_reference_tables_hold_what_the_jobs_follow() {
         "draws",
         "offers",
         "partners",
+        "trip_seats",
+        "trips",
         "velocity_rules",
     ];
     assert_eq!(full, followed);
     let sql = "SELECT pubname || '.' || tablename FROM pg_publication_tables ORDER BY 1";
     let told: Vec<String> = session.rows("test", sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
-    assert_eq!((told.len(), told[0].as_str()), (10, "tombola_outbox.outbox"), "{told:?}");
+    assert_eq!((told.len(), told[0].as_str()), (13, "tombola_outbox.outbox"), "{told:?}");
     session.run("test", "SET ROLE tombola_capture; SELECT * FROM offers, outbox").unwrap();
     session.run("test", "INSERT INTO debezium_heartbeat VALUES ('reference', now())").unwrap();
     assert!(
