@@ -111,7 +111,7 @@ fn fill_and_free(bucket: &Bucket, dir: &Path) -> Running {
     assert!(told.contains("a snapshot waits for its store") && told.contains("free space"), "{told}");
 
     std::fs::remove_file(dir.join("metrics.prom")).expect("it was written");
-    let mut after = run(dir, "1");
+    let after = run(dir, "1");
     wait_for_sales("orders are sold after a restart, by the last good snapshot and the log");
     wait_until("it refuses again", SOON, || metric(dir, "tombola_snapshot_retries_total") > 0);
     assert!(metric(dir, "tombola_snapshot_epoch") <= kept, "nothing newer can have been written");
