@@ -51,6 +51,9 @@ pub struct ReaderOptions {
     /// A partition that was never read from begins where its log begins, even if that is not at offset 0. What is
     /// bound is still wanted: a replay of records that are gone stops.
     pub from_log_start: bool,
+    /// Topics that pipelines write are looked into from outside: nobody's progress is followed, and an end is whatever was
+    /// being written when it was asked for.
+    pub looks: bool,
 }
 
 struct Topic {
@@ -70,9 +73,9 @@ pub struct KafkaReader<D> {
     open: BTreeMap<PartitionId, Reading>,
     consumer: Arc<Consumer>,
     stable: Asker,
-    /// Present where other pipelines' topics are read.
+    /// Present where other pipelines' topics are read, and not only looked into.
     following: Option<Following>,
-    /// As the one before.
+    /// Present where other pipelines' topics are read.
     latest: Option<Asker>,
     asked_at: Option<Instant>,
     /// Since when every question has been answered.
@@ -113,9 +116,10 @@ impl<D: Decode> KafkaReader<D> {
         let topics: Vec<Topic> = topics.iter().map(open_topic).collect::<Result<_>>()?;
         let wanted = topics.iter().filter(|topic| topic.wanted).map(|topic| topic.name.as_str());
         let written: Vec<&str> = wanted.filter(|topic| is_written_in_transactions(topic)).collect();
-        let follows = !written.is_empty();
+        let follows = !written.is_empty() && !options.looks;
         let following = follows.then(|| Following::start(settings, &written)).transpose()?;
-        let latest = follows.then(|| Asker::open(settings, Isolation::Everything)).transpose()?;
+        let latest = !written.is_empty();
+        let latest = latest.then(|| Asker::open(settings, Isolation::Everything)).transpose()?;
         Ok(KafkaReader {
             settings: settings.clone(),
             place: settings.place(),
@@ -155,7 +159,7 @@ impl<D: Decode> KafkaReader<D> {
         // Before the ends: see `progress.rs`.
         let said: Vec<Option<Millis>> = self.open.values().map(|r| self.said_upto(&r.topic)).collect();
         let all: Vec<(&str, i32)> = self.open.values().map(|r| (r.topic.as_str(), r.partition)).collect();
-        // What is not decided yet counts where another pipeline is followed; asked for first, so that the last
+        // What is not decided yet counts where another pipeline is followed or looked at; asked for first, so that the last
         // stable offset may have passed it.
         let latest = match &self.latest {
             Some(latest) => latest.ends(&all)?,
@@ -169,7 +173,8 @@ impl<D: Decode> KafkaReader<D> {
                 cut = Some((*id, stable, next));
                 continue;
             }
-            let end = if said[n].is_some() { latest[n] } else { stable };
+            let looks = self.options.looks && is_written_in_transactions(&reading.topic);
+            let end = if looks || said[n].is_some() { latest[n] } else { stable };
             reading.standing.ask(Asked { clock, end, stable, said_upto: said[n] });
             self.lags.set(&reading.topic, reading.partition as u32, stable - next);
         }

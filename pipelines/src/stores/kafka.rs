@@ -92,7 +92,7 @@ pub fn plan(config: &Config) -> Result<Plan> {
 
 /// How a reader called `name` reads.
 pub fn reading(kafka: &Kafka, name: String) -> ReaderOptions {
-    ReaderOptions { pipeline: name, from_log_start: kafka.from_log_start }
+    ReaderOptions { pipeline: name, from_log_start: kafka.from_log_start, looks: false }
 }
 
 pub fn reader(

@@ -125,7 +125,7 @@ impl MirrorLog for Kafka {
 
 /// What retention has taken is in no log any more; the versions of what is left are right without it.
 fn options() -> ReaderOptions {
-    ReaderOptions { pipeline: "mirror".to_owned(), from_log_start: true }
+    ReaderOptions { pipeline: "mirror".to_owned(), from_log_start: true, looks: false }
 }
 
 fn names(topics: &[String]) -> Vec<&str> {
