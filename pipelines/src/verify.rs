@@ -21,10 +21,14 @@ use runtime::committer::Wakers;
 use runtime::run::{Mode, Stores as Parts};
 use runtime::shared::Shared;
 use runtime::snapshot::Manifest;
+use runtime::snapshot::store::SnapshotStore;
 use runtime::{BEFORE_EVERYTHING, Epoch};
 use sinks::embedded::{RowDifference, hex, seed_digest};
 use std::path::Path;
 use std::sync::Arc;
+
+/// How often a snapshot may be deleted while it is copied, each time for a newer one.
+const SNAPSHOT_TRIES: u32 = 20;
 
 /// How to verify.
 pub struct Options<'a> {
@@ -64,8 +68,7 @@ pub struct Difference {
 pub fn verify(options: &Options<'_>) -> Result<Report, EngineError> {
     let subject = Subject::of(options)?;
     let mut tables = subject.stores.tables()?;
-    let through = tables.progress()?.decided;
-    let from = subject.start(options.from_snapshot, through)?;
+    let (from, through) = subject.start(tables.as_mut(), options.from_snapshot)?;
     let began = from.as_ref().map_or(Epoch(0), |manifest| manifest.epoch);
     subject.prepare(tables.as_mut(), began)?;
     subject.replay(options, from, through)?;
@@ -106,12 +109,32 @@ impl Subject {
         self.pipeline().writes(topic, &self.settings)
     }
 
-    fn start(&self, from_snapshot: bool, through: Epoch) -> Result<Option<Manifest>, EngineError> {
-        if !from_snapshot {
-            return Ok(None);
+    /// The newest snapshot, where the replay begins with one, and the last epoch decided. Its files are copied first: a
+    /// pipeline that runs beside deletes those it needs no more.
+    fn start(
+        &self,
+        tables: &mut dyn Tables,
+        from_snapshot: bool,
+    ) -> Result<(Option<Manifest>, Epoch), EngineError> {
+        let (store, copies) = (self.stores.snapshots()?, self.copies()?);
+        for tries_left in (0..SNAPSHOT_TRIES).rev() {
+            let manifests =
+                if from_snapshot { store.manifests().map_err(StoreError::from)? } else { Vec::new() };
+            let through = tables.progress()?.decided;
+            let newest = manifests.into_iter().find(|manifest| manifest.epoch <= through);
+            let Some(newest) = newest else { return Ok((None, through)) };
+            match store.copy_files(&newest, &copies) {
+                Ok(()) => return Ok((Some(newest), through)),
+                Err(error) if error.is_absence() && tries_left > 0 => {}
+                Err(error) => return Err(StoreError::from(error).into()),
+            }
         }
-        let manifests = self.stores.snapshots()?.manifests().map_err(StoreError::from)?;
-        Ok(manifests.into_iter().find(|manifest| manifest.epoch <= through))
+        unreachable!("the last try returns")
+    }
+
+    /// Where the replay finds its snapshot.
+    fn copies(&self) -> Result<SnapshotStore, EngineError> {
+        Ok(SnapshotStore::local(&self.scratch.dir().join("snapshot")).map_err(StoreError::from)?)
     }
 
     /// Gives the scratch directory the topics, schema ids and running digests that the replay takes up.
@@ -149,7 +172,7 @@ impl Subject {
             readers: self.stores.readers(options.workers)?,
             bindings: self.stores.recorded_bindings()?,
             sinks: engine::sinks(&self.scratch, generation.generation, self.stores.ids()?, None)?,
-            snapshots: Some(self.stores.snapshots()?),
+            snapshots: Some(self.copies()?),
         };
         let run_options = engine::run_options(options.config, options.workers, true);
         let job = Arc::new(self.pipeline().job(self.settings.clone()));

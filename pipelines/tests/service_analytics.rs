@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 use support::process::{self, Running};
-use support::services::{Services, env, sql, wait_until};
+use support::services::{Services, env, frontier, sql, wait_until};
 use support::{Folder, analytics, load, told};
 
 const ORDERS_PER_S: u64 = 2_000;
@@ -12,11 +12,6 @@ const AWAY: Duration = Duration::from_secs(60);
 
 const RULES: &str =
     "[orders]\ngrace_ms = 1000\nhold_ttl_ms = 4000\n[tickets]\nkey = \"a key for tests, not for tickets\"\n";
-
-fn frontier(name: &str) -> i64 {
-    let question = format!("SELECT epoch FROM tombola.frontiers WHERE name = '{name}'");
-    sql(&env("PG_URL"), &question).parse().expect("a number")
-}
 
 fn orders_decided() -> u64 {
     sql(&env("PG_URL"), "SELECT count(*) FROM tombola.orders").parse().expect("a number")

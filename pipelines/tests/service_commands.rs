@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use support::beside::{Beside, Name};
 use support::load::{self, Producer};
 use support::process::{self, Ended, Running, tombola};
-use support::services::{Services, env, register, well};
+use support::services::{Services, counted_in_words, env, register, well};
 use support::{Folder, told};
 
 /// How long orders are produced before and after a change, and how many a second.
@@ -29,10 +29,12 @@ fn service_topics_are_planned_and_get_partitions_while_a_pipeline_runs() {
     let ids = load::schema_ids(dir);
     let mut running = Running::start(tombola(dir, &["run", "--workers", "2"]));
     let mut producer = Producer::new(&ids, (78, None, ORDERS_PER_S));
-    let flow = |producer: &mut Producer<'_>| {
+    let mut flow = |producer: &mut Producer<'_>| {
         let began = Instant::now();
         producer.go_on(|| began.elapsed() < FLOW);
-        told::wait_for_decisions(&env("PG_URL"), &producer.produced, || ());
+        told::wait_for_decisions(&env("PG_URL"), &producer.produced, || {
+            assert!(running.runs(), "the pipeline goes on");
+        });
     };
     flow(&mut producer);
     let file = dir.join("tombola.toml");
@@ -48,7 +50,11 @@ fn service_topics_are_planned_and_get_partitions_while_a_pipeline_runs() {
     // A client learns of new partitions in minutes; a new one knows them.
     producer.reopen();
     flow(&mut producer);
-    assert!(running.runs(), "the pipeline goes on");
+    let commands = told::read(&["commands.orders"]);
+    assert!(
+        commands.iter().any(|command| command["partition"].as_i64() > Some(3)),
+        "new partitions are used"
+    );
     running.signal("TERM");
     running.wait().assert(0, &[]);
     process::drain_well(dir, 3);
@@ -60,13 +66,6 @@ fn subjects(registry: &str) -> Vec<String> {
     let mut curl = std::process::Command::new("curl");
     curl.args(["-sSf", &format!("{registry}/subjects")]);
     serde_json::from_str(&well(curl)).expect("a list of texts")
-}
-
-/// The contract of an order as somebody wrote it down who counts in words.
-fn written_incompatibly() -> String {
-    let number = "\"quantity\", \"type\": \"int\"";
-    assert!(Record::PlaceOrder.avsc().contains(number));
-    Record::PlaceOrder.avsc().replacen(number, "\"quantity\", \"type\": \"string\"", 1)
 }
 
 #[test]
@@ -87,7 +86,7 @@ fn service_contracts_are_checked_and_registered_and_none_where_one_cannot_be() {
 
     let checked = end(dir, &["schemas", "check"]).assert(1, &[]);
     assert_eq!(states("new ", &checked), all, "{checked:?}");
-    register(&url, &place_order, &written_incompatibly());
+    register(&url, &place_order, &counted_in_words(Record::PlaceOrder.avsc()));
     let checked = end(dir, &["schemas", "check"]).assert(1, &[]);
     assert_eq!((states("new ", &checked), states("incompatible ", &checked)), (all - 1, 1), "{checked:?}");
     assert!(checked.stdout.contains(&format!("incompatible {place_order}: ")), "{checked:?}");

@@ -6,48 +6,38 @@ mod support;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use support::beside::Beside;
 use support::disk::SmallDisk;
 use support::process::{self, Running};
-use support::services::{Services, env, script, sql, wait_until, well};
+use support::services::{Services, env, sql, wait_until};
 use support::{Folder, load, told};
 
-const ORDERS_PER_S: u64 = 200;
+/// Few, as the disk is small and a slow machine takes long.
+const ORDERS_PER_S: u64 = 60;
 const RULES: &str = "[runtime]\nsnapshot_every_ms = 500\n[orders]\ngrace_ms = 1000\nhold_ttl_ms = 4000\n\
                      [tickets]\nkey = \"a key for tests, not for tickets\"\n";
 const SOON: Duration = Duration::from_secs(240);
 
 /// A bucket on a disk of 32 MB.
 struct Bucket {
+    // Ended before its disk goes.
+    server: Beside,
     disk: SmallDisk,
 }
 
 impl Bucket {
     fn up() -> Option<Self> {
-        let bucket = Bucket { disk: SmallDisk::mount(32 << 10)? };
-        well(bucket.script(&["up", "s3"]));
-        Some(bucket)
-    }
-
-    fn script(&self, arguments: &[&str]) -> Command {
-        let port_base: u32 = env("TOMBOLA_SERVICES_PORT_BASE").parse().expect("a port");
-        let mut command = script(arguments);
-        command.env("TOMBOLA_SERVICES_STATE", self.disk.path().join("state"));
-        command.env("TOMBOLA_SERVICES_PORT_BASE", (port_base + 50).to_string()).env_remove("TOMBOLA_S3_PORT");
-        command
+        let disk = SmallDisk::mount(32 << 10)?;
+        let state = disk.path().join("state").to_str().expect("a path in UTF-8").to_owned();
+        Some(Bucket { server: Beside::in_state(state, "s3", 50, Vec::new()), disk })
     }
 
     /// The section of a data directory's settings.
     fn settings(&self) -> String {
-        let file = self.disk.path().join("state/endpoints.env");
-        let text = std::fs::read_to_string(file).expect("it is up");
         let [url, region, key, secret] =
-            ["S3_URL", "S3_REGION", "S3_ACCESS_KEY", "S3_SECRET_KEY"].map(|name| {
-                let value = text.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
-                value.expect("endpoints.env says it").to_owned()
-            });
+            ["S3_URL", "S3_REGION", "S3_ACCESS_KEY", "S3_SECRET_KEY"].map(|name| self.server.endpoint(name));
         format!(
             "[snapshots]\nurl = \"s3://tombola/full\"\noptions = {{ aws_endpoint = \"{url}\", aws_region = \"{region}\", \
              aws_access_key_id = \"{key}\", aws_secret_access_key = \"{secret}\", allow_http = \"true\" }}\n"
@@ -66,12 +56,6 @@ impl Bucket {
 
     fn free(&self) {
         std::fs::remove_file(self.filler()).expect("it is there");
-    }
-}
-
-impl Drop for Bucket {
-    fn drop(&mut self) {
-        let _ = self.script(&["down"]).output();
     }
 }
 

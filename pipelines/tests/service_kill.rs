@@ -13,6 +13,7 @@ mod support;
 
 use pipelines::demo::random::Dice;
 use runtime::killpoint;
+use schemas::Fact;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,7 @@ use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 use support::load::{self, Produced, Producer};
 use support::process::{self, Running};
-use support::services::{Services, env, sql, wait_until};
+use support::services::{Services, env, frontier, wait_until};
 use support::{Folder, analytics, told};
 
 const ORDERS_PER_S: u64 = 2_000;
@@ -48,19 +49,14 @@ fn assert_runs(running: &mut Running, dir: &Path, when: &str) {
     }
 }
 
-fn decided() -> i64 {
-    let question = "SELECT epoch FROM tombola.frontiers WHERE name = 'decided'";
-    sql(&env("PG_URL"), question).parse().expect("a number")
-}
-
 /// Runs until all is decided, graces included, and ends politely; then everything must add up.
 fn settle(dir: &Path, dice: &mut Dice, produced: &Produced) {
     let began = Instant::now();
     process::drain_well(dir, 1 + dice.below(4));
     let mut running = Running::start(run(dir, 1 + dice.below(4)));
-    let before = decided();
+    let before = frontier("decided");
     // Timers of orders that wait for rows that never come.
-    wait_until("going live", Duration::from_secs(180), || decided() > before + 5);
+    wait_until("going live", Duration::from_secs(180), || frontier("decided") > before + 5);
     std::thread::sleep(Duration::from_millis(2 * GRACE_MS + 4_000));
     assert_runs(&mut running, dir, "live");
     running.signal("TERM");
@@ -186,7 +182,7 @@ fn service_kill_of_the_pipeline_at_every_step_loses_and_doubles_nothing() {
 const HARMS_DATABASE: &str = "harms";
 /// How long whoever is stopped stands still.
 const STILL: Duration = Duration::from_secs(30);
-/// How long orders flow around each harm; it comes after a part of it.
+/// How long orders flow; the harm comes after a part of it, and may last for longer.
 const FLOW: Duration = Duration::from_secs(5);
 const BEFORE: Duration = Duration::from_millis(1_500);
 
@@ -224,7 +220,7 @@ impl Harmed<'_> {
         told::wait_for_decisions(&env("PG_URL"), produced, || assert_runs(running, self.dir, what));
         wait_until(&format!("{what}: each fact in ClickHouse"), STUCK, || {
             assert_runs(&mut self.running, self.dir, what);
-            analytics::has_all_once(HARMS_DATABASE, "facts.orders")
+            Fact::TOPICS.iter().all(|topic| analytics::has_all_once(HARMS_DATABASE, topic))
         });
     }
 }

@@ -11,7 +11,7 @@ use schemas::{Command, Fact, Record, SchemaIds};
 use std::path::Path;
 use std::time::Duration;
 use support::process::{self, Running, tombola};
-use support::services::{Services, env, records_in, register, sql, wait_until};
+use support::services::{Services, counted_in_words, env, records_in, register, sql, wait_until};
 use support::{Folder, Pace, RULES, books, configure, load, told, workload};
 
 const PACE: Pace = Pace { epoch_records_max: 60, epochs_in_flight_max: 3 };
@@ -222,13 +222,6 @@ fn service_a_new_id_waits_for_a_registry_that_is_away_and_nothing_becomes_a_dead
     process::verify(dir, 2);
 }
 
-/// The contract of an order as somebody wrote it down who counts in words.
-fn written_incompatibly() -> String {
-    let number = "\"quantity\", \"type\": \"int\"";
-    assert!(Record::PlaceOrder.avsc().contains(number));
-    written_otherwise().replacen(number, "\"quantity\", \"type\": \"string\"", 1)
-}
-
 fn hex(bytes: Option<&Vec<u8>>) -> String {
     bytes.into_iter().flatten().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -249,15 +242,18 @@ fn letters_in_kafka() -> Vec<(String, String, String)> {
 
 /// Sends a dead letter in again and is killed, each time a little later, until it gets through.
 fn retry_killed_ever_later(dir: &Path, id: &str) {
-    for tries in 0_u64.. {
+    let mut pause = Duration::from_millis(60);
+    for kills in 0.. {
         let mut retry = Running::start(tombola(dir, &["dead-letters", "retry", id]));
-        std::thread::sleep(Duration::from_millis(90 * tries));
+        std::thread::sleep(pause);
         retry.kill();
         let ended = retry.wait();
         if !ended.was_killed() {
-            eprintln!("killed {tries} times, then: {}", ended.assert(0, &[]).stdout);
+            assert!(kills > 2, "{kills} kills");
+            eprintln!("killed {kills} times, then: {}", ended.assert(0, &[]).stdout);
             return;
         }
+        pause = pause.mul_f32(1.2);
     }
 }
 
@@ -268,8 +264,11 @@ fn service_a_record_whose_schema_does_not_fit_is_a_dead_letter_with_its_bytes_th
     let dir = dir.path();
     services.configure(dir, &format!("[runtime]\n{NO_SNAPSHOT}\n[orders]\ngrace_ms = 500\n"));
     let known = load::schema_ids(dir).of(Record::PlaceOrder);
-    let theirs =
-        register(&env("REGISTRY_URL"), "incompatible", &fresh("incompatible", &written_incompatibly()));
+    let theirs = register(
+        &env("REGISTRY_URL"),
+        "incompatible",
+        &fresh("incompatible", &counted_in_words(&written_otherwise())),
+    );
     let now = pipelines::clock_ms();
     let strange = order("strange", theirs, now);
     let [value, key] = [&strange.value, &strange.key].map(|bytes| hex(bytes.as_ref()));

@@ -15,6 +15,7 @@ compose() {
 # A health check of each decides when it is up.
 up() {
   local began=$SECONDS
+  [ -z "${TOMBOLA_POSTGRES_STANDBY_OF:-}" ] || die "TOMBOLA_POSTGRES_STANDBY_OF needs TOMBOLA_SERVICES_MODE=native"
   [ -z "${TOMBOLA_POSTGRES_CLOCK:-}" ] || die "TOMBOLA_POSTGRES_CLOCK needs TOMBOLA_SERVICES_MODE=native"
   make_state
   compose up -d --wait "$@" || { compose ps >&2; die "not all came up; scripts/services logs SERVICE"; }

@@ -149,8 +149,12 @@ impl<D: Decode> KafkaReader<D> {
         self.lags.clone()
     }
 
-    /// How far the pipeline that writes a topic has come, where it is another one's.
+    /// How far the pipeline that writes a topic has come, where it is another one's; nobody looks at it who only looks into
+    /// the topic.
     fn said_upto(&self, topic: &str) -> Option<Millis> {
+        if self.options.looks && is_written_in_transactions(topic) {
+            return Some(0);
+        }
         self.following.as_ref()?.said_upto(topic)
     }
 
@@ -173,8 +177,7 @@ impl<D: Decode> KafkaReader<D> {
                 cut = Some((*id, stable, next));
                 continue;
             }
-            let looks = self.options.looks && is_written_in_transactions(&reading.topic);
-            let end = if looks || said[n].is_some() { latest[n] } else { stable };
+            let end = if said[n].is_some() { latest[n] } else { stable };
             reading.standing.ask(Asked { clock, end, stable, said_upto: said[n] });
             self.lags.set(&reading.topic, reading.partition as u32, stable - next);
         }

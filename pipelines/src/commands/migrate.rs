@@ -12,8 +12,8 @@ use sinks::postgres::{self as pg, MigrationSet, PostgresSettings};
 /// Make the tables that the settings call for: serving tables in PostgreSQL, facts in ClickHouse.
 ///
 /// Run it as the owner of the schema, before the first start and after each update; it is idempotent, and one
-/// transaction. With --oltp it makes the reference tables instead (offers, partners, customers, commission rates,
-/// velocity rules, draws, channels, prizes of boxes, trips) in schema `public` of a database of yours, for Debezium to capture.
+/// transaction. With --oltp it makes the reference tables instead (offers, partners, customers, commission rates and
+/// periods, velocity rules, draws, channels, prizes of boxes, trips and seats) and an outbox in schema `public` of a database of yours, for Debezium to capture.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -12,6 +12,7 @@ use connectors::kafka::{
 };
 use operators::settings::Settings;
 use runtime::log::EpochLog;
+use runtime::patience::MayPass as _;
 use runtime::trace::TracedRecords;
 use schemas::{Fact, SchemaIds};
 use std::collections::{BTreeMap, BTreeSet};
@@ -170,7 +171,7 @@ impl LogView for View {
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Makes what is missing, and waits until the brokers show it.
+/// Makes what is missing, and waits until the broker that is asked shows it.
 ///
 /// # Errors
 /// Where the cluster refuses, or doesn't show it.
@@ -178,15 +179,18 @@ pub fn apply(config: &Config, planned: &Plan) -> Result<()> {
     connectors::kafka::apply(&settings(&config.kafka)?, planned)?;
     let began = Instant::now();
     loop {
-        let left = plan(config)?;
-        if left.is_empty() {
-            return Ok(());
-        }
+        // One broker may know of a topic that the next one hasn't heard of.
+        let left = match plan(config) {
+            Ok(left) if left.is_empty() => return Ok(()),
+            Ok(left) => left.to_string().trim_end().replace('\n', ", "),
+            Err(error) if error.may_pass() => error.to_string(),
+            Err(error) => return Err(error),
+        };
         if began.elapsed() > SHOWN_WITHIN {
-            return Err(KafkaError::Away {
-                place: config.kafka.bootstrap.clone(),
-                doing: "show what was made".to_owned(),
-                source: format!("still to be done: {left}").into(),
+            return Err(KafkaError::Stop {
+                place: format!("Kafka at {}", config.kafka.bootstrap),
+                problem: format!("it took the changes and doesn't show them after {} s: {left}", SHOWN_WITHIN.as_secs()),
+                remedy: "see whether its brokers are well, or whether it has rules of its own for topics; then look with `tombola topics plan`".to_owned(),
             }
             .into());
         }

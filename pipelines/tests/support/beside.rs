@@ -1,4 +1,4 @@
-//! A Postgres or a schema registry of a test's own beside the services of its environment, gone with the test.
+//! A service of a test's own beside the services of its environment, gone with the test.
 
 use super::services::{self, script, well};
 use std::path::Path;
@@ -21,9 +21,8 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// Brings it up with these settings of `scripts/services`.
+    /// Brings it up, anew, with these settings of `scripts/services`.
     pub fn up(name: Name, settings: Vec<(&'static str, String)>) -> Self {
-        let base: u32 = services::env("TOMBOLA_SERVICES_PORT_BASE").parse().expect("a port");
         let (suffix, service, ports) = match name {
             Name::Past => ("past", "postgres", 400),
             Name::Primary => ("primary", "postgres", 401),
@@ -31,7 +30,15 @@ impl Beside {
             Name::Registry => ("registry", "registry", 403),
         };
         let state = format!("{}-{suffix}", services::env("TOMBOLA_SERVICES_STATE"));
+        Beside::in_state(state, service, ports, settings)
+    }
+
+    /// The same for any service, with its state in this folder and its ports so far from those of the environment.
+    pub fn in_state(state: String, service: &str, ports: u32, settings: Vec<(&'static str, String)>) -> Self {
+        let base: u32 = services::env("TOMBOLA_SERVICES_PORT_BASE").parse().expect("a port");
         let beside = Beside { state, port_base: base + ports, settings };
+        // A test that was killed may have left it, with all it had.
+        well(beside.script(&["down"]));
         well(beside.script(&["up", service]));
         beside
     }
@@ -41,7 +48,9 @@ impl Beside {
         let mut command = script(arguments);
         command.env("TOMBOLA_SERVICES_STATE", &self.state);
         command.env("TOMBOLA_SERVICES_PORT_BASE", self.port_base.to_string());
-        command.env_remove("TOMBOLA_POSTGRES_PORT").env_remove("TOMBOLA_REGISTRY_PORT");
+        for port in ["TOMBOLA_POSTGRES_PORT", "TOMBOLA_REGISTRY_PORT", "TOMBOLA_S3_PORT"] {
+            command.env_remove(port);
+        }
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -67,6 +67,24 @@ pub fn register(registry: &str, subject: &str, avsc: &str) -> u32 {
     answer["id"].as_u64().and_then(|id| u32::try_from(id).ok()).expect("an id")
 }
 
+/// The contract of an order as somebody wrote it down who counts in words.
+pub fn counted_in_words(place_order: &str) -> String {
+    let number = "\"quantity\", \"type\": \"int\"";
+    assert!(place_order.contains(number));
+    place_order.replacen(number, "\"quantity\", \"type\": \"string\"", 1)
+}
+
+/// How far a frontier has come in the serving store at this address.
+pub fn frontier_in(url: &str, name: &str) -> i64 {
+    let question = format!("SELECT epoch FROM tombola.frontiers WHERE name = '{name}'");
+    sql(url, &question).parse().expect("a number")
+}
+
+/// How far one has come in that of the environment.
+pub fn frontier(name: &str) -> i64 {
+    frontier_in(&env("PG_URL"), name)
+}
+
 /// Records of a topic, as a consumer of committed ones sees them that isn't ours.
 pub fn records_in(topic: &str) -> usize {
     let mut kcat = Command::new("kcat");

@@ -70,3 +70,10 @@ pub enum SnapshotError {
     #[error("snapshot store: {0}")]
     Io(#[from] std::io::Error),
 }
+
+impl SnapshotError {
+    /// Whether something isn't there: it never was, or its pipeline needed it no more and deleted it.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, SnapshotError::Store(object_store::Error::NotFound { .. }))
+    }
+}

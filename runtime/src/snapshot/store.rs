@@ -143,6 +143,19 @@ impl SnapshotStore {
         file::decode(file, &bytes)
     }
 
+    /// Copies the files of a snapshot to another store, under their names. Its manifest isn't copied.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn copy_files(&self, manifest: &Manifest, to: &SnapshotStore) -> Result<(), SnapshotError> {
+        for file in manifest.files() {
+            let path = Path::from(file.path.as_str());
+            let bytes = PutPayload::from(self.bytes(&path)?.to_vec());
+            to.runtime.block_on(to.store.put(&path, bytes))?;
+        }
+        Ok(())
+    }
+
     /// Writes a manifest, atomically: from here on recovery starts from it.
     ///
     /// # Errors
@@ -223,4 +236,46 @@ fn folder(generation: Generation) -> String {
 
 fn manifest_path(epoch: Epoch) -> Path {
     Path::from(format!("manifests/{:020}.json", epoch.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(epoch: u64, file: FileRef) -> Manifest {
+        let (generation, positions) = (Generation(1), Vec::new());
+        let (format, code_version) = (FORMAT, String::new());
+        Manifest {
+            format,
+            epoch: Epoch(epoch),
+            generation,
+            code_version,
+            now: 0,
+            positions,
+            base: vec![file],
+            deltas: vec![],
+        }
+    }
+
+    /// A snapshot with one empty file.
+    fn publish(store: &SnapshotStore, epoch: u64) -> Manifest {
+        let file = store.finish(&store.create(&format!("base-{epoch}.snap"))).unwrap();
+        let manifest = manifest(epoch, file);
+        store.publish(&manifest).unwrap();
+        manifest
+    }
+
+    #[test]
+    fn a_snapshot_is_copied_whole_and_one_that_was_collected_meanwhile_is_told_as_absent() {
+        let [here, there] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let [store, copies] = [&here, &there].map(|dir| SnapshotStore::local(dir.path()).unwrap());
+        let store = store.for_generation(Generation(1));
+        let old = publish(&store, 1);
+        store.copy_files(&old, &copies).unwrap();
+        (2..=3).for_each(|epoch| drop(publish(&store, epoch)));
+        store.collect_garbage(&BTreeSet::new()).unwrap();
+        assert!(store.copy_files(&old, &copies).unwrap_err().is_absence());
+        // What was copied stays.
+        assert!(copies.read(&old.base[0]).unwrap().is_empty());
+    }
 }

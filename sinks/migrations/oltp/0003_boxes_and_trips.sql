@@ -1,5 +1,5 @@
--- What boxes may hold, and which seats a trip has. No job decides by them yet; they are captured, and mirrored for
--- analysts, as every other reference table is.
+-- What boxes may hold, and which seats a trip has. No job decides by them yet; they are captured as every other
+-- reference table is, for whoever mirrors them.
 
 CREATE TABLE box_prizes (
   tenant     tombola_id NOT NULL,

@@ -11,7 +11,7 @@
 //! After any failure a session is thrown away, and with it whatever its transaction had begun.
 
 use super::error::{PostgresError, Result, classify};
-use super::settings::PostgresSettings;
+use super::settings::{PostgresSettings, each_host};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::Poll;
@@ -23,6 +23,9 @@ use tokio_postgres::{Client, Config, Error, NoTls, Row, Socket, Statement};
 
 /// An answer that never comes is no answer: the connection is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Of several hosts, one that doesn't answer within it is passed over.
+const HOST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every session of a pipeline begins with.
 ///
@@ -96,16 +99,28 @@ impl Session {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| PostgresError::Thread { place: place.clone(), source })?;
         let begin = format!("SET search_path = \"{}\"; {BEGIN_SESSION}", settings.schema);
-        let connecting = async {
-            let client = match tls {
-                Some(tls) => connect(&config, tls).await?,
-                None => connect(&config, NoTls).await?,
+        let hosts = each_host(&config);
+        let limit = if hosts.len() > 1 { HOST_TIMEOUT } else { ANSWER_TIMEOUT };
+        let mut refused: Option<PostgresError> = None;
+        for host in &hosts {
+            let connecting = async {
+                let client = match tls.clone() {
+                    Some(tls) => connect(host, tls).await?,
+                    None => connect(host, NoTls).await?,
+                };
+                client.batch_execute(&begin).await?;
+                Ok(client)
             };
-            client.batch_execute(&begin).await?;
-            Ok(client)
-        };
-        let client = wait(&runtime, &place, "connect", connecting)?;
-        Ok(Session { client, runtime, place })
+            match wait_at_most(limit, &runtime, &settings.place_of(host), "connect", connecting) {
+                Ok(client) => return Ok(Session { client, runtime, place }),
+                // What passes at one server may be what the others wait for: it goes before what one refuses for good.
+                Err(error) if refused.as_ref().is_none_or(|r| !r.is_passing() && error.is_passing()) => {
+                    refused = Some(error);
+                }
+                Err(_) => {}
+            }
+        }
+        Err(refused.expect("a configuration stands for one host at least"))
     }
 
     /// Waits for an answer.
@@ -192,12 +207,22 @@ fn wait<T>(
     doing: &'static str,
     answer: impl Future<Output = std::result::Result<T, Error>>,
 ) -> Result<T> {
-    match runtime.block_on(async { tokio::time::timeout(ANSWER_TIMEOUT, answer).await }) {
+    wait_at_most(ANSWER_TIMEOUT, runtime, place, doing, answer)
+}
+
+fn wait_at_most<T>(
+    limit: Duration,
+    runtime: &Runtime,
+    place: &str,
+    doing: &'static str,
+    answer: impl Future<Output = std::result::Result<T, Error>>,
+) -> Result<T> {
+    match runtime.block_on(async { tokio::time::timeout(limit, answer).await }) {
         Ok(answer) => answer.map_err(|e| classify(place, doing, e)),
         Err(_) => Err(PostgresError::Passing {
             place: place.to_owned(),
             doing,
-            problem: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()),
+            problem: format!("no answer within {} s", limit.as_secs()),
             source: None,
         }),
     }

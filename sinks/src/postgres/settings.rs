@@ -60,9 +60,14 @@ impl PostgresSettings {
     /// Host, port, database and schema, for messages.
     pub fn place(&self) -> String {
         match self.url.parse::<Config>() {
-            Ok(config) => format!("{}, schema {}", server(&config), self.schema),
+            Ok(config) => self.place_of(&config),
             Err(_) => format!("Postgres (its `url` can't be read), schema {}", self.schema),
         }
+    }
+
+    /// The same of one of several hosts.
+    pub(crate) fn place_of(&self, host: &Config) -> String {
+        format!("{}, schema {}", server(host), self.schema)
     }
 
     /// What a connection is opened with; `purpose` is how the server lists it.
@@ -84,7 +89,7 @@ impl PostgresSettings {
         config.keepalives_retries(KEEPALIVE_RETRIES);
         config.tcp_user_timeout(KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_RETRIES);
         // Rows of a standby are older than what was told of them, and the former primary may come back as one.
-        if config.get_hosts().len().max(config.get_hostaddrs().len()) > 1 {
+        if hosts(&config) > 1 {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         config.application_name(format!(
@@ -114,22 +119,62 @@ impl PostgresSettings {
     }
 }
 
+/// How many hosts a configuration names.
+fn hosts(config: &Config) -> usize {
+    config.get_hosts().len().max(config.get_hostaddrs().len())
+}
+
 fn server(config: &Config) -> String {
-    let ports = config.get_ports();
-    let at = |n: usize, host: &Host| {
-        let host = match host {
-            Host::Tcp(host) => host.clone(),
+    let at = |n: usize| {
+        let host = match config.get_hosts().get(n) {
+            Some(Host::Tcp(host)) => host.clone(),
             #[cfg(unix)]
-            Host::Unix(path) => path.display().to_string(),
+            Some(Host::Unix(path)) => path.display().to_string(),
+            None => config.get_hostaddrs().get(n).map_or("localhost".to_owned(), ToString::to_string),
         };
         // One port may be that of all hosts.
+        let ports = config.get_ports();
         format!("{host}:{}", ports.get(n).or(ports.first()).unwrap_or(&5432))
     };
-    let mut hosts: Vec<String> = config.get_hosts().iter().enumerate().map(|(n, host)| at(n, host)).collect();
-    if hosts.is_empty() {
-        hosts.push(at(0, &Host::Tcp("localhost".to_owned())));
+    let all: Vec<String> = (0..hosts(config).max(1)).map(at).collect();
+    format!("{}/{}", all.join(","), config.get_dbname().unwrap_or("(default database)"))
+}
+
+/// The same for each host alone, in their order: the client itself would wait for the first one for ever, if that takes a
+/// connection and then says nothing.
+pub(crate) fn each_host(config: &Config) -> Vec<Config> {
+    let count = hosts(config);
+    if count <= 1 {
+        return vec![config.clone()];
     }
-    format!("{}/{}", hosts.join(","), config.get_dbname().unwrap_or("(default database)"))
+    (0..count).map(|n| only_host(config, n)).collect()
+}
+
+/// Everything but the other hosts.
+fn only_host(config: &Config, n: usize) -> Config {
+    let mut one = Config::new();
+    match config.get_hosts().get(n) {
+        Some(Host::Tcp(host)) => drop(one.host(host)),
+        #[cfg(unix)]
+        Some(Host::Unix(path)) => drop(one.host_path(path)),
+        None => {}
+    }
+    config.get_hostaddrs().get(n).map(|address| one.hostaddr(*address));
+    config.get_ports().get(n).or(config.get_ports().first()).map(|port| one.port(*port));
+    config.get_user().map(|user| one.user(user));
+    config.get_password().map(|password| one.password(password));
+    config.get_dbname().map(|name| one.dbname(name));
+    config.get_options().map(|options| one.options(options));
+    config.get_application_name().map(|name| one.application_name(name));
+    config.get_connect_timeout().map(|timeout| one.connect_timeout(*timeout));
+    config.get_tcp_user_timeout().map(|timeout| one.tcp_user_timeout(*timeout));
+    config.get_keepalives_interval().map(|interval| one.keepalives_interval(interval));
+    config.get_keepalives_retries().map(|retries| one.keepalives_retries(retries));
+    one.keepalives(config.get_keepalives()).keepalives_idle(config.get_keepalives_idle());
+    one.ssl_mode(config.get_ssl_mode()).ssl_negotiation(config.get_ssl_negotiation());
+    one.channel_binding(config.get_channel_binding());
+    one.target_session_attrs(config.get_target_session_attrs());
+    one
 }
 
 /// A name that needs no quotes means the same to everyone who types it.
@@ -172,7 +217,21 @@ mod tests {
         let two = settings("postgresql://u@h:1,g:2/d", "sales");
         assert_eq!(two.place(), "h:1,g:2/d, schema sales");
         assert_eq!(two.config("test").unwrap().get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
-        assert_eq!(settings("host=h,g port=6 dbname=d", "sales").place(), "h:6,g:6/d, schema sales");
+        let places = |url: &str| {
+            let settings = settings(url, "sales");
+            let each = each_host(&settings.config("test").unwrap());
+            (settings.place(), each.iter().map(|host| settings.place_of(host)).collect::<Vec<_>>())
+        };
+        let (all, each) = places("host=h,g port=6 dbname=d");
+        assert_eq!(
+            (all.as_str(), each),
+            (
+                "h:6,g:6/d, schema sales",
+                vec!["h:6/d, schema sales".to_owned(), "g:6/d, schema sales".to_owned()]
+            )
+        );
+        let (all, each) = places("hostaddr=10.0.0.1,10.0.0.2 dbname=d");
+        assert_eq!((all.as_str(), each.len()), ("10.0.0.1:5432,10.0.0.2:5432/d, schema sales", 2));
     }
 
     #[test]

@@ -214,6 +214,24 @@ fn service_postgres_a_process_stopped_in_a_transaction_does_not_keep_its_success
     assert_eq!(shown.get::<_, &str>(0), "10s", "the server ends what a stopped process has begun");
 }
 
+#[test]
+#[ignore = "needs services"]
+fn service_postgres_a_host_that_takes_a_connection_and_says_nothing_is_passed_over() {
+    let place = Place::bare();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let first = silent.local_addr().unwrap();
+    let url = place.settings.url.replacen('@', &format!("@{first},"), 1);
+    let settings = PostgresSettings { url, ..place.settings.clone() };
+    let start = Instant::now();
+    let session = Session::open(&settings, "test").unwrap();
+    assert!(start.elapsed() > Duration::from_secs(5), "the first one was asked");
+    session.run("test", "SELECT 1").unwrap();
+    // Of two that are no good, what may pass counts.
+    let refused = settings.url.replacen("//", "//nobody_", 1);
+    let error = Session::open(&PostgresSettings { url: refused, ..settings }, "test").map(drop).unwrap_err();
+    assert!(error.is_passing(), "{error}");
+}
+
 /// A proxy that cuts a connection at COMMIT.
 mod proxy {
     use std::io::{Read, Write};
