@@ -86,6 +86,8 @@ struct Subject {
     stores: Stores,
     /// Always embedded.
     scratch: Stores,
+    /// Where the replay finds its snapshot.
+    copies: SnapshotStore,
     /// As recorded: the jobs that ran then, not those configured now.
     settings: Settings,
 }
@@ -98,7 +100,8 @@ impl Subject {
         if let Some(last) = stores.recorded_bindings()?.generations()?.last() {
             settings = Settings::from_recorded(&last.settings)?.with_ticket_key(settings.ticket_key)?;
         }
-        Ok(Subject { stores, scratch, settings })
+        let copies = SnapshotStore::local(&scratch.dir().join("snapshot")).map_err(StoreError::from)?;
+        Ok(Subject { stores, scratch, copies, settings })
     }
 
     fn pipeline(&self) -> &Pipeline {
@@ -116,25 +119,22 @@ impl Subject {
         tables: &mut dyn Tables,
         from_snapshot: bool,
     ) -> Result<(Option<Manifest>, Epoch), EngineError> {
-        let (store, copies) = (self.stores.snapshots()?, self.copies()?);
+        if !from_snapshot {
+            return Ok((None, tables.progress()?.decided));
+        }
+        let store = self.stores.snapshots()?;
         for tries_left in (0..SNAPSHOT_TRIES).rev() {
-            let manifests =
-                if from_snapshot { store.manifests().map_err(StoreError::from)? } else { Vec::new() };
+            let manifests = store.manifests().map_err(StoreError::from)?;
             let through = tables.progress()?.decided;
             let newest = manifests.into_iter().find(|manifest| manifest.epoch <= through);
             let Some(newest) = newest else { return Ok((None, through)) };
-            match store.copy_files(&newest, &copies) {
+            match store.copy_files(&newest, &self.copies) {
                 Ok(()) => return Ok((Some(newest), through)),
                 Err(error) if error.is_absence() && tries_left > 0 => {}
                 Err(error) => return Err(StoreError::from(error).into()),
             }
         }
         unreachable!("the last try returns")
-    }
-
-    /// Where the replay finds its snapshot.
-    fn copies(&self) -> Result<SnapshotStore, EngineError> {
-        Ok(SnapshotStore::local(&self.scratch.dir().join("snapshot")).map_err(StoreError::from)?)
     }
 
     /// Gives the scratch directory the topics, schema ids and running digests that the replay takes up.
@@ -172,7 +172,7 @@ impl Subject {
             readers: self.stores.readers(options.workers)?,
             bindings: self.stores.recorded_bindings()?,
             sinks: engine::sinks(&self.scratch, generation.generation, self.stores.ids()?, None)?,
-            snapshots: Some(self.copies()?),
+            snapshots: Some(self.copies.clone()),
         };
         let run_options = engine::run_options(options.config, options.workers, true);
         let job = Arc::new(self.pipeline().job(self.settings.clone()));

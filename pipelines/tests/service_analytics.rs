@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 use support::process::{self, Running};
-use support::services::{Services, env, frontier, sql, wait_until};
+use support::services::{Services, env, frontier, wait_until};
 use support::{Folder, analytics, load, told};
 
 const ORDERS_PER_S: u64 = 1_000;
@@ -12,10 +12,6 @@ const AWAY: Duration = Duration::from_secs(60);
 
 const RULES: &str =
     "[orders]\ngrace_ms = 1000\nhold_ttl_ms = 4000\n[tickets]\nkey = \"a key for tests, not for tickets\"\n";
-
-fn orders_decided() -> u64 {
-    sql(&env("PG_URL"), "SELECT count(*) FROM tombola.orders").parse().expect("a number")
-}
 
 /// Where it stands still: what had come before may be written down a moment later.
 fn published_at_last() -> i64 {
@@ -42,9 +38,9 @@ fn service_clickhouse_away_for_a_minute_stops_no_sale_and_gets_every_fact_once()
         let mut running = Running::start(process::tombola(dir.path(), &["run", "--workers", "2"]));
         wait_until("the first facts", Duration::from_secs(240), || frontier("published") > 0);
         services.kill("clickhouse");
-        let (published, sold) = (published_at_last(), orders_decided());
+        let (published, sold) = (published_at_last(), told::orders_decided(&env("PG_URL")));
         std::thread::sleep(AWAY);
-        let more = orders_decided() - sold;
+        let more = told::orders_decided(&env("PG_URL")) - sold;
         assert!(more > 100, "{more} orders while it was away");
         assert_eq!(frontier("published"), published, "nothing can be published while it is away");
         assert!(running.runs(), "the pipeline goes on");

@@ -14,13 +14,6 @@ const ORDERS_PER_S: u64 = 300;
 /// How long nothing may move before it counts as stuck.
 const STUCK: Duration = Duration::from_secs(180);
 
-/// Waits until that many more orders are decided.
-fn wait_for_orders(url: &str, more: i64, what: &str) {
-    let rows = || sql(url, "SELECT count(*) FROM tombola.orders").parse::<i64>().expect("a number");
-    let before = rows();
-    wait_until(what, STUCK, || rows() >= before + more);
-}
-
 /// A primary that acknowledges what its standby has, and that standby.
 fn primary_and_standby() -> (Beside, Beside) {
     let primary = Beside::up(Name::Primary, Vec::new());
@@ -42,12 +35,12 @@ fn both(primary: &Beside, standby: &Beside) -> String {
 
 /// Kills the primary while orders are decided, and promotes the standby: they are decided there.
 fn fail_over(primary: &Beside, standby: &Beside) {
-    wait_for_orders(&primary.url(), 500, "orders are decided");
+    told::wait_for_more_orders(&primary.url(), 500, "orders are decided", STUCK);
     well(primary.script(&["kill", "postgres"]));
     // A moment in which only the standby answers, and takes nothing.
     std::thread::sleep(Duration::from_secs(2));
     sql(&standby.url(), "SELECT pg_promote()");
-    wait_for_orders(&standby.url(), 500, "orders are decided at the standby");
+    told::wait_for_more_orders(&standby.url(), 500, "orders are decided at the standby", STUCK);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::beside::Beside;
 use support::disk::SmallDisk;
 use support::process::{self, Running};
-use support::services::{Services, env, sql, wait_until};
+use support::services::{Services, env, wait_until};
 use support::{Folder, load, told};
 
 /// Few, as the disk is small and a slow machine takes long.
@@ -74,10 +74,7 @@ fn metric(dir: &Path, name: &str) -> u64 {
 
 /// Waits until many more orders are in the tables.
 fn wait_for_sales(doing: &str) {
-    let orders =
-        || sql(&env("PG_URL"), "SELECT count(*) FROM tombola.orders").parse::<u64>().expect("a number");
-    let before = orders();
-    wait_until(doing, SOON, || orders() >= before + ORDERS_PER_S);
+    told::wait_for_more_orders(&env("PG_URL"), ORDERS_PER_S as usize, doing, SOON);
 }
 
 /// The bucket is full for a while, and the pipeline killed in that time; it goes on in the end.

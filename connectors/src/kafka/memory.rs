@@ -3,10 +3,9 @@
 //! While brokers change leaders and some partition has none, its client takes for partitions what it never wrote, and
 //! reads and writes where what lay there before points to (its issue 5280, open up to 2.15). It has that memory from
 //! `malloc`. So this `malloc` stands before glibc's and hands out what its `calloc` gives; what `realloc` adds to a block is
-//! as it was. What is then taken for a
-//! partition is number 0 of leader 0 in epoch 0, which is dropped, but where a broker has the number 0 and
-//! the partition is still in its first epoch; its leader is put right by the broker's next answer. Nothing is read or
-//! written outside. glibc's own switch for this (`M_PERTURB`) leaves out blocks of up to 1,032 bytes, which a thread
+//! as it was. What is then taken for a partition is number 0 of leader 0 in epoch 0, which is dropped, but where a broker
+//! has the number 0 and the partition is still in its first epoch; its leader is put right by the broker's next answer.
+//! Nothing is read or written outside. glibc's own switch for this (`M_PERTURB`) leaves out blocks of up to 1,032 bytes, which a thread
 //! gets back from itself.
 //!
 //! Rust's own memory is not of this allocator in the program; what it costs is a `memset` for each of librdkafka's and

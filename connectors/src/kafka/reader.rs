@@ -116,10 +116,10 @@ impl<D: Decode> KafkaReader<D> {
         let topics: Vec<Topic> = topics.iter().map(open_topic).collect::<Result<_>>()?;
         let wanted = topics.iter().filter(|topic| topic.wanted).map(|topic| topic.name.as_str());
         let written: Vec<&str> = wanted.filter(|topic| is_written_in_transactions(topic)).collect();
-        let follows = !written.is_empty() && !options.looks;
+        let in_epochs = !written.is_empty();
+        let follows = in_epochs && !options.looks;
         let following = follows.then(|| Following::start(settings, &written)).transpose()?;
-        let latest = !written.is_empty();
-        let latest = latest.then(|| Asker::open(settings, Isolation::Everything)).transpose()?;
+        let latest = in_epochs.then(|| Asker::open(settings, Isolation::Everything)).transpose()?;
         Ok(KafkaReader {
             settings: settings.clone(),
             place: settings.place(),

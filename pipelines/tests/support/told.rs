@@ -122,12 +122,22 @@ fn rows(url: &str, statement: &str) -> Vec<Vec<String>> {
 /// Waits until each order that was acknowledged has its row, for which some wait for a grace to be over; a panic where
 /// there are more rows, or a pipeline that `runs` looks after doesn't.
 pub fn wait_for_decisions(url: &str, produced: &Produced, mut runs: impl FnMut()) {
-    let rows = || -> usize { sql(url, "SELECT count(*) FROM tombola.orders").parse().expect("a number") };
     wait_until("a row of each order", Duration::from_secs(300), || {
         runs();
-        rows() >= produced.orders.len()
+        orders_decided(url) >= produced.orders.len()
     });
-    assert_eq!(rows(), produced.orders.len(), "rows and orders acknowledged");
+    assert_eq!(orders_decided(url), produced.orders.len(), "rows and orders acknowledged");
+}
+
+/// How many orders have their row.
+pub fn orders_decided(url: &str) -> usize {
+    sql(url, "SELECT count(*) FROM tombola.orders").parse().expect("a number")
+}
+
+/// Waits until that many more have theirs.
+pub fn wait_for_more_orders(url: &str, more: usize, what: &str, at_most: Duration) {
+    let before = orders_decided(url);
+    wait_until(what, at_most, || orders_decided(url) >= before + more);
 }
 
 /// The tables say what the facts come to.
