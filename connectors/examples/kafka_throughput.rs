@@ -62,7 +62,7 @@ fn append(settings: &KafkaSettings, topic: &str, records: usize) {
 }
 
 fn read(settings: &KafkaSettings, topic: &str, records: usize) {
-    let options = ReaderOptions { pipeline: "throughput".into(), from_log_start: false, looks: false };
+    let options = ReaderOptions { pipeline: "throughput".into(), ..ReaderOptions::default() };
     let mut reader = KafkaReader::open(settings, options, &[topic], |_| true, Lengths).unwrap();
     let mut nexts: Vec<_> = reader.partitions().unwrap().into_iter().map(|id| (id, Offset(0))).collect();
     let (start, mut seen) = (Instant::now(), 0);

@@ -136,7 +136,7 @@ pub fn start<I: Send + 'static>(
         let (next, following) = channel();
         send = next;
         let (shared, written) = (Arc::clone(shared), Instant::now());
-        let stage = Stage { sink, committed, shared, written, unwritten: None, failed: false };
+        let stage = Stage { sink, committed, shared, written, began: None, unwritten: None, failed: false };
         let input = std::mem::replace(&mut receive, following);
         let name = stage.sink.name();
         threads.push(named(name, move || stage.run(&input, &send))?);
@@ -238,6 +238,8 @@ struct Stage<I> {
     committed: Epoch,
     shared: Arc<Shared>,
     written: Instant,
+    /// When the last commit began.
+    began: Option<Instant>,
     /// The last epoch that was let through without a commit, because there was nothing in it.
     unwritten: Option<EpochItems<I>>,
     /// The last call failed: what answers the next one may be another server, or another state of it.
@@ -249,7 +251,7 @@ impl<I> Stage<I> {
         while let Ok(mut run) = input.recv() {
             let mut items: usize = run.iter().map(|epoch| epoch.items.len()).sum();
             while items < RUN_ITEMS_MAX {
-                let Ok(more) = input.try_recv() else { break };
+                let Ok(more) = input.recv_timeout(self.pause()) else { break };
                 items += more.iter().map(|epoch| epoch.items.len()).sum::<usize>();
                 run.extend(more);
             }
@@ -262,6 +264,12 @@ impl<I> Stage<I> {
         if let Some(last) = self.unwritten.take() {
             self.commit_now(&[last]);
         }
+    }
+
+    /// How long the next commit should wait for more.
+    fn pause(&self) -> Duration {
+        let interval = self.sink.commit_interval();
+        self.began.map_or(Duration::ZERO, |began| interval.saturating_sub(began.elapsed()))
     }
 
     /// False where the run has to stop.
@@ -304,6 +312,7 @@ impl<I> Stage<I> {
             check_kept(self.sink.name(), self.sink.committed()?, self.committed, last)?;
         }
         let began = Instant::now();
+        self.began = Some(began);
         self.sink.commit(run)?;
         let (sink, items) = (self.sink.name(), run.iter().map(|epoch| epoch.items.len()).sum::<usize>());
         let ms = began.elapsed().as_millis() as u64;

@@ -5,6 +5,7 @@
 use crate::sink::SinkError;
 use crate::trace::Trace;
 use crate::types::{Epoch, Generation, Millis};
+use std::time::Duration;
 
 /// One record to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,11 @@ pub trait EpochLog: Send {
     /// See [`SinkError`].
     fn settled(&mut self) -> Result<Epoch, SinkError> {
         self.committed()
+    }
+
+    /// How far apart appends should begin at least; see [`crate::sink::Sink::commit_interval`].
+    fn commit_interval(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Fences every older generation off.

@@ -10,6 +10,7 @@
 //! returns only when the outside world has it for good.
 
 use crate::types::{At, Epoch, Generation, Millis};
+use std::time::Duration;
 
 /// One thing to deliver.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -54,6 +55,12 @@ pub trait Sink<I>: Send {
     /// # Errors
     /// See [`SinkError`].
     fn committed(&mut self) -> Result<Epoch, SinkError>;
+
+    /// How far apart commits should begin at least, where one costs much however little is in it: epochs that come meanwhile
+    /// share the next one. Nothing waits that is as much as a commit may hold.
+    fn commit_interval(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Commits a run of consecutive epochs, all above [`Sink::committed`], in one transaction with the progress.
     ///

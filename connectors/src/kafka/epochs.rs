@@ -47,6 +47,7 @@ pub struct KafkaEpochs {
     in_doubt: Option<Epoch>,
     /// Topics this process has written to: nobody can take them any more.
     owned: Vec<&'static str>,
+    commit_interval: Duration,
 }
 
 /// A producer, and the progress as of its last commit.
@@ -71,7 +72,15 @@ impl KafkaEpochs {
             generation: None,
             in_doubt: None,
             owned: Vec::new(),
+            commit_interval: Duration::ZERO,
         })
+    }
+
+    /// How far apart transactions begin at least. Each costs its producer and the brokers a request and a marker for every
+    /// partition, however few records it brings there.
+    #[must_use]
+    pub fn committing_every(self, commit_interval: Duration) -> Self {
+        KafkaEpochs { commit_interval, ..self }
     }
 
     /// Takes topics for this pipeline, all or none. One that another has taken can be had only while nothing was
@@ -240,6 +249,10 @@ impl EpochLog for KafkaEpochs {
     fn settled(&mut self) -> std::result::Result<Epoch, SinkError> {
         let settled = progress::read_settled(&self.settings, &self.progress_log);
         settled.map(|progress| progress.through).map_err(|e| e.into_sink(NAME))
+    }
+
+    fn commit_interval(&self) -> Duration {
+        self.commit_interval
     }
 
     fn fence(&mut self, generation: Generation) -> std::result::Result<(), SinkError> {

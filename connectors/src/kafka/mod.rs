@@ -34,6 +34,7 @@ mod wake;
 mod writers;
 
 pub use append::KafkaAppender;
+pub use client::Asking;
 pub use epochs::KafkaEpochs;
 pub use error::KafkaError;
 pub use lags::Lags;

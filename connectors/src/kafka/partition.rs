@@ -10,6 +10,7 @@
 //! For those, reading is set back to the position: librdkafka then drops what it had fetched, and if the next thing
 //! it brings is the end of the partition, nothing lies between the position and any end asked for before.
 
+use super::client::Asking;
 use super::settings::Consumer;
 use super::settings::Logging;
 use super::standing::Standing;
@@ -22,9 +23,6 @@ use runtime::Offset;
 use runtime::source::{Fetched, LogError};
 use runtime::verdicts::{Past, Verdict};
 use std::time::{Duration, Instant};
-
-/// How long an end that was not reached may stay so before it is looked into.
-const PROVE_AFTER: Duration = Duration::from_millis(30);
 
 /// What a look at the queue ended with.
 pub(crate) enum Drawn {
@@ -49,10 +47,17 @@ pub(crate) struct Reading {
     /// Reading was set back to prove that nothing lies below this end.
     proving: Option<u64>,
     headers: Vec<u8>,
+    /// How long an end that was not reached may stay so before it is looked into.
+    prove_after: Duration,
 }
 
 impl Reading {
-    pub fn new(topic: &str, partition: i32, from: u64, queue: PartitionQueue<Logging>) -> Self {
+    pub fn new(
+        (topic, partition): (&str, i32),
+        from: u64,
+        queue: PartitionQueue<Logging>,
+        asking: Asking,
+    ) -> Self {
         Reading {
             topic: topic.to_owned(),
             partition,
@@ -64,6 +69,7 @@ impl Reading {
             short_since: None,
             proving: None,
             headers: Vec::new(),
+            prove_after: asking.arrives_within(),
         }
     }
 
@@ -143,7 +149,7 @@ impl Reading {
             return Ok(());
         };
         let since = *self.short_since.get_or_insert_with(Instant::now);
-        if self.at_end && self.proving.is_none() && since.elapsed() >= PROVE_AFTER {
+        if self.at_end && self.proving.is_none() && since.elapsed() >= self.prove_after {
             self.seek(consumer, self.standing.next())?;
             self.proving = Some(end);
         }

@@ -13,13 +13,13 @@
 //! deleted and made again with at least as many records.
 
 use super::admin::Admin;
-use super::client::{consumer, let_go};
+use super::client::{Asking, Clients};
 use super::ends::Asker;
 use super::error::{KafkaError, Result, classify};
 use super::follow::Following;
 use super::lags::Lags;
 use super::partition::{Drawn, Reading};
-use super::settings::{Consumer, Isolation, KafkaSettings, STUCK_AFTER};
+use super::settings::{Isolation, KafkaSettings, STUCK_AFTER};
 use super::standing::Asked;
 use super::wake::Wake;
 use crate::embedded::Decode;
@@ -54,6 +54,8 @@ pub struct ReaderOptions {
     /// Topics that pipelines write are looked into from outside: nobody's progress is followed, and an end is whatever was
     /// being written when it was asked for.
     pub looks: bool,
+    /// How brokers are asked for records.
+    pub asking: Asking,
 }
 
 struct Topic {
@@ -69,9 +71,9 @@ pub struct KafkaReader<D> {
     place: String,
     topics: Vec<Topic>,
     decode: D,
-    /// Before the consumer, and emptied on drop: librdkafka waits for ever for whoever still holds a partition.
+    /// Before the clients, and emptied on drop: librdkafka waits for ever for whoever still holds a partition.
     open: BTreeMap<PartitionId, Reading>,
-    consumer: Arc<Consumer>,
+    clients: Clients,
     stable: Asker,
     /// Present where other pipelines' topics are read, and not only looked into.
     following: Option<Following>,
@@ -83,7 +85,7 @@ pub struct KafkaReader<D> {
     /// Found in the last round: it is read anew in the next.
     stuck: Option<PartitionId>,
     clock: Millis,
-    positions: Option<TopicPartitionList>,
+    positions: Option<Vec<TopicPartitionList>>,
     /// Since when an end has been below what was read.
     cut_since: Option<Instant>,
     wake: Arc<Wake>,
@@ -115,6 +117,7 @@ impl<D: Decode> KafkaReader<D> {
         };
         let topics: Vec<Topic> = topics.iter().map(open_topic).collect::<Result<_>>()?;
         let wanted = topics.iter().filter(|topic| topic.wanted).map(|topic| topic.name.as_str());
+        let clients = Clients::open(settings, &options.pipeline, options.asking, wanted.clone())?;
         let written: Vec<&str> = wanted.filter(|topic| is_written_in_transactions(topic)).collect();
         let in_epochs = !written.is_empty();
         let follows = in_epochs && !options.looks;
@@ -125,7 +128,7 @@ impl<D: Decode> KafkaReader<D> {
             place: settings.place(),
             topics,
             decode,
-            consumer: Arc::new(consumer(settings, &options.pipeline)?),
+            clients,
             stable,
             following,
             latest,
@@ -211,7 +214,7 @@ impl<D: Decode> KafkaReader<D> {
         let failed = |e| classify(&self.place, "set where to read", e);
         if let Some(reading) = self.open.get_mut(&id) {
             if reading.standing.next() != from {
-                reading.restart(&self.consumer, from).map_err(failed)?;
+                reading.restart(self.clients.of(&reading.topic), from).map_err(failed)?;
             }
             return Ok(());
         }
@@ -222,15 +225,16 @@ impl<D: Decode> KafkaReader<D> {
             self.check_not_taken(id, start)?;
         }
         // Before the assignment, so that no record comes by the common queue.
-        let queue = self.consumer.split_partition_queue(topic, partition);
+        let client = self.clients.of(topic);
+        let queue = client.split_partition_queue(topic, partition);
         let mut queue = queue.ok_or_else(|| failed(Client::NoMessageReceived))?;
         let wake = Arc::clone(&self.wake);
         queue.set_nonempty_callback(move || wake.wake());
         let mut assignment = TopicPartitionList::new();
         let at = rdkafka::topic_partition_list::Offset::Offset(start as i64);
         assignment.add_partition_offset(topic, partition, at).map_err(failed)?;
-        self.consumer.incremental_assign(&assignment).map_err(failed)?;
-        self.open.insert(id, Reading::new(topic, partition, start, queue));
+        client.incremental_assign(&assignment).map_err(failed)?;
+        self.open.insert(id, Reading::new((topic, partition), start, queue, self.options.asking));
         self.ask_anew();
         Ok(())
     }
@@ -251,13 +255,14 @@ impl<D: Decode> KafkaReader<D> {
     /// How far the queue of a partition has been taken off; looked up once a round.
     fn position(&mut self, id: PartitionId) -> Result<Option<u64>> {
         if self.positions.is_none() {
-            let positions = self.consumer.position();
-            self.positions = Some(positions.map_err(|e| classify(&self.place, "ask for positions", e))?);
+            self.positions = Some(self.clients.positions(&self.place)?);
         }
         let reading = &self.open[&id];
-        let found =
-            self.positions.as_ref().and_then(|all| all.find_partition(&reading.topic, reading.partition));
-        Ok(found.and_then(|element| match element.offset() {
+        let find = |list: &TopicPartitionList| {
+            list.find_partition(&reading.topic, reading.partition).map(|element| element.offset())
+        };
+        let found = self.positions.iter().flatten().find_map(find);
+        Ok(found.and_then(|offset| match offset {
             rdkafka::topic_partition_list::Offset::Offset(position) => u64::try_from(position).ok(),
             _ => None,
         }))
@@ -311,12 +316,13 @@ impl<D> KafkaReader<D> {
     /// # Errors
     /// [`KafkaError::Stop`] where no client can be made.
     pub fn renew(&mut self) -> Result<()> {
-        let renewed = Arc::new(consumer(&self.settings, &self.options.pipeline)?);
-        let (open, old) = (std::mem::take(&mut self.open), std::mem::replace(&mut self.consumer, renewed));
+        let wanted = self.topics.iter().filter(|topic| topic.wanted).map(|topic| topic.name.as_str());
+        let renewed = Clients::open(&self.settings, &self.options.pipeline, self.options.asking, wanted)?;
+        let (open, old) = (std::mem::take(&mut self.open), std::mem::replace(&mut self.clients, renewed));
         (self.asked_at, self.answered_since, self.cut_since) = (None, None, None);
         self.positions = None;
         // A client that is ill may take long to end. Without a thread it is dropped here.
-        let ended = std::thread::Builder::new().name("ending".into()).spawn(move || let_go(open, &old));
+        let ended = std::thread::Builder::new().name("ending".into()).spawn(move || old.let_go(open));
         if let Err(error) = ended {
             tracing::warn!(%error, "no thread for a client to end on");
         }
@@ -342,7 +348,7 @@ impl<D> KafkaReader<D> {
         let Some(reading) = self.open.remove(&id) else { return };
         let mut left = TopicPartitionList::new();
         left.add_partition(&reading.topic, reading.partition);
-        if let Err(error) = self.consumer.incremental_unassign(&left) {
+        if let Err(error) = self.clients.of(&reading.topic).incremental_unassign(&left) {
             // If it is assigned still, the next assignment fails.
             tracing::warn!(%error, topic = reading.topic, partition = reading.partition, "leaving a partition");
         }
@@ -355,7 +361,7 @@ impl<D> Drop for KafkaReader<D> {
     fn drop(&mut self) {
         // A list from librdkafka holds on to its partitions.
         self.positions = None;
-        let_go(std::mem::take(&mut self.open), &self.consumer);
+        self.clients.let_go(std::mem::take(&mut self.open));
     }
 }
 
@@ -409,10 +415,7 @@ impl<D: Decode> LogReader for KafkaReader<D> {
 
     fn begin_round(&mut self, clock: Millis) -> std::result::Result<(), LogError> {
         (self.clock, self.positions, self.left) = (clock, None, false);
-        // Serves the connection's events. Every record goes to its partition's own queue.
-        while let Some(event) = self.consumer.poll(Duration::ZERO) {
-            assert!(event.is_err(), "records come by their partition's queue alone");
-        }
+        self.clients.serve();
         if let Some(id) = self.stuck.take() {
             let place = self.place(id);
             tracing::warn!(place, "there is more, and none of it comes: a new client reads on");
@@ -451,7 +454,7 @@ impl<D: Decode> LogReader for KafkaReader<D> {
         if records.is_empty() && self.open[&partition].standing.is_short() {
             let position = self.position(partition)?;
             let reading = self.open.get_mut(&partition).expect("opened above");
-            let looked = reading.look_into(&self.consumer, position);
+            let looked = reading.look_into(self.clients.of(&reading.topic), position);
             looked.map_err(|e| classify(&self.place, "look for the end", e))?;
             self.note_stuck(partition);
         }

@@ -130,7 +130,12 @@ impl KafkaView {
 
     fn reader(&mut self, topic: &str) -> Result<&mut KafkaReader<Whole>> {
         if !self.readers.contains_key(topic) {
-            let options = ReaderOptions { pipeline: "view".to_owned(), from_log_start: true, looks: true };
+            let options = ReaderOptions {
+                pipeline: "view".to_owned(),
+                from_log_start: true,
+                looks: true,
+                ..ReaderOptions::default()
+            };
             let reader = KafkaReader::open(&self.settings, options, &[topic], |_| true, Whole)?;
             self.readers.insert(topic.to_owned(), reader);
         }

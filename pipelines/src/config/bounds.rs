@@ -69,6 +69,7 @@ impl Kafka {
             check("kafka", "replication", (1..=9).contains(&self.replication), "must be 1 to 9"),
             check("kafka", "retention_ms", self.retention_ms >= -1, "must be -1 (for ever) or more"),
             check("kafka", "facts_partitions", partitions, "must be 1 to 1000"),
+            check("kafka", "commit_interval_ms", self.commit_interval_ms <= 1_000, "must be 0 to 1000"),
         ]
     }
 }

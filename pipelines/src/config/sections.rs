@@ -80,6 +80,9 @@ component! {
         retention_ms: i64 = -1;
         /// Partitions of a topic of facts when it is first made. 1 to 1000.
         facts_partitions: u32 = 4;
+        /// How far apart transactions of facts begin at least, in milliseconds. More: brokers have less to do, and decisions are
+        /// seen that much later. 0 to 1000; 0: as soon as the one before is done.
+        commit_interval_ms: u64 = 25;
         /// Whether a pipeline, or its loader, that has read nothing of a partition yet begins where its log begins, though
         /// retention has taken what was before. Without it such a partition stops the run. What is bound is wanted either way.
         from_log_start: bool = false;

@@ -5,7 +5,7 @@ use crate::config::{Clickhouse, Config};
 use crate::pipeline::Pipeline;
 use connectors::embedded::{EmbeddedReader, Registry};
 use connectors::fact_records::FactRecordDecoder;
-use connectors::kafka::KafkaReader;
+use connectors::kafka::{Asking, KafkaReader, ReaderOptions};
 use runtime::source::LogReader;
 use schemas::facts::FactRecord;
 use sinks::clickhouse::{ClickHouseSettings, Loader, LoaderSources, PlanStore};
@@ -51,7 +51,8 @@ pub fn embedded_reader(dir: &Path, topics: &[&'static str]) -> Result<FactsReade
 
 pub fn kafka_reader(config: &Config, pipeline: &Pipeline, topics: &[&'static str]) -> Result<FactsReader> {
     let decoder = FactRecordDecoder::new(super::kafka::registry(&config.kafka)?);
-    let options = super::kafka::reading(&config.kafka, format!("{}-loader", pipeline.name()));
+    let reading = super::kafka::reading(&config.kafka, format!("{}-loader", pipeline.name()));
+    let options = ReaderOptions { asking: Asking::Gathering, ..reading };
     let settings = super::kafka::settings(&config.kafka)?;
     Ok(Box::new(KafkaReader::open(&settings, options, topics, |_| true, decoder)?))
 }

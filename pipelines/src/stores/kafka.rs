@@ -93,7 +93,7 @@ pub fn plan(config: &Config) -> Result<Plan> {
 
 /// How a reader called `name` reads.
 pub fn reading(kafka: &Kafka, name: String) -> ReaderOptions {
-    ReaderOptions { pipeline: name, from_log_start: kafka.from_log_start, looks: false }
+    ReaderOptions { pipeline: name, from_log_start: kafka.from_log_start, ..ReaderOptions::default() }
 }
 
 pub fn reader(
@@ -110,7 +110,8 @@ pub fn reader(
 }
 
 pub fn facts(kafka: &Kafka, pipeline: &str) -> Result<Box<dyn EpochLog>> {
-    Ok(Box::new(KafkaEpochs::open(&settings(kafka)?, pipeline)?))
+    let every = Duration::from_millis(kafka.commit_interval_ms);
+    Ok(Box::new(KafkaEpochs::open(&settings(kafka)?, pipeline)?.committing_every(every)))
 }
 
 pub fn claim(kafka: &Kafka, pipeline: &Pipeline, of: &Settings, idle: impl Fn(&str) -> bool) -> Result<()> {

@@ -4,7 +4,7 @@ use super::{Result, StoreError, Stores};
 use crate::config::{AnalyticsKind, Config, ServingKind};
 use connectors::captured_records::{BytesDecoder, CapturedDecoder};
 use connectors::embedded::{EmbeddedReader, Log, Registry};
-use connectors::kafka::{ConfluentRegistry, KafkaReader, KafkaSettings, KafkaView, ReaderOptions};
+use connectors::kafka::{Asking, ConfluentRegistry, KafkaReader, KafkaSettings, KafkaView, ReaderOptions};
 use runtime::source::{LogError, LogReader};
 use schemas::Value;
 use schemas::captured::Captured;
@@ -125,7 +125,12 @@ impl MirrorLog for Kafka {
 
 /// What retention has taken is in no log any more; the versions of what is left are right without it.
 fn options() -> ReaderOptions {
-    ReaderOptions { pipeline: "mirror".to_owned(), from_log_start: true, looks: false }
+    ReaderOptions {
+        pipeline: "mirror".to_owned(),
+        from_log_start: true,
+        looks: false,
+        asking: Asking::Patient,
+    }
 }
 
 fn names(topics: &[String]) -> Vec<&str> {

@@ -4,7 +4,7 @@
 //! doubtful: it is sent again under the same tokens, so that the server drops what it has, and then counted,
 //! because a server that crashed between noting a token and writing its rows drops what it hasn't, too.
 
-use super::client::{Client, quoted};
+use super::client::Client;
 use super::error::{ClickHouseError, Result};
 use super::gather::Taken;
 use super::insert::insert;
@@ -37,7 +37,7 @@ pub(super) struct Delivery<'a> {
 impl Delivery<'_> {
     /// Sends everything.
     pub fn deliver(&self, taken: &[Taken]) -> Result<Delivered> {
-        let pieces: Vec<Piece<'_>> = taken.iter().flat_map(pieces).collect();
+        let pieces: Vec<Piece<'_>> = pieces(taken);
         if !self.doubtful {
             return self.send(pieces.iter().collect()).map(|()| Delivered::Whole);
         }
@@ -73,21 +73,21 @@ impl Delivery<'_> {
 
     /// Whether the rows of a piece are in its table: all or none.
     fn is_there(&self, piece: &Piece<'_>) -> Result<bool> {
-        let Piece { topic_partition, from, to, month, .. } = piece;
         let table = piece.table.table;
         let sql = format!(
-            "SELECT count() FROM {table} WHERE toYYYYMM(recorded_at) = {month} AND offset >= {from} AND offset < {to}
-             AND topic_partition = {} SETTINGS select_sequential_consistency = 1",
-            quoted(topic_partition)
+            "SELECT count() FROM {table} WHERE {} SETTINGS select_sequential_consistency = 1",
+            piece.condition()
         );
         let rows = self.number("count a batch's rows", &sql)?;
-        match piece.facts.len() as u64 {
+        match piece.rows() {
             sent if sent == rows => Ok(true),
             _ if rows == 0 => Ok(false),
             sent => Err(ClickHouseError::Stop {
                 place: format!("{}, table {table}", self.client.place),
                 problem: format!(
-                    "it holds {rows} rows of {topic_partition}, offsets {from} to {to}, recorded in {month}, where {sent} were sent"
+                    "it holds {rows} rows of {}, recorded in {}, where {sent} were sent",
+                    piece.place(),
+                    piece.month
                 ),
                 remedy: "somebody else has written to or deleted from this table: restore it, or load into another database".to_owned(),
             }),

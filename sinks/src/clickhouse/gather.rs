@@ -41,6 +41,8 @@ pub(super) struct Gather {
     rows_max: usize,
     bytes_max: usize,
     held: BTreeMap<PartitionId, Held>,
+    /// A partition has its share of a batch in hand, and more to come.
+    full: bool,
     /// Looks at the log so far. The reader takes the number for a clock; all that counts is that it rises.
     rounds: Millis,
 }
@@ -64,7 +66,7 @@ impl Gather {
         settings: &ClickHouseSettings,
     ) -> Gather {
         let (rows_max, bytes_max) = (settings.batch_rows_max, settings.batch_bytes_max);
-        Gather { reader, topics, rows_max, bytes_max, held: BTreeMap::new(), rounds: 0 }
+        Gather { reader, topics, rows_max, bytes_max, held: BTreeMap::new(), full: false, rounds: 0 }
     }
 
     /// Looks at the log once more: an end that is as of this number was asked for from here on.
@@ -113,6 +115,7 @@ impl Gather {
         let partitions = self.held.len().max(1);
         let (rows, bytes) = ((self.rows_max / partitions).max(1), (self.bytes_max / partitions).max(1));
         let mut lacking = false;
+        self.full = false;
         for (id, held) in &mut self.held {
             let dead = self.topics[usize::from(id.topic.0)] == "dead-letters";
             let step = if dead { FETCH_DEAD_LETTERS } else { FETCH_RECORDS };
@@ -130,6 +133,7 @@ impl Gather {
                     break;
                 }
             }
+            self.full |= !held.complete && (held.facts.len() >= rows || held.bytes >= bytes);
         }
         Ok(lacking)
     }
@@ -142,6 +146,11 @@ impl Gather {
     /// Facts in hand.
     pub fn len(&self) -> usize {
         self.held.values().map(|held| held.facts.len()).sum()
+    }
+
+    /// Whether there is more than a batch takes.
+    pub fn is_full(&self) -> bool {
+        self.full
     }
 
     /// Gives out everything up to an epoch, range by range.
@@ -215,7 +224,7 @@ impl Held {
 }
 
 /// About what a fact takes, here and in the insert.
-fn bytes_of(fact: &Fact) -> usize {
+pub(super) fn bytes_of(fact: &Fact) -> usize {
     match fact {
         Fact::DeadLetter(letter) => 500 + letter.payload.len() + letter.reason.len(),
         Fact::Commission(fact) => 700 + 150 * fact.causes.len(),

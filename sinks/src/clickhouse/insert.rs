@@ -1,7 +1,7 @@
 //! One insert: rows of one piece, under its token, in one block.
 
 use super::gather::Placed;
-use super::pieces::Piece;
+use super::pieces::{Piece, Range};
 use super::rows::{
     CommissionRow, DeadLetterRow, DrawRow, FraudRow, OrderRow, Provenance, PublicationRow, ScreeningRow,
     StockRow, TicketRow, WinningRow, recorded_ms,
@@ -26,26 +26,26 @@ pub const INSERT_SETTINGS: [(&str, &str); 7] = [
 
 /// Sends a piece and waits until the server has it, in its table and in every aggregate.
 pub(super) async fn insert(http: &Client, piece: &Piece<'_>, token: &str, batch_epoch: u64) -> Result<()> {
-    let provenance = |fact: &Placed| Provenance {
-        epoch: fact.body.epoch,
-        batch_epoch,
-        topic_partition: &piece.topic_partition,
-        offset: fact.offset.0,
-    };
+    let facts = piece.ranges.iter().flat_map(|range| range.facts.iter().map(move |fact| (range, *fact)));
+    fn provenance<'a>(range: &'a Range<'_>, fact: &Placed, batch_epoch: u64) -> Provenance<'a> {
+        let (epoch, offset) = (fact.body.epoch, fact.offset.0);
+        Provenance { epoch, batch_epoch, topic_partition: &range.topic_partition, offset }
+    }
     macro_rules! send {
         ($row:ident, $kind:ident) => {{
             let mut insert = begin::<$row<'_>>(http, piece.table.table, token).await?;
-            for placed in &piece.facts {
+            for (range, placed) in facts {
                 let Fact::$kind(fact) = &placed.body.fact else {
                     unreachable!("a piece holds one kind of fact")
                 };
-                let row = $row::of(fact, recorded_ms(&placed.body.fact), provenance(placed));
+                let row =
+                    $row::of(fact, recorded_ms(&placed.body.fact), provenance(range, placed, batch_epoch));
                 insert.write(&row).await?;
             }
             insert.end().await
         }};
     }
-    let first = piece.facts.first().expect("a piece is never empty");
+    let first = piece.ranges.iter().find_map(|range| range.facts.first()).expect("a piece is never empty");
     match first.body.fact {
         Fact::Order(_) => send!(OrderRow, Order),
         Fact::Stock(_) => send!(StockRow, Stock),

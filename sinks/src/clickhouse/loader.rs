@@ -190,7 +190,7 @@ impl Work {
         // Before anything is read of the logs: all that was decided by now is found there.
         let decided = self.plans.decided()?;
         self.gather.read(decided)?;
-        let cut = cut(decided.0, &self.gather.in_hand());
+        let (cut, full) = (cut(decided.0, &self.gather.in_hand()), self.gather.is_full());
         self.status.change(|figures| {
             figures.decided = decided;
             figures.in_hand = self.gather.len() as u64;
@@ -207,7 +207,8 @@ impl Work {
             Cut::Part { through } => self.load(Epoch(through))?,
             Cut::Wait => {}
         }
-        let behind = matches!(cut, Cut::Whole { through } if through < decided.0);
+        // What the log only hasn't brought yet comes with the next batch: many small ones cost more than they are sooner.
+        let behind = full && matches!(cut, Cut::Whole { through } if through < decided.0);
         Ok(if behind || matches!(cut, Cut::Part { .. }) { Pace::GoOn } else { Pace::CaughtUp })
     }
 

@@ -1,16 +1,29 @@
-//! A batch as inserts: one per range and month, as ClickHouse commits each of its partitions apart.
+//! A batch as inserts: one per table and month, as ClickHouse commits each of its partitions apart.
+//!
+//! Facts of all the topic's partitions go into one insert: each is a part to write, to sync and to merge, of every aggregate
+//! too, whether it has a hundred rows or one.
 
-use super::gather::{Placed, Taken};
+use super::client::quoted;
+use super::gather::{Placed, Taken, bytes_of};
 use super::plan::Batch;
 use super::rows::recorded_ms;
+use super::settings::BLOCK_BYTES_MAX;
 use super::tables::{FactTable, of_topic};
 use schemas::Month;
+use std::fmt::Write as _;
 
-/// One insert: facts of one range and month, by offset.
+/// One insert: facts of one table and month, range after range, by offset.
 pub(super) struct Piece<'a> {
     pub table: &'static FactTable,
     /// As ClickHouse names the partition: 202411.
     pub month: u32,
+    pub ranges: Vec<Range<'a>>,
+    /// About what its rows take.
+    bytes: usize,
+}
+
+/// What a piece takes of one range: the facts of its month.
+pub(super) struct Range<'a> {
     /// `topic/partition`.
     pub topic_partition: String,
     pub from: u64,
@@ -19,35 +32,78 @@ pub(super) struct Piece<'a> {
 }
 
 impl Piece<'_> {
+    /// Rows of the insert.
+    pub fn rows(&self) -> u64 {
+        self.ranges.iter().map(|range| range.facts.len() as u64).sum()
+    }
+
     /// The name under which the server takes it once. All that can make a difference is in it: whose plan and which
     /// batch, which offsets, which month; and which attempt, as one that got lost must not be taken for there.
     pub fn token(&self, loader_id: &str, batch: &Batch) -> String {
-        let Piece { topic_partition, from, to, month, .. } = self;
-        format!("{loader_id}/{}/{}/{topic_partition}/{from}-{to}/{month}", batch.number, batch.attempt)
+        format!("{loader_id}/{}/{}/{}/{}", batch.number, batch.attempt, self.place(), self.month)
+    }
+
+    /// Where its facts lie in the log: `facts.orders/0:7-12,facts.orders/3:0-4`.
+    pub fn place(&self) -> String {
+        let mut place = String::new();
+        for Range { topic_partition, from, to, .. } in &self.ranges {
+            let comma = if place.is_empty() { "" } else { "," };
+            write!(place, "{comma}{topic_partition}:{from}-{to}")
+                .expect("a text takes what is written to it");
+        }
+        place
+    }
+
+    /// What tells its rows from those of other pieces, in SQL.
+    pub fn condition(&self) -> String {
+        let of_range = |Range { topic_partition, from, to, .. }: &Range<'_>| {
+            let topic_partition = quoted(topic_partition);
+            format!("(topic_partition = {topic_partition} AND offset >= {from} AND offset < {to})")
+        };
+        let ranges: Vec<String> = self.ranges.iter().map(of_range).collect();
+        format!("toYYYYMM(recorded_at) = {} AND ({})", self.month, ranges.join(" OR "))
     }
 }
 
-/// The inserts of one range, by month. Ranges of topics without a table are refused when the loader starts.
-pub(super) fn pieces(taken: &Taken) -> Vec<Piece<'_>> {
-    let range = &taken.range;
-    let table = of_topic(&range.topic).expect("a loader starts with topics that have a table");
+/// The inserts of a batch. They follow from its ranges alone. Ranges of topics without a table are refused when the
+/// loader starts.
+pub(super) fn pieces(taken: &[Taken]) -> Vec<Piece<'_>> {
     let mut pieces: Vec<Piece<'_>> = Vec::new();
-    for fact in &taken.facts {
-        assert_eq!(fact.body.fact.topic(), range.topic, "a topic of facts holds its own facts");
-        let month = month_number(recorded_ms(&fact.body.fact));
-        match pieces.iter_mut().find(|piece| piece.month == month) {
-            Some(piece) => piece.facts.push(fact),
-            None => pieces.push(Piece {
-                table,
-                month,
-                topic_partition: format!("{}/{}", range.topic, range.partition),
-                from: range.from,
-                to: range.to,
-                facts: vec![fact],
-            }),
+    for Taken { range, facts } in taken {
+        let table = of_topic(&range.topic).expect("a loader starts with topics that have a table");
+        for (month, facts) in by_month(&range.topic, facts) {
+            let bytes: usize = facts.iter().map(|fact| bytes_of(&fact.body.fact)).sum();
+            let topic_partition = format!("{}/{}", range.topic, range.partition);
+            let range = Range { topic_partition, from: range.from, to: range.to, facts };
+            // One that grew beyond a block would be several steps.
+            let fits = |piece: &&mut Piece<'_>| {
+                let same = std::ptr::eq(piece.table, table) && piece.month == month;
+                same && piece.bytes + bytes <= BLOCK_BYTES_MAX
+            };
+            match pieces.iter_mut().rev().find(fits) {
+                Some(piece) => {
+                    piece.bytes += bytes;
+                    piece.ranges.push(range);
+                }
+                None => pieces.push(Piece { table, month, ranges: vec![range], bytes }),
+            }
         }
     }
     pieces
+}
+
+/// The facts of a range, by the month in which they were recorded.
+fn by_month<'a>(topic: &str, facts: &'a [Placed]) -> Vec<(u32, Vec<&'a Placed>)> {
+    let mut months: Vec<(u32, Vec<&Placed>)> = Vec::new();
+    for fact in facts {
+        assert_eq!(fact.body.fact.topic(), topic, "a topic of facts holds its own facts");
+        let month = month_number(recorded_ms(&fact.body.fact));
+        match months.iter_mut().find(|(known, _)| *known == month) {
+            Some((_, facts)) => facts.push(fact),
+            None => months.push((month, vec![fact])),
+        }
+    }
+    months
 }
 
 /// What `toYYYYMM` makes of a moment.

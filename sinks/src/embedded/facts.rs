@@ -6,6 +6,7 @@
 use runtime::log::{EpochLog, OutRecords};
 use runtime::sink::{EpochItems, Sink, SinkError};
 use runtime::{Epoch, Generation};
+use std::time::Duration;
 
 /// Appends the records that `encode` makes of an item (none, one or more).
 pub struct FactsSink<F> {
@@ -35,6 +36,10 @@ where
 
     fn committed(&mut self) -> Result<Epoch, SinkError> {
         self.log.committed()
+    }
+
+    fn commit_interval(&self) -> Duration {
+        self.log.commit_interval()
     }
 
     fn commit(&mut self, run: &[EpochItems<I>]) -> Result<(), SinkError> {

@@ -139,7 +139,9 @@ fn service_rows_that_the_server_drops_without_having_them_are_found_missing_and_
     let batch = Batch { number: 1, through: Epoch(50), attempt: 1, ranges: vec![range(0), range(1)] };
     let loader_id = plans.state().unwrap().loader_id;
     plans.record(&batch).unwrap();
-    let token = format!("{loader_id}/1/1/facts.orders/1/0-{}/202411", batch.ranges[1].to);
+    let [first, second] = [0, 1].map(|n| batch.ranges[n].to);
+    let place = format!("facts.orders/0:0-{first},facts.orders/1:0-{second}");
+    let token = format!("{loader_id}/1/1/{place}/202411");
     let other = "INSERT INTO facts_orders (tenant, event, recorded_at, batch_epoch, topic_partition, offset)
                  VALUES ('acme', 'confirmed', '2024-11-30 12:00:00', 50, 'facts.orders/1', 0)";
     database.run_with(other, &[&INSERT_SETTINGS[..], &[(TOKEN, &token)]].concat()).unwrap();
