@@ -1,9 +1,9 @@
-//! Readers under load: at 2,000 orders a second, while an operator changes stock in the OLTP database and Connect and
+//! Readers under load: at 1,000 orders a second, while an operator changes stock in the OLTP database and Connect and
 //! ClickHouse stand still and are killed, no question sees half an epoch, in Postgres or in ClickHouse, and every change takes effect.
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use support::captured::try_clickhouse;
 use support::past::Session;
@@ -11,7 +11,9 @@ use support::process::{self, Running};
 use support::services::{Services, env, frontier, script, sql, wait_until, well};
 use support::{Folder, analytics, connector, load, told};
 
-const ORDERS_PER_S: u64 = 2_000;
+/// A stream without end, by seed and orders a second.
+const ORDERS: (u64, Option<u64>, u64) = (74, None, 1_000);
+/// Of each store, while orders flow.
 const SAMPLES: usize = 1_000;
 /// How long Connect and ClickHouse stand still.
 const STILL: Duration = Duration::from_secs(30);
@@ -31,28 +33,48 @@ const TORN_FACTS: &str = "SELECT countIf(o.order_id = '' OR s.order_id = '')
     FULL OUTER JOIN (SELECT tenant, assumeNotNull(order_id) AS order_id FROM readers.stock WHERE credit = 'sold') AS s
     ON o.tenant = s.tenant AND o.order_id = s.order_id";
 
-/// Asks Postgres again and again until `over`, [`SAMPLES`] times at least; how often.
-fn sample_rows(over: &AtomicBool) -> usize {
-    let (mut samples, mut postgres) = (0, Session::with(&env("PG_URL")));
-    while !over.load(Ordering::SeqCst) || samples < SAMPLES {
-        assert_eq!(postgres.transaction(TORN_ROWS), "0", "after {samples} samples");
-        samples += 1;
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    samples
+/// How often each store was asked.
+#[derive(Debug, Default)]
+struct Samples {
+    rows: AtomicUsize,
+    facts: AtomicUsize,
 }
 
-/// ClickHouse less often, [`SAMPLES`] / 20 times at least, as a thousand answers of its own are the loader's test.
-fn sample_facts(over: &AtomicBool) -> usize {
-    let mut samples = 0;
-    while !over.load(Ordering::SeqCst) || samples <= SAMPLES / 20 {
-        if let Ok(torn) = try_clickhouse(TORN_FACTS) {
-            assert_eq!(torn, "0", "after {samples} samples");
-            samples += 1;
-        }
-        std::thread::sleep(Duration::from_millis(100));
+impl Samples {
+    fn are_enough(&self) -> bool {
+        [&self.rows, &self.facts].iter().all(|samples| samples.load(Ordering::SeqCst) >= SAMPLES)
     }
-    samples
+}
+
+/// Whoever fails ends the others, too.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Asks Postgres again and again until `over`.
+fn sample_rows(over: &AtomicBool, samples: &Samples) {
+    let (_ending, mut postgres) = (Ending(over), Session::with(&env("PG_URL")));
+    while !over.load(Ordering::SeqCst) {
+        let so_far = samples.rows.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(postgres.transaction(TORN_ROWS), "0", "after {so_far} samples");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// And ClickHouse, whenever it is there.
+fn sample_facts(over: &AtomicBool, samples: &Samples) {
+    let _ending = Ending(over);
+    while !over.load(Ordering::SeqCst) {
+        if let Ok(torn) = try_clickhouse(TORN_FACTS) {
+            let so_far = samples.facts.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(torn, "0", "after {so_far} samples");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// An offer that only the OLTP database knows.
@@ -98,16 +120,20 @@ fn service_readers_see_whole_epochs_while_connect_and_clickhouse_are_away() {
     sql(&env("PG_URL"), OFFER);
     connector::apply(&["reference"], &env("PG_URL"), env);
     let ids = load::schema_ids(dir.path());
-    let over = AtomicBool::new(false);
-    let (produced, total, samples) = std::thread::scope(|scope| {
+    let (over, samples) = (AtomicBool::new(false), Samples::default());
+    let (produced, total) = std::thread::scope(|scope| {
         let mut running = Running::start(process::tombola(dir.path(), &["run", "--workers", "2"]));
         wait_until("the pipeline is up", Duration::from_secs(120), || frontier("decided") > 0);
-        let producer = scope.spawn(|| load::produce(&ids, 74, 35 * ORDERS_PER_S, ORDERS_PER_S));
-        let samplers = [scope.spawn(|| sample_rows(&over)), scope.spawn(|| sample_facts(&over))];
-        let total = restock(&services, || producer.is_finished());
+        let producer = scope.spawn(|| load::produce_while(&ids, ORDERS, || !over.load(Ordering::SeqCst)));
+        let samplers =
+            [scope.spawn(|| sample_rows(&over, &samples)), scope.spawn(|| sample_facts(&over, &samples))];
+        let total = {
+            let _ending = Ending(&over);
+            restock(&services, || samples.are_enough() || over.load(Ordering::SeqCst))
+        };
         let produced = producer.join().expect("the producer gets through");
-        over.store(true, Ordering::SeqCst);
-        let samples = samplers.map(|sampler| sampler.join().expect("no sample is torn"));
+        samplers.into_iter().for_each(|sampler| sampler.join().expect("no sample is torn"));
+        assert!(samples.are_enough(), "{samples:?}");
         let stock = "SELECT stock_total FROM tombola.stock WHERE offer_id = 'by-hand'";
         wait_until("the last change", Duration::from_secs(180), || {
             sql(&env("PG_URL"), stock) == total.to_string()
@@ -117,7 +143,7 @@ fn service_readers_see_whole_epochs_while_connect_and_clickhouse_are_away() {
         });
         running.signal("TERM");
         running.wait().assert(0, &[]);
-        (produced, total, samples)
+        (produced, total)
     });
     eprintln!("{total} changes, {samples:?} samples of whole epochs");
     connector::forget("reference");

@@ -412,6 +412,47 @@ mod tests {
         }
     }
 
+    /// Notes how far each commit went, and would rather not be asked again.
+    struct Dear(Arc<Mutex<Vec<u64>>>);
+
+    impl Sink<&'static str> for Dear {
+        fn name(&self) -> &'static str {
+            "facts"
+        }
+
+        fn committed(&mut self) -> Result<Epoch, SinkError> {
+            Ok(Epoch(0))
+        }
+
+        fn commit_interval(&self) -> Duration {
+            Duration::from_secs(3_600)
+        }
+
+        fn commit(&mut self, run: &[EpochItems<&'static str>]) -> Result<(), SinkError> {
+            self.0.lock().unwrap().push(run.last().expect("a run has an epoch").epoch.0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn epochs_that_come_before_the_next_commit_is_due_share_it_and_the_end_waits_for_nothing() {
+        let (shared, commits) = (Arc::new(Shared::default()), Arc::new(Mutex::new(Vec::new())));
+        let sinks: Vec<Box<dyn Sink<_>>> = vec![Box::new(Dear(Arc::clone(&commits)))];
+        let begin = Begin { resume: Epoch(0), bound: Epoch(0) };
+        let (parts, threads) =
+            start((1, |_, _| Order::Equal), begin, sinks, &shared, &Arc::default()).expect("it is not ahead");
+        parts.send(part(&["a"])).expect("they are taken");
+        while shared.decided.load(Ordering::SeqCst) < 1 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for epoch in 2..=4 {
+            parts.send(Part { epoch: Epoch(epoch), ..part(&["a"]) }).expect("they are taken");
+        }
+        drop(parts);
+        threads.into_iter().for_each(|thread| thread.join().expect("it ends well"));
+        assert_eq!(*commits.lock().unwrap(), [1, 4]);
+    }
+
     #[test]
     fn what_workers_say_at_one_place_has_one_order_whoever_says_it() {
         let by_name: Beside<&str> = |a, b| a[..1].cmp(&b[..1]);

@@ -114,7 +114,69 @@ fn month_number(ms: i64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::BatchRange;
     use super::*;
+    use runtime::source::Claim;
+    use runtime::{Class, Epoch, Offset};
+    use schemas::Fact;
+    use schemas::facts::{DeadLetter, FactRecord};
+
+    /// Letters of one partition, from offset 0 on, each recorded then and with as many bytes.
+    fn letters(partition: u32, letters: &[(i64, usize)]) -> Taken {
+        let letter = |(&(at_ms, bytes), offset): (&(i64, usize), u64)| {
+            let letter = DeadLetter {
+                id: "t/0/0".into(),
+                topic: "t".into(),
+                partition: 0,
+                offset: 0,
+                reason: String::new(),
+                payload: vec![0; bytes],
+                key: None,
+                record_time_ms: at_ms,
+            };
+            let body = FactRecord { epoch: 7, fact: Fact::DeadLetter(Box::new(letter)) };
+            let (offset, claim) = (Offset(offset), Claim::At(at_ms));
+            Placed { offset, claim, class: Class::Command, body, unread: None }
+        };
+        let facts: Vec<Placed> = letters.iter().zip(0..).map(letter).collect();
+        let (topic, to) = ("dead-letters".to_owned(), facts.len() as u64);
+        Taken { range: BatchRange { topic, partition, from: 0, to, rows: to }, facts }
+    }
+
+    /// Each insert: its month, its ranges and how many facts it has of each.
+    fn inserts(taken: &[Taken]) -> Vec<(u32, String, Vec<usize>)> {
+        let facts = |piece: &Piece<'_>| piece.ranges.iter().map(|range| range.facts.len()).collect();
+        pieces(taken).iter().map(|piece| (piece.month, piece.place(), facts(piece))).collect()
+    }
+
+    const NOVEMBER: i64 = 1_732_233_600_000;
+    const DECEMBER: i64 = 1_733_100_000_000;
+
+    #[test]
+    fn a_batch_has_an_insert_for_each_month_whatever_partitions_its_facts_come_from() {
+        let taken =
+            [letters(0, &[(NOVEMBER, 1), (DECEMBER, 1)]), letters(3, &[(NOVEMBER, 1), (NOVEMBER, 1)])];
+        let both = "dead-letters/0:0-2,dead-letters/3:0-2".to_owned();
+        let first = "dead-letters/0:0-2".to_owned();
+        assert_eq!(inserts(&taken), [(202_411, both, vec![1, 2]), (202_412, first, vec![1])]);
+        let batch = Batch { number: 9, through: Epoch(7), attempt: 2, ranges: Vec::new() };
+        let december = pieces(&taken).pop().expect("there are two");
+        assert_eq!(december.token("ab", &batch), "ab/9/2/dead-letters/0:0-2/202412");
+        assert_eq!(
+            december.condition(),
+            "toYYYYMM(recorded_at) = 202412 AND ((topic_partition = 'dead-letters/0' AND offset >= 0 AND offset < 2))"
+        );
+    }
+
+    #[test]
+    fn no_insert_grows_beyond_a_block() {
+        let large = |partition| letters(partition, &[(NOVEMBER, 90 << 20)]);
+        let places = inserts(&[large(0), large(1), large(2)]).into_iter().map(|(_, place, _)| place);
+        assert_eq!(
+            places.collect::<Vec<_>>(),
+            ["dead-letters/0:0-1,dead-letters/1:0-1", "dead-letters/2:0-1"]
+        );
+    }
 
     #[test]
     fn months_are_numbered_as_clickhouse_numbers_them() {
