@@ -1,4 +1,4 @@
-//! Readers under load: at 1,000 orders a second, while an operator changes stock in the OLTP database and Connect and
+//! Readers under load: at 500 orders a second, while an operator changes stock in the OLTP database and Connect and
 //! ClickHouse stand still and are killed, no question sees half an epoch, in Postgres or in ClickHouse, and every change takes effect.
 
 mod support;
@@ -12,9 +12,11 @@ use support::services::{Services, env, frontier, script, sql, wait_until, well};
 use support::{Folder, analytics, connector, load, told};
 
 /// A stream without end, by seed and orders a second.
-const ORDERS: (u64, Option<u64>, u64) = (74, None, 1_000);
-/// Of each store, while orders flow.
-const SAMPLES: usize = 1_000;
+const ORDERS: (u64, Option<u64>, u64) = (74, None, 500);
+/// Of Postgres, while orders flow.
+const SAMPLES_OF_ROWS: usize = 1_000;
+/// Of ClickHouse, which is away for a part of that time; a thousand are asked for by the loader's test.
+const SAMPLES_OF_FACTS: usize = 100;
 /// How long Connect and ClickHouse stand still.
 const STILL: Duration = Duration::from_secs(30);
 
@@ -27,10 +29,12 @@ const TORN_ROWS: &str = "SELECT count(*) FROM tombola.stock s
     USING (tenant, offer_id) WHERE coalesce(s.held, 0) <> coalesce(o.held, 0)
        OR s.available + s.held + s.sold <> s.stock_total;";
 
-/// Confirmed orders without their movement to sold, and movements without their order.
-const TORN_FACTS: &str = "SELECT countIf(o.order_id = '' OR s.order_id = '')
-    FROM (SELECT tenant, order_id FROM readers.orders WHERE event = 'confirmed') AS o
-    FULL OUTER JOIN (SELECT tenant, assumeNotNull(order_id) AS order_id FROM readers.stock WHERE credit = 'sold') AS s
+/// Confirmed orders without their movement to sold, and movements without their order, of the last seconds that are
+/// published: a question that looks through all of them is answered once a second before long.
+const TORN_FACTS: &str = "WITH (SELECT max(at) FROM readers.orders) - INTERVAL 5 SECOND AS since
+    SELECT countIf(o.order_id = '' OR s.order_id = ''), countIf(o.order_id = s.order_id) > 0
+    FROM (SELECT tenant, order_id FROM readers.orders WHERE event = 'confirmed' AND at > since) AS o
+    FULL OUTER JOIN (SELECT tenant, assumeNotNull(order_id) AS order_id FROM readers.stock WHERE credit = 'sold' AND at > since) AS s
     ON o.tenant = s.tenant AND o.order_id = s.order_id";
 
 /// How often each store was asked.
@@ -42,7 +46,8 @@ struct Samples {
 
 impl Samples {
     fn are_enough(&self) -> bool {
-        [&self.rows, &self.facts].iter().all(|samples| samples.load(Ordering::SeqCst) >= SAMPLES)
+        let [rows, facts] = [&self.rows, &self.facts].map(|samples| samples.load(Ordering::SeqCst));
+        rows >= SAMPLES_OF_ROWS && facts >= SAMPLES_OF_FACTS
     }
 }
 
@@ -69,11 +74,13 @@ fn sample_rows(over: &AtomicBool, samples: &Samples) {
 fn sample_facts(over: &AtomicBool, samples: &Samples) {
     let _ending = Ending(over);
     while !over.load(Ordering::SeqCst) {
-        if let Ok(torn) = try_clickhouse(TORN_FACTS) {
-            let so_far = samples.facts.fetch_add(1, Ordering::SeqCst);
-            assert_eq!(torn, "0", "after {so_far} samples");
+        let so_far = samples.facts.load(Ordering::SeqCst);
+        match try_clickhouse(TORN_FACTS).as_deref() {
+            Ok("0\t1") => drop(samples.facts.fetch_add(1, Ordering::SeqCst)),
+            // None of them is there to be torn: no sample.
+            Ok("0\t0") | Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            Ok(torn) => panic!("after {so_far} samples: {torn}"),
         }
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
