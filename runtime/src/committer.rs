@@ -104,9 +104,11 @@ type Run<I> = Vec<EpochItems<I>>;
 /// Orders items of one place; see [`crate::run::Job::beside`].
 pub type Beside<I> = fn(&I, &I) -> Order;
 
-/// Where a run begins.
+/// Where a run begins, and how it goes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Begin {
+    /// Epochs that may be minted and not decided: while a commit waits for that many, none comes.
+    pub in_flight_max: u64,
     /// The epoch its state is of.
     pub resume: Epoch,
     /// The last epoch bound.
@@ -136,7 +138,9 @@ pub fn start<I: Send + 'static>(
         let (next, following) = channel();
         send = next;
         let (shared, written) = (Arc::clone(shared), Instant::now());
-        let stage = Stage { sink, committed, shared, written, began: None, unwritten: None, failed: false };
+        let waits_for = usize::try_from(begin.in_flight_max / 2).unwrap_or(usize::MAX);
+        let (began, unwritten, failed) = (None, None, false);
+        let stage = Stage { sink, committed, shared, written, began, waits_for, unwritten, failed };
         let input = std::mem::replace(&mut receive, following);
         let name = stage.sink.name();
         threads.push(named(name, move || stage.run(&input, &send))?);
@@ -240,6 +244,8 @@ struct Stage<I> {
     written: Instant,
     /// When the last commit began.
     began: Option<Instant>,
+    /// Epochs for which the next one waits at most.
+    waits_for: usize,
     /// The last epoch that was let through without a commit, because there was nothing in it.
     unwritten: Option<EpochItems<I>>,
     /// The last call failed: what answers the next one may be another server, or another state of it.
@@ -251,7 +257,7 @@ impl<I> Stage<I> {
         while let Ok(mut run) = input.recv() {
             let mut items: usize = run.iter().map(|epoch| epoch.items.len()).sum();
             while items < RUN_ITEMS_MAX {
-                let Ok(more) = input.recv_timeout(self.pause()) else { break };
+                let Ok(more) = input.recv_timeout(self.pause(run.len())) else { break };
                 items += more.iter().map(|epoch| epoch.items.len()).sum::<usize>();
                 run.extend(more);
             }
@@ -266,9 +272,9 @@ impl<I> Stage<I> {
         }
     }
 
-    /// How long the next commit should wait for more.
-    fn pause(&self) -> Duration {
-        let interval = self.sink.commit_interval();
+    /// How long the next commit, which has so many epochs, should wait for more.
+    fn pause(&self, epochs: usize) -> Duration {
+        let interval = if epochs < self.waits_for { self.sink.commit_interval() } else { Duration::ZERO };
         self.began.map_or(Duration::ZERO, |began| interval.saturating_sub(began.elapsed()))
     }
 
@@ -386,7 +392,7 @@ mod tests {
     fn reached_again(there: u64) -> Option<String> {
         let (shared, wakers) = (Arc::new(Shared::default()), Arc::default());
         let sink = GoesBack { through: Epoch(4), there: Epoch(there), calls: 0 };
-        let begin = Begin { resume: Epoch(4), bound: Epoch(4) };
+        let begin = Begin { in_flight_max: 16, resume: Epoch(4), bound: Epoch(4) };
         let started = start((1, |_, _| Order::Equal), begin, vec![Box::new(sink)], &shared, &wakers);
         let (parts, threads) = started.expect("it is not ahead");
         for epoch in 5..=6 {
@@ -434,23 +440,33 @@ mod tests {
         }
     }
 
-    #[test]
-    fn epochs_that_come_before_the_next_commit_is_due_share_it_and_the_end_waits_for_nothing() {
+    /// How far each commit of a dear sink went, where these epochs come one after the other is decided, the others at once.
+    fn commits(in_flight_max: u64, one_by_one: u64, all: u64) -> Vec<u64> {
         let (shared, commits) = (Arc::new(Shared::default()), Arc::new(Mutex::new(Vec::new())));
         let sinks: Vec<Box<dyn Sink<_>>> = vec![Box::new(Dear(Arc::clone(&commits)))];
-        let begin = Begin { resume: Epoch(0), bound: Epoch(0) };
+        let begin = Begin { in_flight_max, resume: Epoch(0), bound: Epoch(0) };
         let (parts, threads) =
             start((1, |_, _| Order::Equal), begin, sinks, &shared, &Arc::default()).expect("it is not ahead");
-        parts.send(part(&["a"])).expect("they are taken");
-        while shared.decided.load(Ordering::SeqCst) < 1 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        for epoch in 2..=4 {
+        for epoch in 1..=all {
             parts.send(Part { epoch: Epoch(epoch), ..part(&["a"]) }).expect("they are taken");
+            while epoch <= one_by_one && shared.decided.load(Ordering::SeqCst) < epoch {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         drop(parts);
         threads.into_iter().for_each(|thread| thread.join().expect("it ends well"));
-        assert_eq!(*commits.lock().unwrap(), [1, 4]);
+        Arc::into_inner(commits).expect("its sink is gone").into_inner().unwrap()
+    }
+
+    #[test]
+    fn epochs_that_come_before_the_next_commit_is_due_share_it_and_the_end_waits_for_nothing() {
+        assert_eq!(commits(16, 1, 4), [1, 4]);
+    }
+
+    #[test]
+    fn a_commit_waits_for_no_epoch_that_is_minted_only_after_it() {
+        assert_eq!(commits(1, 3, 3), [1, 2, 3]);
+        assert_eq!(commits(2, 3, 3), [1, 2, 3]);
     }
 
     #[test]

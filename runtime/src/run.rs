@@ -140,7 +140,7 @@ pub fn run<J: Job, R: LogReader<Record = J::Record>>(
         "run begins"
     );
     let restored = Arc::new(load(snapshots.as_ref(), plan.manifest.as_ref(), shared)?);
-    let begin = Begin { resume, bound: plan.bound };
+    let begin = Begin { in_flight_max: options.epochs_in_flight_max, resume, bound: plan.bound };
     let (parts, committers) = committer::start((options.workers, J::beside), begin, sinks, shared, wakers)?;
     let writer = snapshots.filter(|_| plan.mode_live).map(|store| {
         let store = store.for_generation(plan.generation);

@@ -60,9 +60,12 @@ impl Asking {
 
 /// The clients of one reader.
 pub(crate) struct Clients {
-    of_commands: Option<Arc<Consumer>>,
-    of_others: Option<Arc<Consumer>>,
+    of_commands: Option<Client>,
+    of_others: Option<Client>,
 }
+
+/// A client, and how it asks.
+type Client = (Arc<Consumer>, Asking);
 
 impl Clients {
     /// Those that topics like these need.
@@ -76,7 +79,7 @@ impl Clients {
         let beside = if asking == Asking::Eager && !commands.is_empty() { Asking::Patient } else { asking };
         let client = |topics: &[&str], asking| {
             let needed = (!topics.is_empty()).then(|| consumer(settings, pipeline, asking));
-            needed.transpose().map(|client| client.map(Arc::new))
+            needed.transpose().map(|client| client.map(|client| (Arc::new(client), asking)))
         };
         Ok(Clients { of_commands: client(&commands, asking)?, of_others: client(&others, beside)? })
     }
@@ -86,6 +89,15 @@ impl Clients {
     /// # Panics
     /// For a topic whose like was not among those it was opened for.
     pub fn of(&self, topic: &str) -> &Arc<Consumer> {
+        &self.client(topic).0
+    }
+
+    /// How the client that reads a topic asks for its records.
+    pub fn asking(&self, topic: &str) -> Asking {
+        self.client(topic).1
+    }
+
+    fn client(&self, topic: &str) -> &Client {
         let client = if are_commands(topic) { &self.of_commands } else { &self.of_others };
         client.as_ref().expect("a reader reads the topics that it was opened for")
     }
@@ -122,7 +134,7 @@ impl Clients {
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Consumer>> {
-        self.of_commands.iter().chain(&self.of_others)
+        self.of_commands.iter().chain(&self.of_others).map(|(client, _)| client)
     }
 }
 

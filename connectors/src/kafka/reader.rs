@@ -234,7 +234,7 @@ impl<D: Decode> KafkaReader<D> {
         let at = rdkafka::topic_partition_list::Offset::Offset(start as i64);
         assignment.add_partition_offset(topic, partition, at).map_err(failed)?;
         client.incremental_assign(&assignment).map_err(failed)?;
-        self.open.insert(id, Reading::new((topic, partition), start, queue, self.options.asking));
+        self.open.insert(id, Reading::new((topic, partition), start, queue, self.clients.asking(topic)));
         self.ask_anew();
         Ok(())
     }
@@ -310,7 +310,7 @@ impl<D: Decode> KafkaReader<D> {
 }
 
 impl<D> KafkaReader<D> {
-    /// Puts a new client in the old one's place; every partition is read on from where its next fetch says. Done by itself where
+    /// Puts new clients in the old ones' place; every partition is read on from where its next fetch says. Done by itself where
     /// brokers say that there is more of a partition, and none of it comes for half a minute.
     ///
     /// # Errors

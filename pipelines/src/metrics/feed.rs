@@ -49,6 +49,10 @@ impl Sink<Output> for Counted {
         self.inner.committed()
     }
 
+    fn commit_interval(&self) -> Duration {
+        self.inner.commit_interval()
+    }
+
     fn commit(&mut self, run: &[EpochItems<Output>]) -> Result<(), SinkError> {
         self.inner.commit(run)?;
         let mut counts = Counts::default();

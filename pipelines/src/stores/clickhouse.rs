@@ -49,10 +49,15 @@ pub fn embedded_reader(dir: &Path, topics: &[&'static str]) -> Result<FactsReade
     Ok(Box::new(EmbeddedReader::open_some(dir, topics, |_| true, decoder)?))
 }
 
-pub fn kafka_reader(config: &Config, pipeline: &Pipeline, topics: &[&'static str]) -> Result<FactsReader> {
+pub fn kafka_reader(
+    config: &Config,
+    pipeline: &Pipeline,
+    topics: &[&'static str],
+    asking: Asking,
+) -> Result<FactsReader> {
     let decoder = FactRecordDecoder::new(super::kafka::registry(&config.kafka)?);
     let reading = super::kafka::reading(&config.kafka, format!("{}-loader", pipeline.name()));
-    let options = ReaderOptions { asking: Asking::Gathering, ..reading };
+    let options = ReaderOptions { asking, ..reading };
     let settings = super::kafka::settings(&config.kafka)?;
     Ok(Box::new(KafkaReader::open(&settings, options, topics, |_| true, decoder)?))
 }

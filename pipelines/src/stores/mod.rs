@@ -22,7 +22,7 @@ use crate::config::{AnalyticsKind, Config, LogKind, ServingKind, Tracing};
 use crate::pipeline::{Pipeline, state_dir};
 use connectors::decode::Input;
 use connectors::embedded::{NewRecord, Placed, StoredRecord, TopicInfo};
-use connectors::kafka::Lags;
+use connectors::kafka::{Asking, Lags};
 use operators::messages::Output;
 use operators::settings::Settings;
 use runtime::bindings::{BindingStore, GenerationInfo};
@@ -331,7 +331,9 @@ impl Stores {
         let topics: Vec<&'static str> = self.pipeline.outputs(settings).collect();
         let reader = match self.config.log.kind {
             LogKind::Embedded => clickhouse::embedded_reader(&self.dir, &topics)?,
-            LogKind::Kafka => clickhouse::kafka_reader(&self.config, &self.pipeline, &topics)?,
+            LogKind::Kafka => {
+                clickhouse::kafka_reader(&self.config, &self.pipeline, &topics, Asking::Gathering)?
+            }
         };
         let plans = match self.config.serving.kind {
             ServingKind::Embedded => embedded::plans(&self.state_dir(), generation)?,

@@ -3,6 +3,7 @@
 use super::{Result, Stores, clickhouse, embedded, folder_of, postgres};
 use crate::config::{LogKind, Publishing, ServingKind};
 use crate::publishing::{PublisherParts, PublishingSettings};
+use connectors::kafka::Asking;
 use runtime::Generation;
 use runtime::shared::Shared;
 use schemas::SchemaIds;
@@ -80,7 +81,9 @@ impl Stores {
         }
         let reader = match self.config.log.kind {
             LogKind::Embedded => clickhouse::embedded_reader(&self.dir, &TOPICS)?,
-            LogKind::Kafka => clickhouse::kafka_reader(&self.config, &self.pipeline, &TOPICS)?,
+            LogKind::Kafka => {
+                clickhouse::kafka_reader(&self.config, &self.pipeline, &TOPICS, Asking::Patient)?
+            }
         };
         let ledger = match self.config.serving.kind {
             ServingKind::Embedded => embedded::ledger(&self.state_dir(), generation)?,

@@ -121,6 +121,10 @@ impl Sink<Output> for Committing {
         self.inner.committed()
     }
 
+    fn commit_interval(&self) -> Duration {
+        self.inner.commit_interval()
+    }
+
     fn commit(&mut self, run: &[EpochItems<Output>]) -> Result<(), SinkError> {
         let commands = self.commands(run);
         let start = SystemTime::now();

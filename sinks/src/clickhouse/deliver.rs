@@ -55,8 +55,8 @@ impl Delivery<'_> {
         Ok(Delivered::Whole)
     }
 
-    /// Several at once, as each waits for the server's disk. Their order makes no difference: they are rows of
-    /// different partitions of the log, and nobody sees any before all are there.
+    /// Several at once, as each waits for the server's disk. Their order makes no difference: nobody sees any before all
+    /// are there.
     fn send(&self, pieces: Vec<&Piece<'_>>) -> Result<()> {
         let at_once = self.client.inserts_at_once;
         let all = stream::iter(pieces).map(Ok).try_for_each_concurrent(at_once, |piece| self.send_one(piece));

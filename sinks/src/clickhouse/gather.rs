@@ -6,6 +6,7 @@
 //! would have an end that is older than the frontier pass for a newer one, and an epoch published without its last facts.
 
 use super::cut::InHand;
+use super::pieces::share_inserts;
 use super::plan::BatchRange;
 use super::settings::ClickHouseSettings;
 use runtime::source::{Fetched, LogError, LogReader};
@@ -148,7 +149,7 @@ impl Gather {
         self.held.values().map(|held| held.facts.len()).sum()
     }
 
-    /// Whether there is more than a batch takes.
+    /// Whether a partition has more than its share of a batch, as of the last look.
     pub fn is_full(&self) -> bool {
         self.full
     }
@@ -160,7 +161,9 @@ impl Gather {
             let topic = &topics[usize::from(id.topic.0)];
             held.give_out(through, topic, id.partition)
         };
-        self.held.iter_mut().filter_map(take).collect()
+        let mut taken: Vec<Taken> = self.held.iter_mut().filter_map(take).collect();
+        share_inserts(&mut taken);
+        taken
     }
 
     /// The facts of a range that was recorded, read again.
@@ -219,14 +222,18 @@ impl Held {
         let to = facts.last()?.offset.0 + 1;
         self.bytes -= facts.iter().map(|fact| bytes_of(&fact.body.fact)).sum::<usize>();
         let (from, rows) = (std::mem::replace(&mut self.from, to), facts.len() as u64);
-        Some(Taken { range: BatchRange { topic: topic.to_owned(), partition, from, to, rows }, facts })
+        let range = BatchRange { topic: topic.to_owned(), partition, from, to, rows, insert: None };
+        Some(Taken { range, facts })
     }
 }
 
 /// About what a fact takes, here and in the insert.
 pub(super) fn bytes_of(fact: &Fact) -> usize {
     match fact {
-        Fact::DeadLetter(letter) => 500 + letter.payload.len() + letter.reason.len(),
+        Fact::DeadLetter(letter) => {
+            let key = letter.key.as_ref().map_or(0, Vec::len);
+            500 + letter.payload.len() + letter.reason.len() + key
+        }
         Fact::Commission(fact) => 700 + 150 * fact.causes.len(),
         Fact::Ticket(fact) => 500 + fact.payload.len(),
         _ => 500,

@@ -123,7 +123,14 @@ mod tests {
 
     /// Done up to 10, 10 to 15 pending; the server's newest is `newest`.
     fn check(loader: &[&str], newest: Option<u64>, expected: Option<Objection>) {
-        let range = BatchRange { topic: "facts.orders".into(), partition: 0, from: 10, to: 15, rows: 5 };
+        let range = BatchRange {
+            topic: "facts.orders".into(),
+            partition: 0,
+            from: 10,
+            to: 15,
+            rows: 5,
+            insert: None,
+        };
         let batch = Batch { number: 3, through: runtime::Epoch(7), attempt: 1, ranges: vec![range] };
         let state = PlanState {
             loader_id: "ours".to_owned(),

@@ -27,6 +27,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// A batch of a tenth of what one may hold is worth following at once where there is more.
+const MUCH: usize = 10;
 
 /// What a loader reads from and records in.
 pub struct LoaderSources {
@@ -190,7 +192,7 @@ impl Work {
         // Before anything is read of the logs: all that was decided by now is found there.
         let decided = self.plans.decided()?;
         self.gather.read(decided)?;
-        let (cut, full) = (cut(decided.0, &self.gather.in_hand()), self.gather.is_full());
+        let (cut, in_hand) = (cut(decided.0, &self.gather.in_hand()), self.gather.len());
         self.status.change(|figures| {
             figures.decided = decided;
             figures.in_hand = self.gather.len() as u64;
@@ -208,7 +210,9 @@ impl Work {
             Cut::Wait => {}
         }
         // What the log only hasn't brought yet comes with the next batch: many small ones cost more than they are sooner.
-        let behind = full && matches!(cut, Cut::Whole { through } if through < decided.0);
+        let loaded = in_hand - self.gather.len();
+        let much = self.gather.is_full() || loaded >= self.settings.batch_rows_max / MUCH;
+        let behind = much && matches!(cut, Cut::Whole { through } if through < decided.0);
         Ok(if behind || matches!(cut, Cut::Part { .. }) { Pace::GoOn } else { Pace::CaughtUp })
     }
 

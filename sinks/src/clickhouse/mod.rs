@@ -1,7 +1,7 @@
 //! Facts into ClickHouse, exactly once, by a loader beside the pipeline.
 //!
 //! ```text
-//!   facts.* ──> gather (up to an epoch) ──> plan, recorded ──> one insert per (table, partition, month) ──> frontier
+//!   facts.* ──> gather (up to an epoch) ──> plan, recorded ──> one insert per (table, month) ──> frontier
 //!                     ^                     (PlanStore)         (token: the plan's)                          │
 //!   decided frontier ─┘                                                                                     v
 //!                                                     views `orders`, `stock`, ... stop here <── `frontiers`

@@ -13,6 +13,9 @@ pub struct BatchRange {
     pub to: u64,
     /// How many facts: fewer than `to - from` where the log has gaps, as Kafka's have.
     pub rows: u64,
+    /// The insert its facts go into, by number among those of its topic. Absent: one of its own, as all had at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insert: Option<u32>,
 }
 
 /// One batch.

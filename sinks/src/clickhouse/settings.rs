@@ -4,7 +4,7 @@ use super::error::ClickHouseError;
 use std::path::PathBuf;
 
 /// Beyond it ClickHouse cuts an insert into several blocks, which aren't one step any more.
-const BLOCK_ROWS_MAX: usize = 1_000_000;
+pub(super) const BLOCK_ROWS_MAX: usize = 1_000_000;
 pub(super) const BLOCK_BYTES_MAX: usize = 200 << 20;
 /// Holds the password where no file is named.
 const PASSWORD_VARIABLE: &str = "TOMBOLA_CLICKHOUSE_PASSWORD";

@@ -187,8 +187,14 @@ mod tests {
     }
 
     fn batch(number: u64, from: u64, to: u64) -> Batch {
-        let range =
-            |partition| BatchRange { topic: "facts.orders".to_owned(), partition, from, to, rows: to - from };
+        let range = |partition| BatchRange {
+            topic: "facts.orders".to_owned(),
+            partition,
+            from,
+            to,
+            rows: to - from,
+            insert: None,
+        };
         Batch { number, through: Epoch(to), attempt: 1, ranges: vec![range(0), range(1)] }
     }
 

@@ -134,14 +134,12 @@ fn service_rows_that_the_server_drops_without_having_them_are_found_missing_and_
     let range = |partition| {
         let rows = bench.log.world.facts("facts.orders", 50).filter(|(_, r)| order_partition(r) == partition);
         let to = rows.count() as u64;
-        BatchRange { topic: "facts.orders".to_owned(), partition, from: 0, to, rows: to }
+        BatchRange { topic: "facts.orders".to_owned(), partition, from: 0, to, rows: to, insert: None }
     };
     let batch = Batch { number: 1, through: Epoch(50), attempt: 1, ranges: vec![range(0), range(1)] };
     let loader_id = plans.state().unwrap().loader_id;
     plans.record(&batch).unwrap();
-    let [first, second] = [0, 1].map(|n| batch.ranges[n].to);
-    let place = format!("facts.orders/0:0-{first},facts.orders/1:0-{second}");
-    let token = format!("{loader_id}/1/1/{place}/202411");
+    let token = format!("{loader_id}/1/1/facts.orders/1/0-{}/202411", batch.ranges[1].to);
     let other = "INSERT INTO facts_orders (tenant, event, recorded_at, batch_epoch, topic_partition, offset)
                  VALUES ('acme', 'confirmed', '2024-11-30 12:00:00', 50, 'facts.orders/1', 0)";
     database.run_with(other, &[&INSERT_SETTINGS[..], &[(TOKEN, &token)]].concat()).unwrap();
@@ -165,7 +163,8 @@ fn service_a_server_that_holds_part_of_an_insert_stops_the_loader_with_a_remedy(
     // The last batch as if it had not been heard of, and a row of it gone.
     let mut plans = crate::support::TestPlans::open(bench.dir.path(), bench.decided.clone());
     let to = plans.state().unwrap().positions.iter().find(|(topic, ..)| topic == "facts.tickets").unwrap().2;
-    let range = BatchRange { topic: "facts.tickets".to_owned(), partition: 0, from: 0, to, rows: to };
+    let range =
+        BatchRange { topic: "facts.tickets".to_owned(), partition: 0, from: 0, to, rows: to, insert: None };
     let number = plans.state().unwrap().last + 1;
     plans.record(&Batch { number, through: Epoch(20), attempt: 2, ranges: vec![range] }).unwrap();
     database.run("ALTER TABLE facts_tickets DELETE WHERE offset = 0 SETTINGS mutations_sync = 2");
