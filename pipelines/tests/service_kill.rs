@@ -244,6 +244,8 @@ fn service_kill_of_kafka_postgres_clickhouse_and_registry_loses_and_doubles_noth
     let ids = load::schema_ids(dir.path());
     let producer = Producer::new(&ids, (72, None, ORDERS_PER_S));
     let running = Running::start(run(dir.path(), 2));
+    // A run that only begins waits for a service for a minute, and no longer.
+    wait_until("going live", STUCK, || frontier("decided") > 0);
     let mut harmed = Harmed { services: &services, dir: dir.path(), running, producer };
     for service in ["kafka", "postgres", "registry", "clickhouse"] {
         harmed.harm(service, kill_and_start(service));

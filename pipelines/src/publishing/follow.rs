@@ -190,21 +190,23 @@ impl Follower {
                     changes.push(change);
                 }
             }
+            let read_to = if next == last { fetch.next.0 } else { next };
             if let Some(held) = &mut self.held {
-                let read_to = if next == last { fetch.next.0 } else { next };
                 all_read &= held.has_read(partition, read_to, fetch.end);
             }
             if next > from {
                 let (topic, n) = (TOPIC.to_owned(), partition.partition);
                 changes.push(Change::Position { topic, partition: n, next });
-                ends.push((partition, next));
             }
+            // Behind what holds nothing (the markers of transactions), too: a reader that is asked for it again goes back and
+            // throws away what is on its way.
+            ends.push((partition, read_to));
         }
         let any = !changes.is_empty();
         if any {
             self.take(changes, requested)?;
-            self.next.extend(ends);
         }
+        self.next.extend(ends);
         if all_read && let Some(held) = self.held.take() {
             held.requests.into_iter().for_each(|request| self.begin_step(request));
         }
