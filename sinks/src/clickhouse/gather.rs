@@ -254,7 +254,7 @@ fn changed(range: &BatchRange, problem: &str) -> LogError {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // a test: what fails here fails the test
-mod tests {
+pub(super) mod tests {
     use super::*;
     use runtime::source::{Claim, Fetch};
     use runtime::{Class, TopicId};
@@ -294,23 +294,24 @@ mod tests {
 
         fn fetch(&mut self, _: PartitionId, from: Offset, _: usize) -> Result<Fetch<FactRecord>, LogError> {
             let end = Offset(self.round().0);
-            let records = (from.0..end.0).map(fact).collect();
+            let records = (from.0..end.0).map(|offset| letter(offset, 0, 0)).collect();
             Ok(Fetch { as_of: self.asked, ..Fetch::dense(from, records, end) })
         }
 
         fn wait(&mut self, _: u64) {}
     }
 
-    fn fact(offset: u64) -> Placed {
+    /// A dead letter that was recorded then, with so many bytes.
+    pub(in super::super) fn letter(offset: u64, record_time_ms: Millis, bytes: usize) -> Placed {
         let letter = DeadLetter {
             id: "t/0/0".into(),
             topic: "t".into(),
             partition: 0,
             offset: 0,
             reason: String::new(),
-            payload: Vec::new(),
+            payload: vec![0; bytes],
             key: None,
-            record_time_ms: 0,
+            record_time_ms,
         };
         let body = FactRecord { epoch: offset + 1, fact: Fact::DeadLetter(Box::new(letter)) };
         Fetched { offset: Offset(offset), claim: Claim::Nothing, class: Class::Command, body, unread: None }

@@ -140,31 +140,15 @@ fn month_number(ms: i64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gather::tests::letter;
     use super::super::plan::BatchRange;
     use super::*;
-    use runtime::source::Claim;
-    use runtime::{Class, Epoch, Offset};
-    use schemas::Fact;
-    use schemas::facts::{DeadLetter, FactRecord};
+    use runtime::Epoch;
 
     /// Letters of one partition, from offset 0 on, each recorded then and with as many bytes.
     fn letters(partition: u32, letters: &[(i64, usize)]) -> Taken {
-        let letter = |(&(at_ms, bytes), offset): (&(i64, usize), u64)| {
-            let letter = DeadLetter {
-                id: "t/0/0".into(),
-                topic: "t".into(),
-                partition: 0,
-                offset: 0,
-                reason: String::new(),
-                payload: vec![0; bytes],
-                key: None,
-                record_time_ms: at_ms,
-            };
-            let body = FactRecord { epoch: 7, fact: Fact::DeadLetter(Box::new(letter)) };
-            let (offset, claim) = (Offset(offset), Claim::At(at_ms));
-            Placed { offset, claim, class: Class::Command, body, unread: None }
-        };
-        let facts: Vec<Placed> = letters.iter().zip(0..).map(letter).collect();
+        let facts: Vec<Placed> =
+            letters.iter().zip(0..).map(|((at_ms, bytes), offset)| letter(offset, *at_ms, *bytes)).collect();
         let (topic, to) = ("dead-letters".to_owned(), facts.len() as u64);
         Taken { range: BatchRange { topic, partition, from: 0, to, rows: to, insert: None }, facts }
     }
