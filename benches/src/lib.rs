@@ -3,3 +3,4 @@
 pub mod day;
 pub mod guarded;
 pub mod straight;
+pub mod visible;

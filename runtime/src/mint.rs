@@ -5,7 +5,8 @@
 //!   decided frontier (credit)  ──┘
 //! ```
 //!
-//! Live, every partition is drained and within its share: the bound is open and `now` is the clock. With
+//! Live, every partition is drained and what is buffered fits into one epoch: the epoch takes what was reported, no
+//! matter what has arrived since, and `now` is the clock as of which nothing else was in the log. With
 //! a backlog the partitions advance together in record time: the bound is the least over all partitions
 //! of the first *rung* above the last bound (a rung is the time at which a further share of the epoch's
 //! record cap is full, never above the partition's horizon). A partition without a rung holds everything
@@ -18,7 +19,7 @@
 //! Invariant: bounds and `now` never go back. What a crash does: nothing here is stored; recovery replays
 //! recorded epochs and then starts this machine above the last one.
 
-use crate::types::{Epoch, Millis, PartitionId};
+use crate::types::{Epoch, Millis, Offset, PartitionId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -44,6 +45,8 @@ pub struct PartitionStatus {
     pub follows: bool,
     /// Records read and not yet taken.
     pub buffered: usize,
+    /// Where the first record stands that wasn't read yet.
+    pub read_upto: Offset,
 }
 
 /// One worker's report on its partitions.
@@ -69,8 +72,8 @@ pub struct Pace {
     pub snapshot_every_ms: Option<i64>,
     /// Stop once the log as it is has been taken; `now` then never leaves record time.
     pub until_drained: bool,
-    /// Records of one partition that fill its share of an epoch.
-    pub share_records: usize,
+    /// Records that an epoch takes, live. With a backlog it is shared out among partitions, as rungs.
+    pub epoch_records_max: usize,
 }
 
 /// What to do now.
@@ -80,7 +83,7 @@ pub enum Decision {
     WaitUntil(Millis),
     /// Nothing until a report or credit comes.
     WaitForReport,
-    /// Mint the next epoch. `bound` absent: take whatever has arrived.
+    /// Mint the next epoch. `bound` absent: take what was reported, see [`Mint::read_upto`].
     Mint { now: Millis, bound: Option<Millis>, snapshot: bool },
     /// Everything has been taken and a last epoch with a snapshot was minted: close the source.
     Finished,
@@ -198,6 +201,10 @@ impl Mint {
             if let Some(bound) = bound {
                 assert!(*bound >= self.bound, "a bound never goes back");
                 self.bound = *bound;
+            } else {
+                // The epoch takes them: until the next report nothing is known to wait.
+                let reported = self.statuses.values_mut().flat_map(|status| &mut status.partitions);
+                reported.for_each(|p| p.buffered = 0);
             }
             if *snapshot {
                 self.snapshot_at = clock;
@@ -220,21 +227,29 @@ impl Mint {
         if self.statuses.len() < self.workers || self.statuses.values().any(|s| !s.ready) {
             return Decision::WaitForReport;
         }
-        if self.partitions().all(|p| self.is_live(p)) {
+        if self.is_live() {
             return self.decide_live(clock);
         }
         self.decide_behind(clock)
+    }
+
+    /// How far every partition was read, as of the reports that the last decision was made on. What arrived later is
+    /// in no report that `now` or the size of the epoch could have been decided on.
+    pub fn read_upto(&self) -> Vec<(PartitionId, Offset)> {
+        self.partitions().map(|p| (p.partition, p.read_upto)).collect()
     }
 
     fn partitions(&self) -> impl Iterator<Item = &PartitionStatus> {
         self.statuses.values().flat_map(|s| s.partitions.iter())
     }
 
-    /// Drained, and what is buffered fits into one epoch. What follows another pipeline is never ahead of it:
+    /// All is drained, and what is buffered fits into one epoch. What follows another pipeline is never ahead of it:
     /// the bound stays where that one is.
-    fn is_live(&self, p: &PartitionStatus) -> bool {
-        let open = self.pace.until_drained || !p.follows;
-        open && p.drained_as_of.is_some() && p.buffered <= self.pace.share_records
+    fn is_live(&self) -> bool {
+        let open = |p: &PartitionStatus| self.pace.until_drained || !p.follows;
+        let buffered: usize = self.partitions().map(|p| p.buffered).sum();
+        self.partitions().all(|p| open(p) && p.drained_as_of.is_some())
+            && buffered <= self.pace.epoch_records_max
     }
 
     fn decide_live(&mut self, clock: Millis) -> Decision {
@@ -248,7 +263,10 @@ impl Mint {
             // An empty buffer may fill sooner: the report that says so asks again.
             return Decision::WaitUntil(due);
         }
-        Decision::Mint { now: self.now.max(clock), bound: None, snapshot: self.snapshot_due(clock) }
+        // No further than what is known of the log: a hold doesn't expire while its payment may be there, unread.
+        let as_of = self.partitions().filter_map(|p| p.drained_as_of).min().unwrap_or(clock);
+        let now = self.now.max(as_of.min(clock));
+        Decision::Mint { now, bound: None, snapshot: self.snapshot_due(clock) }
     }
 
     /// Until drained: one open epoch takes the rest, and once that is seen to be taken the run ends.

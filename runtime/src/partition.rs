@@ -127,6 +127,7 @@ impl<R> Partition<R> {
             drained_as_of: self.drained_as_of,
             follows: self.follows,
             buffered: self.buffer.len(),
+            read_upto: self.buffer.back().map_or(self.next, |last| Offset(last.record.offset.0 + 1)),
         }
     }
 
@@ -135,14 +136,20 @@ impl<R> Partition<R> {
         self.drained_as_of.is_none() && self.status(share).rungs.is_empty()
     }
 
-    /// Takes everything of effective time up to `bound` (inclusive), or everything there is.
-    pub fn take_upto(&mut self, bound: Option<Millis>, out: &mut Vec<Envelope<R>>) -> Taken {
-        assert!(self.live, "bounded takes need effective times");
+    /// Takes everything of effective time up to `bound` (inclusive).
+    pub fn take_upto(&mut self, bound: Millis, out: &mut Vec<Envelope<R>>) -> Taken {
+        self.take_while(|b| b.time <= bound, out)
+    }
+
+    /// Takes everything below `end`.
+    pub fn take_below(&mut self, end: Offset, out: &mut Vec<Envelope<R>>) -> Taken {
+        self.take_while(|b| b.record.offset < end, out)
+    }
+
+    fn take_while(&mut self, wanted: impl Fn(&Buffered<R>) -> bool, out: &mut Vec<Envelope<R>>) -> Taken {
+        assert!(self.live, "live takes need effective times");
         let mut taken = Taken::default();
-        while let Some(front) = self.buffer.front() {
-            if bound.is_some_and(|bound| front.time > bound) {
-                break;
-            }
+        while self.buffer.front().is_some_and(&wanted) {
             let b = self.buffer.pop_front().expect("front was seen");
             self.timed -= 1;
             if b.clamped {

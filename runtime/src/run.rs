@@ -365,7 +365,7 @@ impl<J: Job, R: LogReader<Record = J::Record>> Wiring<J, R> {
             epochs_in_flight_max: options.epochs_in_flight_max,
             snapshot_every_ms: self.snapshots.as_ref().map(|_| options.snapshot_every_ms),
             until_drained: options.until_drained,
-            share_records: options.epoch_records_max,
+            epoch_records_max: options.epoch_records_max,
         };
         let clock = self.shared.clock();
         MintCell {

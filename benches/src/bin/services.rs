@@ -3,34 +3,37 @@
 //! ```text
 //!   cargo run --release -p tombola-benches --bin services -- SETTINGS.toml DIR ORDERS [ORDERS_PER_S]
 //!
-//!   generator ─ append ─> log ─ pipeline ─> facts, rows: decided ─ loader ─> analysts' views: published
-//!        └─ when ──────────────────────────────┴─────────────────────────────┴─> percentiles
+//!   generator ─ append ─> log ─ pipeline ─> facts ────────> rows ──────── loader ──────> analysts' views
+//!        └─ when           Kafka: a consumer ─┘   Postgres: ─┘   ClickHouse: the published ─┴─> percentiles
+//!                          of committed facts      its frontier   frontier
 //! ```
 //!
-//! With a rate, records go in by the clock and the percentiles are times: from a record's append to the decided frontier, where
-//! consumers of Kafka and readers of Postgres see it, and to the published one, where analysts do; records of the first minute,
-//! in which pipeline and services begin, are left out. Without, they go in as fast as they are decided, and orders a second are what counts. Topics and tables are to be there (`tombola topics apply`,
-//! `tombola migrate`) and empty, as the stream says the same each time; DIR is a new folder.
+//! With a rate, records go in by the clock and the percentiles are times from a record's append to where it is visible,
+//! looked at from outside of the pipeline: by `kcat`, which reads committed facts, and by a reader of the frontiers in Postgres,
+//! every 10 ms. "decided" is when the pipeline itself knows that facts and rows are there. Records of the first minute,
+//! in which pipeline and services begin, are left out. Without a rate, records go in as fast as they are decided, and orders a
+//! second are what counts. Topics and tables are to be there (`tombola topics apply`, `tombola migrate`) and empty, as the
+//! stream says the same each time; DIR is a new folder.
 
-use pipelines::config::{AnalyticsKind, Config};
+use pipelines::config::{AnalyticsKind, Config, LogKind};
 use pipelines::demo::latency::{Appended, Latencies};
 use pipelines::demo::producer::{self, Control, Plan};
 use pipelines::engine::{self, EngineOptions, Progress};
 use pipelines::stores::{Stores, Tables};
 use runtime::shared::Shared;
 use schemas::Value;
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tombola_benches::visible::{Facts, Visible};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How often the published frontier is asked for: what it adds to the times.
+/// How often frontiers are asked for: what it adds to the times.
 const ASK_EVERY: Duration = Duration::from_millis(10);
 
 /// Services that just started compile what they run (a broker does for a minute, on a core that is missing meanwhile), and a
@@ -52,18 +55,23 @@ fn args() -> Option<Args> {
     Some(Args { settings, dir, orders, orders_per_s })
 }
 
+/// Which topic of facts is read: every order is told there.
+const TOPIC: &str = "facts.orders";
+const FRONTIERS: &str = "SELECT name, epoch FROM frontiers WHERE name IN ('decided', 'published')";
+
 /// What is seen where, and when.
 struct Watch {
     appended: Receiver<Appended>,
     progress: Receiver<Progress>,
     decided: Latencies,
-    published: Latencies,
-    /// Moves of the decided frontier that aren't published.
-    waiting: VecDeque<Progress>,
-    /// Asked for the published frontier, where there are analysts.
-    tables: Option<Box<dyn Tables>>,
-    asked: Instant,
     decided_at: Instant,
+    /// Facts, where the log is Kafka.
+    kafka: Option<(Facts, Visible)>,
+    rows: Visible,
+    /// Views, where there are analysts.
+    published: Option<Visible>,
+    tables: Box<dyn Tables>,
+    asked: Instant,
     /// When times begin to count.
     counts_from: Option<Instant>,
 }
@@ -71,46 +79,58 @@ struct Watch {
 impl Watch {
     fn look(&mut self) {
         let progress = self.progress.recv_timeout(Duration::from_millis(2)).ok();
-        for appended in self.appended.try_iter() {
+        let appended: Vec<Appended> = self.appended.try_iter().collect();
+        for appended in appended {
             self.decided.appended(appended);
-            self.published.appended(appended);
+            self.sinks().for_each(|sink| sink.appended(appended));
         }
         if let Some(moved) = progress {
-            tell(&mut self.decided, &moved, moved.at);
+            for (topic, partition, end) in &moved.ends {
+                self.decided.decided(topic, *partition, *end, moved.at);
+            }
             if !moved.ends.is_empty() {
                 self.decided_at = moved.at;
             }
-            self.waiting.push_back(moved);
+            self.sinks().for_each(|sink| sink.decided(&moved));
+        }
+        if let Some((facts, visible)) = &mut self.kafka {
+            facts.look(visible);
         }
         if self.asked.elapsed() >= ASK_EVERY {
             self.ask();
         }
         if self.counts_from.take_if(|from| *from <= Instant::now()).is_some() {
             self.decided.take_recent();
-            self.published.take_recent();
+            for sink in self.sinks() {
+                sink.take_recent();
+            }
         }
+    }
+
+    fn sinks(&mut self) -> impl Iterator<Item = &mut Visible> {
+        let kafka = self.kafka.as_mut().map(|(_, visible)| visible);
+        kafka.into_iter().chain([&mut self.rows]).chain(&mut self.published)
     }
 
     fn ask(&mut self) {
         self.asked = Instant::now();
-        let Some(tables) = &mut self.tables else { return };
-        let found = tables.query("SELECT epoch FROM frontiers WHERE name = 'published'", 1, 5_000);
-        let found = found.expect("the serving tables answer").rows;
-        let Some(Value::Int(epoch)) = found.first().and_then(|row| row.first()) else { return };
-        let (published, at) = (*epoch as u64, Instant::now());
-        while let Some(moved) = self.waiting.pop_front_if(|moved| moved.decided.0 <= published) {
-            tell(&mut self.published, &moved, at);
+        let found = self.tables.query(FRONTIERS, 2, 5_000).expect("the serving tables answer").rows;
+        let at = Instant::now();
+        for row in found {
+            match &row[..] {
+                [Value::Text(name), Value::Int(epoch)] if name == "decided" => {
+                    self.rows.seen_upto(*epoch as u64, at);
+                }
+                [_, Value::Int(epoch)] => {
+                    self.published.iter_mut().for_each(|views| views.seen_upto(*epoch as u64, at));
+                }
+                other => panic!("a frontier is a name and an epoch: {other:?}"),
+            }
         }
     }
 
-    fn nothing_waits(&self) -> bool {
-        self.decided.nothing_waits() && (self.tables.is_none() || self.published.nothing_waits())
-    }
-}
-
-fn tell(latencies: &mut Latencies, moved: &Progress, at: Instant) {
-    for (topic, partition, end) in &moved.ends {
-        latencies.decided(topic, *partition, *end, at);
+    fn nothing_waits(&mut self) -> bool {
+        self.decided.nothing_waits() && self.sinks().all(|sink| sink.nothing_waits())
     }
 }
 
@@ -150,15 +170,18 @@ fn begin(args: &Args, config: &Config, stores: &Stores) -> Running {
     let appender = stores.appender().expect("the log takes records");
     let plan = Plan::new(1, Some(args.orders), args.orders_per_s, false);
     let analysts = config.analytics.kind != AnalyticsKind::None;
+    let kafka = (config.log.kind == LogKind::Kafka)
+        .then(|| (Facts::follow(&config.kafka.bootstrap, TOPIC), Visible::new("facts in Kafka")));
     let watch = Watch {
         appended,
         progress,
         decided: Latencies::default(),
-        published: Latencies::default(),
-        waiting: VecDeque::new(),
-        tables: analysts.then(|| stores.tables().expect("the serving tables answer")),
-        asked: Instant::now(),
         decided_at: Instant::now(),
+        kafka,
+        rows: Visible::new("rows in the serving tables"),
+        published: analysts.then(|| Visible::new("views in ClickHouse")),
+        tables: stores.tables().expect("the serving tables answer"),
+        asked: Instant::now(),
         counts_from: args.orders_per_s.map(|_| Instant::now() + WARM_UP),
     };
     let producing = Arc::clone(&control);
@@ -171,9 +194,9 @@ fn begin(args: &Args, config: &Config, stores: &Stores) -> Running {
 
 fn print(orders: u64, seconds: f64, watch: &mut Watch) {
     println!("{:.0} orders/s, {orders} orders in {seconds:.1} s", orders as f64 / seconds);
-    let published = watch.tables.is_some().then_some(("published", &mut watch.published));
-    for (what, times) in [("decided", &mut watch.decided)].into_iter().chain(published) {
-        let times = times.take_recent();
+    let mut times = vec![("decided", watch.decided.take_recent())];
+    times.extend(watch.sinks().map(|sink| (sink.name, sink.take_recent())));
+    for (what, times) in times {
         println!(
             "{what}: p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms",
             times.p50_ms, times.p95_ms, times.p99_ms

@@ -124,7 +124,8 @@ impl Binder {
     fn begin(&mut self, tick: Tick, capability: Capability<EpochTs>) {
         let (epoch, generation, now, snapshot) = (tick.epoch, tick.generation, tick.now, tick.snapshot);
         let (bound, recorded) = match tick.take {
-            Take::Live { bound } => (bound, None),
+            Take::Upto { bound } => (Some(bound), None),
+            Take::Reported { .. } => (None, None),
             Take::Recorded { ends, .. } => (None, Some(ends)),
         };
         let (ends, clamps, unread) = (Vec::new(), Vec::new(), Some(Vec::new()));

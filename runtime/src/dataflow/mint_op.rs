@@ -191,7 +191,10 @@ impl Minter {
                 let generation = self.plan.generation;
                 let settings = self.settings_for(generation);
                 let epoch = cell.mint.minted();
-                let take = Take::Live { bound };
+                let take = match bound {
+                    Some(bound) => Take::Upto { bound },
+                    None => Take::Reported { upto: cell.mint.read_upto() },
+                };
                 Step::Send(Tick { target: 0, epoch, generation, now, take, snapshot, settings })
             }
             Decision::WaitUntil(at) => {

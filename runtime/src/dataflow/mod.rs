@@ -39,8 +39,10 @@ pub type Messages<'s, B> = StreamVec<'s, EpochTs, Envelope<B>>;
 /// What an epoch takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Take {
-    /// Up to a bound (inclusive), or whatever has arrived.
-    Live { bound: Option<Millis> },
+    /// All up to a bound of record time (inclusive).
+    Upto { bound: Millis },
+    /// What had been read when it was reported, of each partition that was.
+    Reported { upto: Vec<(PartitionId, Offset)> },
     /// Exactly what a binding recorded. After the `last` one, the source goes live.
     Recorded { ends: Vec<PartitionEnd>, clamps: Vec<Clamp>, last: bool },
 }

@@ -178,9 +178,16 @@ impl<R> Source<R> {
         let (ends, clamps, unread) = (Vec::new(), Vec::new(), Vec::new());
         let mut report = Report { epoch: tick.epoch, ends, clamps, unread, records: 0 };
         match &tick.take {
-            Take::Live { bound } => {
+            Take::Upto { bound } => {
                 for p in self.partitions.values_mut() {
                     report.add(p.take_upto(*bound, out), &self.feed, p.id);
+                }
+            }
+            Take::Reported { upto } => {
+                for (id, end) in upto {
+                    if let Some(p) = self.partitions.get_mut(id) {
+                        report.add(p.take_below(*end, out), &self.feed, p.id);
+                    }
                 }
             }
             Take::Recorded { ends, clamps, last } => {
