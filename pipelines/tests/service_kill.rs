@@ -180,6 +180,8 @@ fn service_kill_of_the_pipeline_at_every_step_loses_and_doubles_nothing() {
 }
 
 const HARMS_DATABASE: &str = "harms";
+/// Services have the machine for themselves more often, and are back sooner.
+const LONGER_EPOCHS: &str = "[runtime]\nepoch_ms = 50\n";
 /// How long whoever is stopped stands still.
 const STILL: Duration = Duration::from_secs(30);
 /// How long orders flow; the harm comes after a part of it, and may last for longer.
@@ -240,7 +242,8 @@ fn kill_and_start(service: &'static str) -> impl FnOnce(&Services, &mut Running)
 fn service_kill_of_kafka_postgres_clickhouse_and_registry_loses_and_doubles_nothing() {
     let (services, dir, mut dice) = (Services::empty(), Folder::new(), Dice::new(72));
     let analytics = analytics::empty(&services, dir.path(), HARMS_DATABASE);
-    services.configure(dir.path(), &(analytics + &settings(1_000)));
+    let settings = settings(1_000).replacen("[runtime]\n", LONGER_EPOCHS, 1);
+    services.configure(dir.path(), &(analytics + &settings));
     let ids = load::schema_ids(dir.path());
     let producer = Producer::new(&ids, (72, None, ORDERS_PER_S));
     let running = Running::start(run(dir.path(), 2));
