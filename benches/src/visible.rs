@@ -22,12 +22,17 @@ pub struct Visible {
     times: Latencies,
     /// Moves of the decided frontier not seen in it so far.
     waiting: VecDeque<Progress>,
+    /// Epochs seen and when that was: some are before the pipeline says that they are decided.
+    seen: VecDeque<(u64, Instant)>,
 }
+
+/// Looks remembered.
+const SEEN_MAX: usize = 1_000;
 
 impl Visible {
     /// Of a sink in which nothing was seen so far.
     pub fn new(name: &'static str) -> Self {
-        Visible { name, times: Latencies::default(), waiting: VecDeque::new() }
+        Visible { name, times: Latencies::default(), waiting: VecDeque::new(), seen: VecDeque::new() }
     }
 
     /// Records became durable in the log.
@@ -42,8 +47,16 @@ impl Visible {
 
     /// Everything up to `epoch` was seen.
     pub fn seen_upto(&mut self, epoch: u64, at: Instant) {
+        if self.seen.back().is_none_or(|(last, _)| *last < epoch) {
+            self.seen.push_back((epoch, at));
+        }
         while let Some(moved) = self.waiting.pop_front_if(|moved| moved.decided.0 <= epoch) {
+            let first = self.seen.partition_point(|(seen, _)| *seen < moved.decided.0);
+            let at = self.seen[first].1;
             self.tell(&moved, at);
+        }
+        while self.seen.len() > SEEN_MAX {
+            self.seen.pop_front();
         }
     }
 
@@ -64,8 +77,8 @@ impl Visible {
     }
 }
 
-/// How long after an epoch was decided its facts are certainly read.
-const READ_BY: Duration = Duration::from_millis(500);
+/// How long a later fact is waited for, which says that all of an epoch were read.
+const READ_BY: Duration = Duration::from_secs(5);
 
 /// Facts in Kafka, read by a consumer of committed records that isn't ours: each carries its epoch in a header.
 pub struct Facts {
@@ -100,11 +113,17 @@ impl Facts {
         Facts { kcat, epochs, read: VecDeque::new() }
     }
 
-    /// Tells what was read of epochs decided a while ago: Kafka has an epoch before the pipeline says that it is decided. One
-    /// without facts was visible when it was decided.
+    /// Tells what was read, once something later was: Kafka has an epoch before the pipeline says that it is decided. An epoch counts
+    /// from its first fact on, one without facts from when it was decided.
+    ///
+    /// # Panics
+    /// Where `kcat` has ended.
     pub fn look(&mut self, visible: &mut Visible) {
+        assert!(matches!(self.kcat.try_wait(), Ok(None)), "kcat reads on");
         self.read.extend(self.epochs.try_iter());
-        while let Some(moved) = visible.waiting.pop_front_if(|moved| moved.at.elapsed() > READ_BY) {
+        let last = self.read.back().map_or(0, |(epoch, _)| *epoch);
+        let is_read = |moved: &mut Progress| moved.decided.0 <= last || moved.at.elapsed() > READ_BY;
+        while let Some(moved) = visible.waiting.pop_front_if(is_read) {
             let mut at = None;
             while let Some((_, first)) = self.read.pop_front_if(|(epoch, _)| *epoch <= moved.decided.0) {
                 at = Some(first);

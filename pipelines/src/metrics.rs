@@ -121,6 +121,7 @@ pub struct Metrics {
     pub mirror_stopped: Gauge,
     pub mirror_behind: Seconds,
     pub frontier_age: Seconds,
+    pub time_behind: Seconds,
     pub snapshot_epoch: Gauge,
     pub snapshot_size: Gauge,
     pub snapshot_duration: Seconds,
@@ -182,6 +183,8 @@ impl Metrics {
         r.register("epochs_in_flight_max", help, self.epochs_in_flight_max.clone());
         let help = "How long the decided frontier has stood still while epochs were in flight";
         r.register_with_unit("frontier_age", help, Unit::Seconds, self.frontier_age.clone());
+        let help = "How far the pipeline's time is behind the clock: holds run out by it, and it goes no further than the log was read";
+        r.register_with_unit("time_behind", help, Unit::Seconds, self.time_behind.clone());
         let help =
             "From an epoch's now to its commit, of epochs with results; with a backlog, how old that is";
         r.register_with_unit("decision_delay", help, Unit::Seconds, self.decision_delay.0.clone());

@@ -49,6 +49,15 @@ fn try_change(statements: &str) -> bool {
     psql.status().is_ok_and(|status| status.success())
 }
 
+/// Whoever fails ends the changes, too.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Changes until `over`; how many were taken.
 fn flow(over: &AtomicBool, next: &AtomicU64) -> usize {
     let mut taken = 0;
@@ -73,13 +82,14 @@ impl Harmed<'_> {
         let over = AtomicBool::new(false);
         let taken = std::thread::scope(|scope| {
             let flowing = scope.spawn(|| flow(&over, &self.next));
+            let ending = Ending(&over);
             std::thread::sleep(FLOW);
             harm(self.services);
-            wait_until("the source takes changes", PATIENCE, || {
-                try_change(&format!("ALTER TABLE public.things ADD COLUMN {new_column} int DEFAULT 7"))
-            });
+            let add =
+                format!("ALTER TABLE public.things ADD COLUMN IF NOT EXISTS {new_column} int DEFAULT 7");
+            wait_until("the source takes changes", PATIENCE, || try_change(&add));
             std::thread::sleep(FLOW);
-            over.store(true, Ordering::SeqCst);
+            drop(ending);
             flowing.join().expect("changes get through")
         });
         self.columns.push(column(new_column, "plain"));

@@ -139,8 +139,8 @@ pub fn start<I: Send + 'static>(
         send = next;
         let (shared, written) = (Arc::clone(shared), Instant::now());
         let waits_for = usize::try_from(begin.in_flight_max / 2).unwrap_or(usize::MAX);
-        let (began, unwritten, failed) = (None, None, false);
-        let stage = Stage { sink, committed, shared, written, began, waits_for, unwritten, failed };
+        let (began, unwritten, ahead_ms, failed) = (None, None, None, false);
+        let stage = Stage { sink, committed, shared, written, began, waits_for, unwritten, ahead_ms, failed };
         let input = std::mem::replace(&mut receive, following);
         let name = stage.sink.name();
         threads.push(named(name, move || stage.run(&input, &send))?);
@@ -248,6 +248,9 @@ struct Stage<I> {
     waits_for: usize,
     /// The last epoch that was let through without a commit, because there was nothing in it.
     unwritten: Option<EpochItems<I>>,
+    /// The time of the last item, where it is ahead of its epoch's now: whoever follows by time can't take it before
+    /// progress is past it.
+    ahead_ms: Option<Millis>,
     /// The last call failed: what answers the next one may be another server, or another state of it.
     failed: bool,
 }
@@ -282,11 +285,14 @@ impl<I> Stage<I> {
     fn commit(&mut self, run: &[EpochItems<I>]) -> bool {
         let Some(last) = run.last() else { return true };
         let empty = run.iter().all(|epoch| epoch.items.is_empty());
-        if empty && self.written.elapsed() < EMPTY_PROGRESS {
+        let awaited = self.ahead_ms.is_some_and(|ahead| ahead <= last.now);
+        if empty && !awaited && self.written.elapsed() < EMPTY_PROGRESS {
             self.unwritten = Some(EpochItems { epoch: last.epoch, now: last.now, items: Vec::new() });
             return true;
         }
         self.unwritten = None;
+        let latest = run.iter().filter_map(|epoch| epoch.items.last()).map(|item| item.at.time()).max();
+        self.ahead_ms = latest.or(self.ahead_ms).filter(|latest| *latest > last.now);
         self.commit_now(run)
     }
 

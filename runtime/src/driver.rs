@@ -5,8 +5,8 @@
 //!   then fire the due timers that are left
 //! ```
 //!
-//! Due is what the epoch's now has reached. A record may be ahead of it (it arrived after its epoch was
-//! minted, or its producer's clock is ahead): it makes no timer due, because on another number of workers
+//! Due is what the epoch's now has reached. A record may be ahead of it (some other partition was last
+//! seen whole earlier, or its producer's clock is ahead): it makes no timer due, because on another number of workers
 //! it would meet other timers, and they would fire in other epochs.
 
 use crate::operator::{Ctx, Operator};

@@ -6,7 +6,7 @@
 //!
 //! A round lets the reader ask for ends and fetches each partition once. A partition is drained as of a clock when
 //! reading has come to an end that was asked for after that clock was read. While nothing comes, drained partitions
-//! are said to be so again every [`REFRESH_MS`], because a partition with a backlog elsewhere waits for that clock.
+//! are said to be so again every [`REFRESH_MS`], because the pipeline's time goes no further than the least of these clocks.
 //! While the log can't be read nothing counts as drained: time stands still until it is known what it holds.
 
 use crate::bindings::PartitionEnd;
@@ -205,7 +205,7 @@ impl<L: LogReader> Fetcher<L> {
         Ok(brought)
     }
 
-    /// Takes back that a partition is drained: while it can't be read, nobody knows.
+    /// Takes back that a partition is drained: while it can't or mustn't be read, nobody knows.
     fn not_drained(&mut self, partition: PartitionId, clock: Millis) -> Result<(), Gone> {
         let cursor = self.cursors.get_mut(&partition).expect("ids are the cursors' keys");
         if !std::mem::replace(&mut cursor.drained_said, false) {
@@ -219,6 +219,8 @@ impl<L: LogReader> Fetcher<L> {
         let cursor = self.cursors.get(&id).expect("ids are the cursors' keys");
         let (next, room) = (cursor.next, cursor.room.min(FETCH_MAX));
         if room == 0 {
+            // Nobody looks, so nobody knows whether there is more.
+            self.not_drained(id, self.shared.clock())?;
             return Ok(0);
         }
         let clock = self.shared.clock();

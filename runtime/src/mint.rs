@@ -11,7 +11,8 @@
 //! of the first *rung* above the last bound (a rung is the time at which a further share of the epoch's
 //! record cap is full, never above the partition's horizon). A partition without a rung holds everything
 //! back while it is not drained, because slow is not drained; once drained it counts with the clock as
-//! of which that was so. Horizons and as-of clocks only grow, so a stale status can only delay. Until
+//! of which that was so. Horizons and as-of clocks only grow, so a stale status can only delay. Where all is drained and the
+//! bound can't move (it is ahead of the clock, or what is left claims to be), an epoch takes a share of each partition, and time stays. Until
 //! drained, what is drained holds nothing back, and time is the log's own: no bound lies beyond its last record.
 //! A partition that another pipeline writes counts, drained, with how far that pipeline has come, and keeps the
 //! bound there: what happened earlier is still to be said.
@@ -47,6 +48,8 @@ pub struct PartitionStatus {
     pub buffered: usize,
     /// Where the first record stands that wasn't read yet.
     pub read_upto: Offset,
+    /// Where the first record stands behind a share of the cap; `read_upto` where less was read.
+    pub share_upto: Offset,
 }
 
 /// One worker's report on its partitions.
@@ -83,7 +86,7 @@ pub enum Decision {
     WaitUntil(Millis),
     /// Nothing until a report or credit comes.
     WaitForReport,
-    /// Mint the next epoch. `bound` absent: take what was reported, see [`Mint::read_upto`].
+    /// Mint the next epoch. `bound` absent: take what was reported, see [`Mint::upto`].
     Mint { now: Millis, bound: Option<Millis>, snapshot: bool },
     /// Everything has been taken and a last epoch with a snapshot was minted: close the source.
     Finished,
@@ -114,6 +117,8 @@ pub struct Mint {
     snapshot_pending: Option<Epoch>,
     stopping: bool,
     last_minted: bool,
+    /// Whether the epoch decided on last takes no more than a share of each partition.
+    shares: bool,
 }
 
 impl Mint {
@@ -133,6 +138,7 @@ impl Mint {
             snapshot_pending: None,
             stopping: false,
             last_minted: false,
+            shares: false,
         }
     }
 
@@ -227,16 +233,18 @@ impl Mint {
         if self.statuses.len() < self.workers || self.statuses.values().any(|s| !s.ready) {
             return Decision::WaitForReport;
         }
-        if self.is_live() {
+        self.shares = !self.is_live();
+        if !self.shares {
             return self.decide_live(clock);
         }
         self.decide_behind(clock)
     }
 
-    /// How far every partition was read, as of the reports that the last decision was made on. What arrived later is
-    /// in no report that `now` or the size of the epoch could have been decided on.
-    pub fn read_upto(&self) -> Vec<(PartitionId, Offset)> {
-        self.partitions().map(|p| (p.partition, p.read_upto)).collect()
+    /// What an epoch without a bound takes of every partition, by the reports that it was decided on: all, or a share. What
+    /// arrived later is in no report that `now` or the size of the epoch could have been decided on.
+    pub fn upto(&self) -> Vec<(PartitionId, Offset)> {
+        let upto = |p: &PartitionStatus| if self.shares { p.share_upto } else { p.read_upto };
+        self.partitions().map(|p| (p.partition, upto(p))).collect()
     }
 
     fn partitions(&self) -> impl Iterator<Item = &PartitionStatus> {
@@ -248,8 +256,7 @@ impl Mint {
     fn is_live(&self) -> bool {
         let open = |p: &PartitionStatus| self.pace.until_drained || !p.follows;
         let buffered: usize = self.partitions().map(|p| p.buffered).sum();
-        self.partitions().all(|p| open(p) && p.drained_as_of.is_some())
-            && buffered <= self.pace.epoch_records_max
+        self.all_is_drained() && self.partitions().all(open) && buffered <= self.pace.epoch_records_max
     }
 
     fn decide_live(&mut self, clock: Millis) -> Decision {
@@ -309,8 +316,16 @@ impl Mint {
             // All is drained, and the rest of it came too late for the bounds passed so far.
             Some(_) if self.pace.until_drained && all_taken => self.behind(self.bound, clock),
             Some(_) if self.follows() => self.idle(clock),
+            // Nothing that is left may keep a timer from firing: it came too late, or claims to be later than the bound.
+            Some(_) if all_taken && self.all_is_drained() => {
+                Decision::Mint { now: self.now, bound: None, snapshot: self.snapshot_due(clock) }
+            }
             _ => Decision::WaitForReport,
         }
+    }
+
+    fn all_is_drained(&self) -> bool {
+        self.partitions().all(|p| p.drained_as_of.is_some())
     }
 
     fn follows(&self) -> bool {

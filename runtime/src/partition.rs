@@ -127,8 +127,14 @@ impl<R> Partition<R> {
             drained_as_of: self.drained_as_of,
             follows: self.follows,
             buffered: self.buffer.len(),
-            read_upto: self.buffer.back().map_or(self.next, |last| Offset(last.record.offset.0 + 1)),
+            read_upto: self.behind(self.buffer.back()),
+            share_upto: self.behind(self.buffer.get(share - 1).or(self.buffer.back())),
         }
+    }
+
+    /// Where the next record stands behind this one, or behind all that was taken.
+    fn behind(&self, buffered: Option<&Buffered<R>>) -> Offset {
+        buffered.map_or(self.next, |b| Offset(b.record.offset.0 + 1))
     }
 
     /// Whether more must be read although the buffer is full: all of it may be of one time.

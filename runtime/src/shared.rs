@@ -19,6 +19,8 @@ pub struct Shared {
     pub decided: AtomicU64,
     /// Clock of the last move of the decided frontier.
     pub decided_at: AtomicI64,
+    /// The pipeline's time, as of the last epoch minted; 0 before the first and in a replay.
+    pub now: AtomicI64,
     pub snapshot: AtomicU64,
     pub snapshot_bytes: AtomicU64,
     pub snapshot_ms: AtomicU64,
@@ -98,6 +100,15 @@ impl Shared {
     pub fn publish_decided(&self, epoch: u64) {
         self.decided.fetch_max(epoch, Ordering::SeqCst);
         self.decided_at.store(self.clock(), Ordering::SeqCst);
+    }
+
+    /// Milliseconds that the pipeline's time is behind the clock: no timer fires by what is later. It grows while the log
+    /// can't be read, and is the age of what is read while there is a backlog.
+    pub fn time_behind_ms(&self) -> i64 {
+        match self.now.load(Ordering::SeqCst) {
+            0 => 0,
+            now => (self.clock() - now).max(0),
+        }
     }
 
     /// Milliseconds since the decided frontier moved, 0 where nothing is in flight.

@@ -25,6 +25,7 @@ fn statuses(partitions: &[&str]) -> Vec<PartitionStatus> {
             follows: words[2] == "follows",
             buffered: words[3].parse().unwrap(),
             read_upto: Offset(words[3].parse().unwrap()),
+            share_upto: Offset(words[3].parse::<u64>().unwrap().min(5)),
         }
     };
     partitions.iter().enumerate().map(parse).collect()
@@ -135,9 +136,35 @@ fn an_epoch_takes_what_was_reported_and_time_stays_where_the_log_was_last_seen_w
     // The reader has hung for long: what it would find is not known.
     assert_eq!(state.next(CLOCK + 5_000), mint(CLOCK - 1, None));
     let wanted: Vec<(PartitionId, Offset)> = read([7, 2]);
-    assert_eq!(state.read_upto(), wanted);
+    assert_eq!(state.upto(), wanted);
     let partitions = statuses(&["2,4 9 open 60", "- 3 drained 0"]);
     state.report(Status { worker: 0, seq: 2, taken: Epoch(1), ready: true, partitions });
     state.computed(Epoch(1));
     assert_eq!(state.next(CLOCK + 5_001), mint(CLOCK - 1, 2), "a backlog comes in shares");
+}
+
+/// The machine's clock was set back while nobody ran, or producers' clocks are ahead: waiting for the bound would last as long.
+#[test]
+fn more_than_an_epoch_takes_that_lies_about_a_bound_ahead_of_the_clock_is_taken_in_shares_and_time_stays() {
+    let pace = Pace {
+        epoch_ms: 10,
+        idle_epoch_ms: 100,
+        epochs_in_flight_max: 4,
+        snapshot_every_ms: None,
+        until_drained: false,
+        epoch_records_max: 10,
+    };
+    let ahead = CLOCK + 1_000;
+    for partitions in [["5 9 drained 8", "- 9 drained 8"], ["- 2000000 drained 8", "- 2000000 drained 8"]] {
+        let mut state = Mint::new(pace.clone(), 1, Epoch(7), ahead, CLOCK);
+        let status = |taken| {
+            let partitions = statuses(&partitions);
+            Status { worker: 0, seq: 1 + taken, taken: Epoch(taken), ready: true, partitions }
+        };
+        state.report(status(6));
+        assert_eq!(state.next(CLOCK), Decision::WaitForReport, "until it is seen what is taken");
+        state.report(status(7));
+        assert_eq!(state.next(CLOCK), mint(ahead, None), "{partitions:?}");
+        assert!(state.upto().iter().all(|(_, upto)| *upto == Offset(5)), "a share of each");
+    }
 }

@@ -13,8 +13,8 @@
 use runtime::{Millis, Offset};
 use std::collections::VecDeque;
 
-/// Without an answer as fresh as this, a partition with questions open doesn't count as drained: while caught up
-/// the pipeline's time is the clock's, and must not run ahead of what it has yet to read.
+/// Without an answer as fresh as this, a partition with questions open doesn't count as drained: it has a backlog, which
+/// is taken by record time.
 pub(crate) const FRESH_MS: i64 = 100;
 /// Questions kept open; more would say little more.
 const OPEN_MAX: usize = 32;

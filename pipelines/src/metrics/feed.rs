@@ -166,6 +166,7 @@ impl Metrics {
             self.consumer_lag.get_or_create(&labels).set(lag as i64);
         }
         self.frontier_age.set(shared.frontier_age_ms() as f64 / 1_000.0);
+        self.time_behind.set(shared.time_behind_ms() as f64 / 1_000.0);
         raise(&self.records_clamped, load(&shared.clamped));
         self.reported_at.set(shared.clock() as f64 / 1_000.0);
         self.snapshot_epoch.set(load(&shared.snapshot) as i64);

@@ -1,6 +1,6 @@
 //! The mint operator: worker 0 turns the decisions of [`Mint`] (or recorded bindings) into ticks.
 //!
-//! It alone reads the clock. While recovering it sends the recorded epochs, as many as there is credit
+//! It and the fetch threads alone read the clock. While recovering it sends the recorded epochs, as many as there is credit
 //! for; then it mints above them. It holds the capability of the next epoch, so closing the run is
 //! dropping that capability.
 
@@ -188,12 +188,13 @@ impl Minter {
         let clock = self.plan.shared.clock();
         match cell.mint.next(clock) {
             Decision::Mint { now, bound, snapshot } => {
+                self.plan.shared.now.store(now, Ordering::SeqCst);
                 let generation = self.plan.generation;
                 let settings = self.settings_for(generation);
                 let epoch = cell.mint.minted();
                 let take = match bound {
                     Some(bound) => Take::Upto { bound },
-                    None => Take::Reported { upto: cell.mint.read_upto() },
+                    None => Take::Reported { upto: cell.mint.upto() },
                 };
                 Step::Send(Tick { target: 0, epoch, generation, now, take, snapshot, settings })
             }
