@@ -39,7 +39,7 @@ impl Operator for Deadlines {
 
     fn on_record(&mut self, at: At, n: u64, ctx: &mut Ctx<String>) {
         ctx.emit(at, format!("record {n}"));
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             self.waiting.push(n);
             self.timers.set(ctx.now() + DEADLINE_MS, n);
         }
