@@ -1,4 +1,4 @@
-//! Kills with real services: the pipeline, Kafka, Postgres, ClickHouse and the registry, under load, and the pipeline at
+//! Kills with real services: the pipeline, Kafka, Postgres, ClickHouse, Connect and the registry, under load, and the pipeline at
 //! every step.
 //!
 //! Whatever was killed or stood still, in the end every order is decided once, Kafka (read by a consumer that
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use support::load::{self, Produced, Producer};
 use support::process::{self, Running};
 use support::services::{Services, env, frontier, wait_until};
-use support::{Folder, analytics, told};
+use support::{Folder, analytics, connector, told};
 
 const ORDERS_PER_S: u64 = 2_000;
 const GRACE_MS: u64 = 1_000;
@@ -239,11 +239,12 @@ fn kill_and_start(service: &'static str) -> impl FnOnce(&Services, &mut Running)
 
 #[test]
 #[ignore = "needs services"]
-fn service_kill_of_kafka_postgres_clickhouse_and_registry_loses_and_doubles_nothing() {
+fn service_kill_of_kafka_postgres_clickhouse_connect_and_registry_loses_and_doubles_nothing() {
     let (services, dir, mut dice) = (Services::empty(), Folder::new(), Dice::new(72));
     let analytics = analytics::empty(&services, dir.path(), HARMS_DATABASE);
     let settings = settings(1_000).replacen("[runtime]\n", LONGER_EPOCHS, 1);
     services.configure(dir.path(), &(analytics + &settings));
+    connector::offer_by_hand(dir.path());
     let ids = load::schema_ids(dir.path());
     let producer = Producer::new(&ids, (72, None, ORDERS_PER_S));
     let running = Running::start(run(dir.path(), 2));
@@ -253,6 +254,12 @@ fn service_kill_of_kafka_postgres_clickhouse_and_registry_loses_and_doubles_noth
     for service in ["kafka", "postgres", "registry", "clickhouse"] {
         harmed.harm(service, kill_and_start(service));
     }
+    harmed.harm("connect", |services, running| {
+        connector::restock_by_hand();
+        kill_and_start("connect")(services, running);
+        connector::restock_by_hand();
+        connector::wait_for_stock_by_hand(2);
+    });
     harmed.harm("all but Kafka stand still", |services, _| {
         services.stop_for(&["postgres", "registry", "clickhouse"], STILL);
     });
@@ -263,6 +270,7 @@ fn service_kill_of_kafka_postgres_clickhouse_and_registry_loses_and_doubles_noth
         running.signal("CONT");
     });
     let Harmed { mut running, producer: Producer { produced, .. }, .. } = harmed;
+    connector::forget("reference");
     running.kill();
     assert!(running.wait().was_killed());
     eprintln!("{} records, {} appends made again", produced.records, produced.again);

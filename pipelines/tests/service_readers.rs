@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use support::captured::try_clickhouse;
 use support::past::Session;
 use support::process::{self, Running};
-use support::services::{Services, env, frontier, script, sql, wait_until, well};
+use support::services::{Services, env, frontier, wait_until};
 use support::{Folder, analytics, connector, load, told};
 
 /// A stream without end, by seed and orders a second.
@@ -93,16 +93,11 @@ fn sample_facts(over: &AtomicBool, samples: &Samples) {
     }
 }
 
-/// An offer that only the OLTP database knows.
-const OFFER: &str = "INSERT INTO offers (tenant, offer_id, kind, price_minor, currency, stock_total, max_per_order, restock_on_refund, status)
-    VALUES ('operator', 'by-hand', 'ticket', 100, 'EUR', 0, 4, true, 'open')";
-
 /// Adds units, one statement each; how many there are in the end.
 fn restock(services: &Services, mut until: impl FnMut() -> bool) -> i64 {
-    let url = env("PG_URL");
     let add = || {
         for _ in 0..20 {
-            sql(&url, "UPDATE offers SET stock_total = stock_total + 1 WHERE offer_id = 'by-hand'");
+            connector::restock_by_hand();
             std::thread::sleep(Duration::from_millis(150));
         }
         20
@@ -126,15 +121,9 @@ fn restock(services: &Services, mut until: impl FnMut() -> bool) -> i64 {
 #[ignore = "needs services"]
 fn service_readers_see_whole_epochs_while_connect_and_clickhouse_are_away() {
     let (services, dir) = (Services::empty(), Folder::new());
-    well(script(&["start", "connect"]));
-    connector::forget("reference");
     let analytics = analytics::empty(&services, dir.path(), "readers");
     services.configure(dir.path(), &(analytics + RULES));
-    process::end_of(process::tombola(dir.path(), &["migrate", "--oltp", "--url", &env("PG_URL")]))
-        .assert(0, &[]);
-    sql(&env("PG_URL"), "TRUNCATE offers");
-    sql(&env("PG_URL"), OFFER);
-    connector::apply(&["reference"], &env("PG_URL"), env);
+    connector::offer_by_hand(dir.path());
     let ids = load::schema_ids(dir.path());
     let (over, samples) = (AtomicBool::new(false), Samples::default());
     let (produced, total) = std::thread::scope(|scope| {
@@ -161,10 +150,7 @@ fn service_readers_see_whole_epochs_while_connect_and_clickhouse_are_away() {
         let produced = producer.join().expect("the producer gets through");
         samplers.into_iter().for_each(|sampler| sampler.join().expect("no sample is torn"));
         assert!(samples.are_enough(), "{samples:?}");
-        let stock = "SELECT stock_total FROM tombola.stock WHERE offer_id = 'by-hand'";
-        wait_until("the last change", Duration::from_secs(180), || {
-            sql(&env("PG_URL"), stock) == total.to_string()
-        });
+        connector::wait_for_stock_by_hand(total);
         told::wait_for_decisions(&env("PG_URL"), &produced, || {
             assert!(running.runs(), "the pipeline goes on")
         });

@@ -1,6 +1,7 @@
 //! The connectors of `deploy/debezium`, `reference` and `outbox`: given a database to follow, set back, made to forget it.
 
-use super::services::{env, sql, wait_until, well};
+use super::process;
+use super::services::{env, script, sql, wait_until, well};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -42,6 +43,31 @@ pub fn apply(names: &[&str], url: &str, endpoint: impl Fn(&str) -> String) {
         apply.env(&name, endpoint(&name));
     }
     well(apply);
+}
+
+/// An offer that only the OLTP database knows.
+const OFFER: &str = "INSERT INTO offers (tenant, offer_id, kind, price_minor, currency, stock_total, max_per_order, restock_on_refund, status)
+    VALUES ('operator', 'by-hand', 'ticket', 100, 'EUR', 0, 4, true, 'open')";
+
+/// Makes the tables of the OLTP database, with one offer, and lets the connector `reference` follow them.
+pub fn offer_by_hand(dir: &Path) {
+    well(script(&["start", "connect"]));
+    forget("reference");
+    process::end_of(process::tombola(dir, &["migrate", "--oltp", "--url", &env("PG_URL")])).assert(0, &[]);
+    sql(&env("PG_URL"), "TRUNCATE offers");
+    sql(&env("PG_URL"), OFFER);
+    apply(&["reference"], &env("PG_URL"), env);
+}
+
+/// One unit more of it.
+pub fn restock_by_hand() {
+    sql(&env("PG_URL"), "UPDATE offers SET stock_total = stock_total + 1 WHERE offer_id = 'by-hand'");
+}
+
+/// Waits until the pipeline has made so many units of it.
+pub fn wait_for_stock_by_hand(total: i64) {
+    let stock = "SELECT stock_total FROM tombola.stock WHERE offer_id = 'by-hand'";
+    wait_until("the last change", PATIENCE, || sql(&env("PG_URL"), stock) == total.to_string());
 }
 
 /// What it knows of one database must not be taken for another's.
