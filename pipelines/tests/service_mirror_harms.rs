@@ -10,15 +10,15 @@
 
 mod support;
 
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use support::Ending;
 use support::captured::{
     Compared, Connector, assert_no_record_twice, clickhouse, column, wait_until_mirrored,
 };
 use support::mirrored::{begin, change, run};
 use support::process::Running;
-use support::services::{Services, env, wait_until};
+use support::services::{Services, env, psql, wait_until};
 
 /// How long whoever is stopped stands still.
 const STILL: Duration = Duration::from_secs(30);
@@ -43,19 +43,7 @@ fn changes(n: u64) -> String {
 
 /// Whether the source took them: it may be away. It is one transaction, taken whole or not at all.
 fn try_change(statements: &str) -> bool {
-    let mut psql = Command::new("psql");
-    psql.args([&env("PG_URL"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statements]);
-    psql.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    psql.status().is_ok_and(|status| status.success())
-}
-
-/// Whoever fails ends the changes, too.
-struct Ending<'a>(&'a AtomicBool);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
+    psql(&env("PG_URL"), statements).output().is_ok_and(|output| output.status.success())
 }
 
 /// Changes until `over`; how many were taken.

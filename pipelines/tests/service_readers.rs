@@ -9,7 +9,7 @@ use support::captured::try_clickhouse;
 use support::past::Session;
 use support::process::{self, Running};
 use support::services::{Services, env, frontier, wait_until};
-use support::{Folder, analytics, connector, load, told};
+use support::{Ending, Folder, analytics, connector, load, told};
 
 /// A stream without end, by seed and orders a second.
 const ORDERS: (u64, Option<u64>, u64) = (74, None, 300);
@@ -52,15 +52,6 @@ impl Samples {
     fn are_enough(&self) -> bool {
         let number = |samples: &AtomicUsize| samples.load(Ordering::SeqCst);
         number(&self.rows).min(number(&self.facts)) >= SAMPLES && number(&self.frontiers) >= FRONTIERS
-    }
-}
-
-/// Whoever fails ends the others, too.
-struct Ending<'a>(&'a AtomicBool);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
     }
 }
 

@@ -7,6 +7,16 @@ use runtime::{Epoch, Millis, Offset, PartitionId, TopicId};
 
 const CLOCK: Millis = 1_000_000;
 
+/// A live run that takes no snapshots.
+const PACE: Pace = Pace {
+    epoch_ms: 10,
+    idle_epoch_ms: 100,
+    epochs_in_flight_max: 4,
+    snapshot_every_ms: None,
+    until_drained: false,
+    epoch_records_max: 10,
+};
+
 /// Partitions as `rungs time_max drained buffered`: `5,7 9 open 30` or `- 9 drained 3`; `follows` is drained as of
 /// where another pipeline is.
 fn statuses(partitions: &[&str]) -> Vec<PartitionStatus> {
@@ -32,14 +42,7 @@ fn statuses(partitions: &[&str]) -> Vec<PartitionStatus> {
 }
 
 fn decide(until_drained: bool, partitions: &[&str]) -> Decision {
-    let pace = Pace {
-        epoch_ms: 10,
-        idle_epoch_ms: 100,
-        epochs_in_flight_max: 4,
-        snapshot_every_ms: Some(1_000_000),
-        until_drained,
-        epoch_records_max: 10,
-    };
+    let pace = Pace { snapshot_every_ms: Some(1_000_000), until_drained, ..PACE };
     let mut mint = Mint::new(pace, 1, Epoch(0), 0, CLOCK);
     let partitions = statuses(partitions);
     mint.report(Status { worker: 0, seq: 1, taken: Epoch(0), ready: true, partitions });
@@ -77,15 +80,7 @@ fn partitions_advance_together_and_a_drained_one_holds_nothing_back() {
 
 #[test]
 fn while_the_pipeline_followed_stands_still_epochs_come_now_and_then_at_the_same_bound() {
-    let pace = Pace {
-        epoch_ms: 10,
-        idle_epoch_ms: 100,
-        epochs_in_flight_max: 4,
-        snapshot_every_ms: None,
-        until_drained: false,
-        epoch_records_max: 10,
-    };
-    let mut state = Mint::new(pace, 1, Epoch(0), 0, CLOCK);
+    let mut state = Mint::new(PACE, 1, Epoch(0), 0, CLOCK);
     let partitions = statuses(&["- 9 follows 2", "- 3 drained 2"]);
     state.report(Status { worker: 0, seq: 1, taken: Epoch(0), ready: true, partitions });
     let stands = mint(CLOCK - 500, CLOCK - 500);
@@ -97,14 +92,7 @@ fn while_the_pipeline_followed_stands_still_epochs_come_now_and_then_at_the_same
 
 #[test]
 fn what_came_too_late_for_a_bound_is_taken_at_that_bound() {
-    let pace = Pace {
-        epoch_ms: 10,
-        idle_epoch_ms: 100,
-        epochs_in_flight_max: 4,
-        snapshot_every_ms: Some(1_000_000),
-        until_drained: true,
-        epoch_records_max: 10,
-    };
+    let pace = Pace { snapshot_every_ms: Some(1_000_000), until_drained: true, ..PACE };
     let mut mint_state = Mint::new(pace, 1, Epoch(7), 9, CLOCK);
     let late = statuses(&["- 8 drained 30"]);
     mint_state.report(Status { worker: 0, seq: 1, taken: Epoch(7), ready: true, partitions: late });
@@ -116,15 +104,7 @@ fn what_came_too_late_for_a_bound_is_taken_at_that_bound() {
 /// part of the decision.
 #[test]
 fn an_epoch_takes_what_was_reported_and_time_stays_where_the_log_was_last_seen_whole() {
-    let pace = Pace {
-        epoch_ms: 10,
-        idle_epoch_ms: 100,
-        epochs_in_flight_max: 4,
-        snapshot_every_ms: None,
-        until_drained: false,
-        epoch_records_max: 10,
-    };
-    let mut state = Mint::new(pace, 1, Epoch(0), 0, CLOCK);
+    let mut state = Mint::new(PACE, 1, Epoch(0), 0, CLOCK);
     let partitions = statuses(&["- 9 drained 7", "- 3 drained 2"]);
     state.report(Status { worker: 0, seq: 1, taken: Epoch(0), ready: true, partitions });
     let read = |upto: [u64; 2]| {
@@ -146,17 +126,9 @@ fn an_epoch_takes_what_was_reported_and_time_stays_where_the_log_was_last_seen_w
 /// The machine's clock was set back while nobody ran, or producers' clocks are ahead: waiting for the bound would last as long.
 #[test]
 fn more_than_an_epoch_takes_that_lies_about_a_bound_ahead_of_the_clock_is_taken_in_shares_and_time_stays() {
-    let pace = Pace {
-        epoch_ms: 10,
-        idle_epoch_ms: 100,
-        epochs_in_flight_max: 4,
-        snapshot_every_ms: None,
-        until_drained: false,
-        epoch_records_max: 10,
-    };
     let ahead = CLOCK + 1_000;
     for partitions in [["5 9 drained 8", "- 9 drained 8"], ["- 2000000 drained 8", "- 2000000 drained 8"]] {
-        let mut state = Mint::new(pace.clone(), 1, Epoch(7), ahead, CLOCK);
+        let mut state = Mint::new(PACE, 1, Epoch(7), ahead, CLOCK);
         let status = |taken| {
             let partitions = statuses(&partitions);
             Status { worker: 0, seq: 1 + taken, taken: Epoch(taken), ready: true, partitions }

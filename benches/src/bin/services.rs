@@ -79,8 +79,7 @@ struct Watch {
 impl Watch {
     fn look(&mut self) {
         let progress = self.progress.recv_timeout(Duration::from_millis(2)).ok();
-        let appended: Vec<Appended> = self.appended.try_iter().collect();
-        for appended in appended {
+        while let Ok(appended) = self.appended.try_recv() {
             self.decided.appended(appended);
             self.sinks().for_each(|sink| sink.appended(appended));
         }

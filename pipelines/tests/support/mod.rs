@@ -24,7 +24,17 @@ pub mod trial;
 pub mod workload;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
+
+/// Says that all is over once it goes, so that whoever fails ends the threads beside it, too.
+pub struct Ending<'a>(pub &'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
 
 /// A data directory that goes with its test, unless the test fails: then it stays to be looked at.
 pub struct Folder(Option<TempDir>);

@@ -52,9 +52,14 @@ pub fn well(mut command: Command) -> String {
 
 /// One statement for a database.
 pub fn sql(url: &str, statement: &str) -> String {
+    well(psql(url, statement)).trim_end().to_owned()
+}
+
+/// The same, yet to be run.
+pub fn psql(url: &str, statement: &str) -> Command {
     let mut psql = Command::new("psql");
     psql.args([url, "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement]).stdin(Stdio::null());
-    well(psql).trim_end().to_owned()
+    psql
 }
 
 /// Registers a schema of some other program in the registry at this address; its id.
