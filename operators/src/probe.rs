@@ -72,11 +72,12 @@ impl Probe {
     /// Sends a probe for each key of a valid order that is collected; how many.
     fn ask(&self, at: At, order: &PlaceOrder, ctx: &mut Ctx<ProbeOut>) -> u8 {
         let tenant = self.rules.tenant(&order.tenant);
-        let mut asked = 0;
+        let (mut asked, mut event_of) = (0, None);
         for kind in VelocityKey::ALL.iter().copied().filter(|kind| !tenant.of(*kind).is_empty()) {
             if let Some(value) = key_value(order, kind) {
                 let key = KeyHash::new(&order.tenant, kind, value);
-                ctx.emit(at, question(&order.tenant, kind, key, order.placed_at_ms, event(order)));
+                let event = *event_of.get_or_insert_with(|| event(order));
+                ctx.emit(at, question(&order.tenant, kind, key, order.placed_at_ms, event));
                 asked += 1;
             }
         }
@@ -169,10 +170,8 @@ impl Operator for Probe {
     }
 
     fn on_timer(&mut self, due: Millis, _ctx: &mut Ctx<ProbeOut>) {
-        for order in self.sweeps.take(due) {
-            if self.orders.get(&order).is_some_and(|known| known.forget_at <= due) {
-                self.orders.remove(&order);
-            }
+        for order in self.sweeps.take_unsorted(due) {
+            self.orders.remove_if(&order, |known| known.forget_at <= due);
         }
     }
 

@@ -9,6 +9,7 @@
 //! seen whole earlier, or its producer's clock is ahead): it makes no timer due, because on another number of workers
 //! it would meet other timers, and they would fire in other epochs.
 
+use crate::gathered::Gathered;
 use crate::operator::{Ctx, Operator};
 use crate::types::{Envelope, Epoch, Millis};
 
@@ -18,6 +19,8 @@ const FORESEEN: usize = 16;
 /// An operator and how far time has come for it.
 pub struct Driver<O: Operator> {
     pub operator: O,
+    /// Those that come next.
+    coming: Vec<Envelope<O::In>>,
     /// The previous epoch's now.
     now: Millis,
     last: Epoch,
@@ -26,38 +29,35 @@ pub struct Driver<O: Operator> {
 impl<O: Operator> Driver<O> {
     /// An operator that has handled everything up to `last`, when it was `now`.
     pub fn new(operator: O, last: Epoch, now: Millis) -> Self {
-        Driver { operator, now, last }
+        Driver { operator, coming: Vec::with_capacity(FORESEEN), now, last }
     }
 
-    /// Handles a whole epoch. `input` is sorted here and left empty.
+    /// Handles a whole epoch. `input` is left empty.
     pub fn run_epoch(
         &mut self,
         epoch: Epoch,
         now: Millis,
-        input: &mut Vec<Envelope<O::In>>,
+        input: &mut Gathered<O::In>,
         out: &mut Vec<Envelope<O::Out>>,
     ) {
         assert!(epoch > self.last, "{}: epochs come in order", O::NAME);
         self.last = epoch;
         let mut active = !input.is_empty();
-        // Stable: messages of one At keep the order in which one operator emitted them.
-        if !input.is_sorted_by_key(|message| message.at) {
-            input.sort_by_key(|message| message.at);
-        }
-        let (mut coming, mut foreseen) = (input.drain(..), 0);
+        let (mut input, mut coming) = (input.drain(), std::mem::take(&mut self.coming));
         loop {
-            if foreseen == 0 {
-                foreseen = coming.len().min(FORESEEN);
-                self.operator.foresee(&coming.as_slice()[..foreseen]);
+            input.fill(&mut coming, FORESEEN);
+            if coming.is_empty() {
+                break;
             }
-            let Some(message) = coming.next() else { break };
-            foreseen -= 1;
-            let time = message.at.time();
-            active |= self.fire_upto(epoch, time.min(now), out);
-            let mut ctx = Ctx::new(epoch, self.now.max(time), out);
-            self.operator.on_record(message.at, message.body, &mut ctx);
+            self.operator.foresee(&coming);
+            for message in coming.drain(..) {
+                let time = message.at.time();
+                active |= self.fire_upto(epoch, time.min(now), out);
+                let mut ctx = Ctx::new(epoch, self.now.max(time), out);
+                self.operator.on_record(message.at, message.body, &mut ctx);
+            }
         }
-        drop(coming);
+        self.coming = coming;
         active |= self.fire_upto(epoch, now, out);
         self.now = self.now.max(now);
         if active {
@@ -127,8 +127,8 @@ mod tests {
                 let at = At::record(Position::record(*time, Class::Command, partition, Offset(0)));
                 Envelope { at, body: () }
             };
-            let (mut input, mut out) = (times.iter().map(record).collect(), Vec::new());
-            driver.run_epoch(Epoch(epoch), *now, &mut input, &mut out);
+            let (input, mut out) = (times.iter().map(record).collect::<Vec<_>>(), Vec::new());
+            driver.run_epoch(Epoch(epoch), *now, &mut input.into(), &mut out);
             let bodies: Vec<String> = out.into_iter().map(|envelope| envelope.body).collect();
             said.push(bodies.join(", "));
         }

@@ -11,6 +11,7 @@ pub mod digest;
 pub mod driver;
 pub mod entries;
 mod feed;
+pub mod gathered;
 pub mod killpoint;
 pub mod log;
 pub mod memory;

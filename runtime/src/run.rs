@@ -35,7 +35,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use timely::communication::Config as Communication;
 use timely::dataflow::operators::Concatenate;
 use timely::worker::{Config as WorkerConfig, Worker};
@@ -252,6 +252,9 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How often a worker that is to stop looks whether it can.
+const STOP_LOOKS_EVERY: Duration = Duration::from_millis(5);
+
 fn execute<J: Job, R: LogReader<Record = J::Record>>(
     workers: usize,
     wiring: &Arc<Wiring<J, R>>,
@@ -268,11 +271,16 @@ fn execute<J: Job, R: LogReader<Record = J::Record>>(
             locked(&on.restored).take();
             locked(&on.parts).take();
         }
+        let mut woken: Option<Instant> = None;
         while worker.has_dataflows() && !on.shared.failed() {
-            worker.step_or_park(Some(Duration::from_millis(100)));
-            if worker.index() == 0 && on.shared.stopping() {
+            let stopping = worker.index() == 0 && on.shared.stopping();
+            // The mint doesn't hear of a stop, nor that what it waits for is done. Woken at every step the worker would
+            // never rest, for as long as a store is away.
+            if stopping && woken.is_none_or(|woken| woken.elapsed() >= STOP_LOOKS_EVERY) {
                 on.wakers.wake_operators();
+                woken = Some(Instant::now());
             }
+            worker.step_or_park(Some(if stopping { STOP_LOOKS_EVERY } else { Duration::from_millis(100) }));
         }
         if on.shared.failed() {
             for dataflow in worker.installed_dataflows() {
@@ -322,7 +330,6 @@ impl<J: Job, R: LogReader<Record = J::Record>> Wiring<J, R> {
                 operators: Vec::new(),
             };
             self.job.build(&mut flow, sourced.records);
-            let items = scope.concatenate(flow.items);
             let changelog = scope.concatenate(flow.changelogs);
             let snapshots = self.snapshots.as_ref().map(|snapshots| locked(snapshots).clone());
             let files = snapshot_op::snapshot(scope, changelog, ticks.clone(), snapshots.clone());
@@ -332,7 +339,7 @@ impl<J: Job, R: LogReader<Record = J::Record>> Wiring<J, R> {
                 wakers: Arc::clone(&self.wakers),
                 mint: cell.clone(),
             };
-            let decided = sink_op::sink(scope, items, ticks, bound, plan);
+            let decided = sink_op::sink(scope, flow.items, ticks, bound, plan);
             let close_plan = cell.map(|cell| ClosePlan {
                 cell,
                 snapshots,

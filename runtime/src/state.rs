@@ -117,7 +117,11 @@ where
     }
 
     fn find<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<Place> {
-        self.cells.find(hash(key), |cell| key.equivalent(&cell.key))
+        self.find_hashed(hash(key), key)
+    }
+
+    fn find_hashed<Q: Equivalent<K> + ?Sized>(&self, hash: u64, key: &Q) -> Option<Place> {
+        self.cells.find(hash, |cell| key.equivalent(&cell.key))
     }
 
     /// The value of a key, which may be given in any form equivalent to it (borrowed parts, say).
@@ -145,12 +149,13 @@ where
 
     /// Sets a key's value.
     pub fn insert(&mut self, key: K, value: V) {
-        match self.find(&key) {
+        let hash = hash(&key);
+        match self.find_hashed(hash, &key) {
             Some(place) => drop(self.put(place, Some(value))),
             None => {
                 self.live += 1;
                 let cell = Cell { value: Some(value), changed: self.round, saved: false, key };
-                let place = self.cells.insert(hash(&cell.key), cell);
+                let place = self.cells.insert(hash, cell);
                 if self.tracked {
                     self.dirty.push(place);
                 }
@@ -168,14 +173,20 @@ where
 
     /// Removes a key; the value it had.
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        let place = self.find(key)?;
-        self.cells.at(place).value.as_ref()?;
+        self.remove_if(key, |_| true)
+    }
+
+    /// Removes a key whose value is `wanted`; the value it had.
+    pub fn remove_if(&mut self, key: &K, wanted: impl FnOnce(&V) -> bool) -> Option<V> {
+        let hash = hash(key);
+        let place = self.find_hashed(hash, key)?;
+        self.cells.at(place).value.as_ref().filter(|value| wanted(value))?;
         let old = self.put(place, None);
         let cell = self.cells.at_mut(place);
         if !cell.saved || !self.tracked {
             // It came and went between two snapshots, or there are none: none of them has to hear of it.
             cell.changed = 0;
-            self.cells.give_up(hash(key), place);
+            self.cells.give_up(hash, place);
         }
         old
     }

@@ -104,6 +104,7 @@ impl Position {
     ///
     /// # Panics
     /// Where a number is larger than there is room for: 16,384 topics, 65,536 partitions, 2^48 records.
+    #[inline]
     pub fn record(time: Millis, class: Class, partition: PartitionId, offset: Offset) -> Self {
         let PartitionId { topic, partition } = partition;
         assert!(partition <= u32::from(u16::MAX), "partition {partition}: a topic has 65,536 at most");
@@ -112,11 +113,13 @@ impl Position {
     }
 
     /// Where a timer stands: before the records of its due time, by operator and key.
+    #[inline]
     pub fn timer(due: Millis, operator: u16, key_hash: u64) -> Self {
         Position { place: place(due, Class::Timer, operator), within: key_hash }
     }
 
     /// When it happens.
+    #[inline]
     pub fn time(&self) -> Millis {
         (self.place >> CLASS_AND_TOPIC) as i64 - TIME_ZERO
     }
@@ -156,6 +159,7 @@ impl Position {
     }
 }
 
+#[inline]
 fn place(time: Millis, class: Class, number: u16) -> u64 {
     assert!((-TIME_ZERO..TIME_ZERO).contains(&time), "time {time}: not within 4,459 years of 1970");
     assert!(number >> TOPIC == 0, "topic or operator {number}: there are 16,384 at most");
@@ -204,6 +208,7 @@ pub struct At {
 }
 
 impl Ord for At {
+    #[inline]
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         let woken = |at: &At| at.origin != at.cause;
         let by_cause = self.cause.cmp(&other.cause);
@@ -212,6 +217,7 @@ impl Ord for At {
 }
 
 impl PartialOrd for At {
+    #[inline]
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
@@ -219,6 +225,7 @@ impl PartialOrd for At {
 
 impl At {
     /// A record handled in its own place.
+    #[inline]
     pub fn record(position: Position) -> Self {
         At { cause: position, origin: position }
     }
@@ -229,6 +236,7 @@ impl At {
     }
 
     /// The time at which it happens.
+    #[inline]
     pub fn time(&self) -> Millis {
         self.cause.time()
     }
@@ -245,16 +253,19 @@ pub struct Envelope<B> {
 pub const SLOTS: u64 = 256;
 
 /// The slot of a key's hash. The top bits are used, so that hash tables may use the low ones.
+#[inline]
 pub fn slot_of(hash: u64) -> u8 {
     (hash >> 56) as u8
 }
 
 /// The hash by which keys are routed: stable across runs, versions and machines.
+#[inline]
 pub fn stable_hash(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)
 }
 
 /// Routes on two parts of a key without joining them.
+#[inline]
 pub fn stable_hash2(a: &[u8], b: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64_with_seed(b, stable_hash(a))
 }

@@ -75,11 +75,12 @@ impl Job for Waiting {
     }
 }
 
-/// Hangs in every fetch of the second partition while it is told to.
+/// Hangs in every fetch of the second partition while it is told to, or can't be read at all.
 #[derive(Clone)]
 struct Hanging {
     log: MemoryLog<u64>,
     hangs: Arc<AtomicBool>,
+    away: Arc<AtomicBool>,
 }
 
 impl LogReader for Hanging {
@@ -90,6 +91,9 @@ impl LogReader for Hanging {
     }
 
     fn fetch(&mut self, id: PartitionId, from: Offset, max: usize) -> Result<Fetch<u64>, LogError> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(LogError::Retry("it is away".into()));
+        }
         while id == PARTITIONS[1] && self.hangs.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -147,10 +151,35 @@ fn wait_for(sink: &MemorySink<String>, what: &str) {
 }
 
 #[test]
+fn a_run_whose_log_is_away_stops_when_it_is_told_to() {
+    for workers in [1, 2] {
+        let log = MemoryLog::new(PARTITIONS);
+        let world = Hanging { log: log.clone(), hangs: Arc::default(), away: Arc::default() };
+        let sink = MemorySink::new(true);
+        let (away, back, seen) = (Arc::clone(&world.away), Arc::clone(&world.away), sink.clone());
+        let released = Arc::new(AtomicBool::new(false));
+        let releases = Arc::clone(&released);
+        live(workers, &world, &sink, move || {
+            log.append(PARTITIONS[0], [(Claim::At(Shared::default().clock()), Class::Command, 1)]);
+            wait_for(&seen, "record 1");
+            away.store(true, Ordering::SeqCst);
+            // Until nothing is reported any more.
+            std::thread::sleep(Duration::from_millis(500));
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_secs(10));
+                releases.store(true, Ordering::SeqCst);
+                back.store(false, Ordering::SeqCst);
+            });
+        });
+        assert!(!released.load(Ordering::SeqCst), "{workers} workers: it stopped only once the log was back");
+    }
+}
+
+#[test]
 fn no_deadline_passes_while_a_reader_hangs_and_what_it_had_to_find_comes_in_time() {
     for workers in [1, 2] {
         let log = MemoryLog::new(PARTITIONS);
-        let world = Hanging { log: log.clone(), hangs: Arc::default() };
+        let world = Hanging { log: log.clone(), hangs: Arc::default(), away: Arc::default() };
         let sink = MemorySink::new(true);
         let (hangs, seen) = (Arc::clone(&world.hangs), sink.clone());
         live(workers, &world, &sink, move || {

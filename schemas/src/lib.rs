@@ -13,6 +13,7 @@ pub mod captured;
 mod checks;
 pub mod commands;
 pub mod compat;
+mod datum;
 pub mod debezium;
 pub mod draws;
 pub mod facts;

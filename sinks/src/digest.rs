@@ -54,8 +54,9 @@ pub(crate) fn fold_run<I>(
 /// Type, length, bytes: no two rows look alike.
 fn add_cell(out: &mut Vec<u8>, cell: Cell<'_>) {
     tagged(cell, |tag, bytes| {
-        out.push(tag);
-        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        let mut head = [tag; 9];
+        head[1..].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        out.extend_from_slice(&head);
         out.extend_from_slice(bytes);
     });
 }

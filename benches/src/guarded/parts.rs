@@ -19,7 +19,7 @@ use operators::messages::{BookIn, DedupOut, DeskIn, DeskOut, Output, TableChange
 use operators::settings::Settings;
 use operators::table::Table;
 use operators::velocity::Velocity;
-use operators::velocity::messages::{KeyHash, Probe, ProbeEvent, VelocityIn, Verdict, currency_code, member};
+use operators::velocity::messages::{KeyHash, Probe, ProbeEvent, VelocityIn, Verdict, currency_code};
 use pipelines::jobs::{commissions, fraud, sales};
 use runtime::run::Job;
 use runtime::{Flow, Messages};
@@ -53,16 +53,15 @@ impl Job for Parts {
             command => (sales::command(command), None),
         });
         let rows = flow.stateful(Table::default(), changes);
-        let seen = flow.stateful(Dedup::new(settings.clone()), commands);
-        let (fresh, repeated) = flow.split(seen, |_, out| match out {
+        let dedup = Dedup::new(settings.clone());
+        let (fresh, repeated) = flow.stateful_split(dedup, commands, |_, out| match out {
             DedupOut::Fresh(command) => (Some(DeskIn::Command(command)), None),
             DedupOut::Out(output) => (None, repeated(&output)),
         });
         let for_desk = flow.flat_map(rows.clone(), |_, change| sales::to_desk_table(change));
         let desk_in = flow.merge(vec![fresh, for_desk]);
-        let judged = flow.stateful(Desk::new(settings.clone()), desk_in);
-
-        let (orders, probes) = flow.split(judged, |_, out| {
+        let desk = Desk::new(settings.clone());
+        let (orders, probes) = flow.stateful_split(desk, desk_in, |_, out| {
             let DeskOut::ToBook(BookIn::Order { order, reasons, .. }) = out else {
                 panic!("every command is an order of its own: {out:?}")
             };
@@ -72,13 +71,12 @@ impl Job for Parts {
             fraud::rule(change).map(|rule| VelocityIn::Rule(Box::new(rule)))
         });
         let velocity_in = flow.merge(vec![probes, rules]);
-        let verdicts = flow.stateful(Velocity::new(settings), velocity_in);
-
-        let verdicts = flow.flat_map(verdicts, |_, verdict| Some(TillIn::Blocked(blocks(&verdict))));
+        let verdicts = flow.stateful_map(Velocity::new(settings), velocity_in, |_, verdict| {
+            Some(TillIn::Blocked(blocks(&verdict)))
+        });
         let offers = flow.flat_map(rows.clone(), |_, change| offer(change));
         let till_in = flow.merge(vec![orders, verdicts, offers]);
-        let booked = flow.stateful(Till::new(TENANT), till_in);
-        let (booked, sales) = flow.split(booked, |_, out| match out {
+        let (booked, sales) = flow.stateful_split(Till::new(TENANT), till_in, |_, out| match out {
             TillOut::Decided { order_id, code } => (Some(Told::Decided { order_id, code }), None),
             TillOut::Left { offer, left } => (Some(Told::Left { offer, left }), None),
             TillOut::Sale(sale) => (None, Some(sale)),
@@ -101,7 +99,8 @@ fn repeated(output: &Output) -> Option<Told> {
     }
 }
 
-/// A valid order's customer, as `operators::probe` asks about it.
+/// A valid order's customer, as `operators::probe` asks about it: with what its one rule counts. To which order the
+/// verdict belongs its place says here, cards and customers of a key are for other metrics.
 fn probe(order: &PlaceOrder) -> VelocityIn {
     let kind = VelocityKey::Customer;
     VelocityIn::Probe(Probe {
@@ -109,18 +108,14 @@ fn probe(order: &PlaceOrder) -> VelocityIn {
         kind,
         key: KeyHash::new(&order.tenant, kind, &order.customer_id),
         time: order.placed_at_ms,
-        event: event(order),
+        event: ProbeEvent::Order {
+            order: 0,
+            amount_minor: i64::from(order.quantity) * order.price_minor,
+            currency: currency_code(&order.currency),
+            card: 0,
+            customer: 0,
+        },
     })
-}
-
-fn event(order: &PlaceOrder) -> ProbeEvent {
-    ProbeEvent::Order {
-        order: KeyHash::order_route(&order.tenant, &order.order_id),
-        amount_minor: i64::from(order.quantity) * order.price_minor,
-        currency: currency_code(&order.currency),
-        card: order.card.as_deref().map_or(0, member),
-        customer: member(&order.customer_id),
-    }
 }
 
 fn to_till(order: &PlaceOrder, reasons: &[Reason]) -> TillIn {

@@ -1,6 +1,6 @@
 //! Reading batches, and believing none that isn't whole and in its place.
 //!
-//! Each read is one short transaction, so that it sees an end and the batches below it as of one moment
+//! Each read that finds something new is one short transaction, so that it sees an end and the batches below it as of one moment
 //! and the WAL can be moved into the file behind it.
 
 use super::batch::{RawRecord, Records, Stored};
@@ -83,6 +83,10 @@ impl PartitionRow {
         max: usize,
         mut each: impl FnMut(u64, RawRecord<'_>) -> std::result::Result<(), E>,
     ) -> std::result::Result<u64, E> {
+        // Most looks find nothing new: they need no transaction.
+        if self.end(db)? == from {
+            return Ok(from);
+        }
         let snapshot = db.snapshot()?;
         let end = self.end(db)?;
         if from > end {
@@ -91,9 +95,7 @@ impl PartitionRow {
             );
             return Err(self.damaged(db, from, problem).into());
         }
-        if from < end {
-            self.read_batches(db, from, end, max, &mut each)?;
-        }
+        self.read_batches(db, from, end, max, &mut each)?;
         snapshot.finish().map_err(|e| db.failed("end a read", e))?;
         Ok(end)
     }

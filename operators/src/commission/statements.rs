@@ -23,11 +23,13 @@ use crate::messages::Output;
 use crate::settings::Settings;
 use runtime::relation::{Amount, Step, Stepped, Steps};
 use runtime::{At, Ctx, KeyedState, Operator, Route, State};
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use schemas::facts::CauseKind;
 use schemas::reference::PeriodStatus;
 use schemas::{Month, Text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 
 /// Into it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +55,9 @@ struct Work {
     marks: Vec<(Step, At, Mark)>,
     moves: BTreeMap<(Step, StatementKey), Move>,
     changed: BTreeMap<StatementKey, Changes>,
-    /// Change of the computed figures, by partner, currency and kind (month 0).
-    computed: BTreeMap<StatementKey, Amount>,
+    /// By how much the computed figures changed, less what of it was posted: by the hash of partner, currency and kind,
+    /// whatever the month. Sums that share a hash are added up: two errors would have to share one and be each other's opposite.
+    unposted: FxHashMap<u64, Amount>,
 }
 
 /// What a step changes of a statement.
@@ -98,7 +101,7 @@ impl Statements {
         let why = self.why(step, key.month, &what);
         let traded = what.traded.is_some();
         let effect = self.at_mut(key).take(what, !closed);
-        *self.epoch.computed.entry(key.of_month(Month(0))).or_default() += effect;
+        *self.epoch.unposted.entry(across_months(key)).or_default() += effect;
         if !closed {
             return self.note(key, Why { effect, ..why });
         }
@@ -178,19 +181,20 @@ impl Statements {
     }
 
     fn tell(&mut self, ctx: &mut Ctx<Output>) {
-        let mut gained: BTreeMap<StatementKey, Amount> = BTreeMap::new();
         for (key, changes) in std::mem::take(&mut self.epoch.changed) {
             let closed = self.is_closed(&key.tenant, key.month);
             let status = if closed { PeriodStatus::Closed } else { PeriodStatus::Open };
             let told = self.at_mut(&key).tell(&key, changes, status);
-            *gained.entry(key.of_month(Month(0))).or_default() += told.gain;
+            *self.epoch.unposted.entry(across_months(&key)).or_default() -= told.gain;
             told.outputs.into_iter().for_each(|output| ctx.emit(told.at, output));
         }
-        let mut computed = std::mem::take(&mut self.epoch.computed);
-        gained.retain(|_, gain| *gain != 0);
-        computed.retain(|_, change| *change != 0);
-        assert_eq!(gained, computed, "what is posted is what was computed, wherever it is posted");
+        let posted = self.epoch.unposted.drain().all(|(_, left)| left == 0);
+        assert!(posted, "what is posted is what was computed, wherever it is posted");
     }
+}
+
+fn across_months(key: &StatementKey) -> u64 {
+    FxBuildHasher.hash_one((&key.tenant, &key.partner, &key.currency, key.kind))
 }
 
 impl Statement {

@@ -61,6 +61,8 @@ struct Slot {
     live: usize,
     /// Clock at the last rebuild.
     rebuilt_at: i64,
+    /// What was forgotten when a table was last rebuilt: it holds nothing of that any more.
+    rid_of: [i64; PARTS],
 }
 
 impl Default for Slot {
@@ -72,6 +74,7 @@ impl Default for Slot {
             hours: BTreeMap::new(),
             live: 0,
             rebuilt_at: 0,
+            rid_of: [i64::MIN; PARTS],
         }
     }
 }
@@ -247,11 +250,20 @@ impl Slot {
     fn rebuild(&mut self, part: usize, homes: usize) {
         let (clock, forgotten) = (self.clock, self.forgotten);
         let homes = homes.max((self.live_in(part) + 1) * 5 / 4 + 1);
-        self.tables[part] = self.tables[part].rebuilt(homes, |entry| entry.hour(clock) > forgotten);
+        let table = &self.tables[part];
+        self.tables[part] = if self.rid_of[part] == forgotten {
+            table.rebuilt(homes, |_| true)
+        } else {
+            table.rebuilt(homes, |entry| entry.hour(clock) > forgotten)
+        };
+        self.rid_of[part] = forgotten;
     }
 
     /// Entries of a table that aren't forgotten.
     fn live_in(&self, part: usize) -> usize {
+        if self.rid_of[part] == self.forgotten {
+            return self.tables[part].len();
+        }
         self.tables[part].iter().filter(|entry| entry.hour(self.clock) > self.forgotten).count()
     }
 

@@ -29,6 +29,10 @@ pub fn judge(order: &PlaceOrder, seen: Observed<'_>, time: Millis) -> Vec<Reason
         (seen.customer.is_some_and(|c| c.status != Standing::Active), Reason::CustomerBlocked),
         (seen.partner.is_some_and(|p| p.status != Standing::Active), Reason::PartnerSuspended),
     ];
+    // Most orders are good.
+    if !found.iter().any(|(applies, _)| *applies) {
+        return Vec::new();
+    }
     let reasons: Vec<Reason> =
         found.into_iter().filter_map(|(applies, reason)| applies.then_some(reason)).collect();
     debug_assert!(reasons.is_sorted(), "the list above is in the order of Reason");

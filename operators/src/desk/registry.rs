@@ -66,10 +66,8 @@ impl Registry {
 
     /// Removes what is forgotten by `due` (one that was used anew since is not).
     pub fn sweep(&mut self, due: Millis) {
-        for order in self.sweeps.take(due) {
-            if self.forget_at.get(&order).is_some_and(|forget_at| *forget_at <= due) {
-                self.forget_at.remove(&order);
-            }
+        for order in self.sweeps.take_unsorted(due) {
+            self.forget_at.remove_if(&order, |forget_at| *forget_at <= due);
         }
     }
 

@@ -89,11 +89,15 @@ impl Tables {
 
 /// The rows an order can't be judged without that aren't there.
 pub fn missing(order: &PlaceOrder, seen: Observed<'_>) -> Vec<ReferenceKey> {
+    let no_customer = seen.customer_required && seen.customer.is_none();
+    let no_partner = order.partner_id.is_some() && seen.partner.is_none();
+    if seen.offer.is_some() && !no_partner && !no_customer {
+        return Vec::new();
+    }
     let tenant = || order.tenant.clone();
     let offer = || ReferenceKey::Offer { tenant: tenant(), offer_id: order.offer_id.clone() };
     let customer = || ReferenceKey::Customer { tenant: tenant(), customer_id: order.customer_id.clone() };
-    let no_customer = seen.customer_required && seen.customer.is_none();
-    let partner = order.partner_id.as_ref().filter(|_| seen.partner.is_none());
+    let partner = order.partner_id.as_ref().filter(|_| no_partner);
     let partner = partner.map(|id| ReferenceKey::Partner { tenant: tenant(), partner_id: id.clone() });
     let found = [seen.offer.is_none().then(offer), partner, no_customer.then(customer)];
     found.into_iter().flatten().collect()

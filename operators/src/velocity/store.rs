@@ -158,7 +158,8 @@ impl SeriesStore {
         history_of: impl Fn(u64, VelocityMetric) -> Millis,
         mut dropped: impl FnMut(SeriesKey, u64, Millis),
     ) {
-        for key in self.timers.take(due) {
+        // One that was set twice is looked at once: after the first time it is due later, or gone.
+        for key in self.timers.take_unsorted(due) {
             let Some(kept) = self.map.get_mut(&key).filter(|kept| kept.due_ms == due) else { continue };
             // Events ahead of their record times among them.
             let last_ms = kept.touched_ms.max(kept.series.last_ms());

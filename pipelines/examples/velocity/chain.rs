@@ -74,13 +74,13 @@ impl Chain {
 
     fn run(
         &mut self,
-        mut records: Vec<Envelope<ProbeIn>>,
+        records: Vec<Envelope<ProbeIn>>,
         mut probes: Vec<Envelope<VelocityIn>>,
         now: Millis,
     ) -> Vec<Envelope<ScreenOut>> {
         self.epoch = self.epoch.next();
         let (mut probed, mut screened) = (Vec::new(), Vec::new());
-        self.probe.run_epoch(self.epoch, now, &mut records, &mut probed);
+        self.probe.run_epoch(self.epoch, now, &mut records.into(), &mut probed);
         for Envelope { at, body } in probed {
             match body {
                 ProbeOut::Probe(probe) => probes.push(Envelope { at, body: VelocityIn::Probe(probe) }),
@@ -90,9 +90,9 @@ impl Chain {
             }
         }
         let (mut verdicts, mut out) = (Vec::new(), Vec::new());
-        self.velocity.run_epoch(self.epoch, now, &mut probes, &mut verdicts);
+        self.velocity.run_epoch(self.epoch, now, &mut probes.into(), &mut verdicts);
         screened.extend(verdicts.into_iter().map(|v| Envelope { at: v.at, body: ScreenIn::Verdict(v.body) }));
-        self.screen.run_epoch(self.epoch, now, &mut screened, &mut out);
+        self.screen.run_epoch(self.epoch, now, &mut screened.into(), &mut out);
         out
     }
 }

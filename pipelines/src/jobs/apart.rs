@@ -20,6 +20,7 @@ use operators::messages::Output;
 use operators::screening;
 use operators::settings::Settings;
 use operators::table::Table;
+use operators::velocity::messages::ProbeIn;
 use runtime::run::Job;
 use runtime::{Flow, Messages};
 use schemas::Fact;
@@ -68,7 +69,10 @@ impl Job for Apart {
         if self.settings.fraud_screening {
             let screened = flow.flat_map(screened, |_, input| screening_fact(input));
             let settings = self.settings.clone();
-            let judged = flow.put_in_turn(screened, move |_, fact| screening::read(*fact, &settings));
+            let judged = flow.put_in_turn(screened, move |_, fact| {
+                let (at, message) = screening::read(*fact, &settings);
+                (at, ProbeIn::Judged(message))
+            });
             fraud::wire(flow, &self.settings, judged, rows.clone());
         }
         if self.settings.commission_statements {

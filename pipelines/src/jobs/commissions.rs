@@ -46,9 +46,7 @@ pub fn statements<'s, I: Clone + 'static>(
     let changes = flow.flat_map(changes, |_, change| table(change));
     let sales = flow.flat_map(sales, |_, sale| Some(IntakeIn::Sale(sale)));
     let taken = flow.merge(vec![sales, changes]);
-    let taken = flow.stateful(Intake::default(), taken);
-
-    let (traded, updates) = flow.split(taken, |_, out| match out {
+    let (traded, updates) = flow.stateful_split(Intake::default(), taken, |_, out| match out {
         IntakeOut::Traded(traded) => (Some(StatementsIn::Traded(traded)), None),
         IntakeOut::Update(update) => (None, Some(update)),
     });

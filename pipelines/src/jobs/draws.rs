@@ -41,7 +41,7 @@ pub fn wire<'s>(
     commands: Messages<'s, CommandMsg>,
     sold: Messages<'s, TicketsIn>,
     rows: Messages<'s, TableChange>,
-    tell: fn(Output) -> Vec<Output>,
+    tell: fn(&mut Output) -> Option<Output>,
 ) {
     let commands = flow.flat_map(commands, |_, command| Some(DrawsIn::Command(command)));
     let tables = flow.flat_map(rows.clone(), |_, change| table(change));
@@ -87,7 +87,7 @@ pub fn wire<'s>(
     });
     let outputs = [(stage::DRAWS, told), (stage::POOL, settled), (stage::TICKETS, late), (stage::PAY, paid)];
     for (stage, outputs) in outputs {
-        let told = flow.flat_map(outputs, move |_, output| tell(output));
+        let told = flow.amend(outputs, tell);
         flow.deliver(stage, told);
     }
 }

@@ -28,28 +28,26 @@ const STAGE: u8 = 3;
 pub fn wire<'s>(
     flow: &mut Flow<'s, Output>,
     settings: &Settings,
-    judged: Messages<'s, BookIn>,
+    judged: Messages<'s, ProbeIn>,
     rows: Messages<'s, TableChange>,
 ) -> Messages<'s, BookIn> {
     let rules = flow.flat_map(rows, |_, change| rule(change));
     let for_probe = flow.flat_map(rules.clone(), |_, change| Some(ProbeIn::Rule(Box::new(change))));
     let for_velocity = flow.flat_map(rules, |_, change| Some(VelocityIn::Rule(Box::new(change))));
 
-    let judged = flow.flat_map(judged, |_, message| Some(ProbeIn::Judged(message)));
     let probe_in = flow.merge(vec![judged, for_probe]);
-    let probed = flow.stateful(Probe::new(settings), probe_in);
-    let (passing, probes) = flow.split(probed, |_, out| match out {
+    let (passing, probes) = flow.stateful_split(Probe::new(settings), probe_in, |_, out| match out {
         ProbeOut::Pass { message, verdicts } => (Some(ScreenIn::Pass { message, verdicts }), None),
         ProbeOut::Probe(probe) => (None, Some(VelocityIn::Probe(probe))),
     });
 
     let velocity_in = flow.merge(vec![probes, for_velocity]);
-    let verdicts = flow.stateful(Velocity::new(settings), velocity_in);
-    let verdicts = flow.flat_map(verdicts, |_, verdict| Some(ScreenIn::Verdict(verdict)));
+    let verdicts = flow
+        .stateful_map(Velocity::new(settings), velocity_in, |_, verdict| Some(ScreenIn::Verdict(verdict)));
 
     let screen_in = flow.merge(vec![passing, verdicts]);
-    let screened = flow.stateful(Screen::new(settings.clone()), screen_in);
-    let (screened, told) = flow.split(screened, |_, out| match out {
+    let screen = Screen::new(settings.clone());
+    let (screened, told) = flow.stateful_split(screen, screen_in, |_, out| match out {
         ScreenOut::ToBook(message) => (Some(message), None),
         ScreenOut::Out(output) => (None, Some(output)),
     });

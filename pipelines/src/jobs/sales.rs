@@ -21,6 +21,7 @@ use operators::messages::{BookIn, CommandMsg, DedupOut, DeskIn, DeskOut, Output,
 use operators::screening;
 use operators::settings::Settings;
 use operators::table::Table;
+use operators::velocity::messages::ProbeIn;
 use runtime::run::Job;
 use runtime::{Flow, Messages};
 use schemas::facts::DeadLetter;
@@ -70,14 +71,16 @@ impl Job for Sales {
         let undecodable = flow.flat_map(others.clone(), |_, input| dead_letter(input));
         let changes = flow.flat_map(others, |_, input| changes(input));
 
-        let seen = flow.stateful(Dedup::new(self.settings.clone()), commands);
-        let (fresh, repeated) = flow.split(seen, |_, out| match out {
-            DedupOut::Fresh(command) => (Some(command), None),
+        let (fresh, others) =
+            flow.stateful_split(Dedup::new(self.settings.clone()), commands, |_, out| match out {
+                DedupOut::Fresh(message) if !message.command.is_of_draws() => {
+                    (Some(DeskIn::Command(message)), None)
+                }
+                other => (None, Some(other)),
+            });
+        let (of_draws, repeated) = flow.split(others, |_, out| match out {
+            DedupOut::Fresh(message) => (Some(message), None),
             DedupOut::Out(output) => (None, Some(output)),
-        });
-        let (fresh, of_draws) = flow.split(fresh, |_, message| match message.command.is_of_draws() {
-            true => (None, Some(message)),
-            false => (Some(DeskIn::Command(message)), None),
         });
 
         let rows = flow.stateful(Table::default(), changes);
@@ -85,17 +88,21 @@ impl Job for Sales {
         let for_book = flow.flat_map(rows.clone(), |_, change| to_book(change));
 
         let desk_in = flow.merge(vec![fresh, for_desk]);
-        let judged = flow.stateful(Desk::new(self.settings.clone()), desk_in);
-        let (mut judged, answered) = flow.split(judged, |_, out| match out {
-            DeskOut::ToBook(message) => (Some(message), None),
-            DeskOut::Out(output) => (None, Some(output)),
-        });
-
-        if self.settings.fraud_screening {
-            judged = fraud::wire(flow, &self.settings, judged, rows.clone());
+        let desk = Desk::new(self.settings.clone());
+        let (judged, answered) = if self.settings.fraud_screening {
+            let (judged, answered) = flow.stateful_split(desk, desk_in, |_, out| match out {
+                DeskOut::ToBook(message) => (Some(ProbeIn::Judged(message)), None),
+                DeskOut::Out(output) => (None, Some(output)),
+            });
+            (fraud::wire(flow, &self.settings, judged, rows.clone()), answered)
         } else {
+            let (judged, answered) = flow.stateful_split(desk, desk_in, |_, out| match out {
+                DeskOut::ToBook(message) => (Some(message), None),
+                DeskOut::Out(output) => (None, Some(output)),
+            });
             self.tell_screening(flow, judged.clone());
-        }
+            (judged, answered)
+        };
 
         let book_in = flow.merge(vec![judged, for_book]);
         let mut booked = flow.stateful(Book::new(self.settings.clone()), book_in);
@@ -107,7 +114,7 @@ impl Job for Sales {
         }
         if self.settings.draws {
             let (on, sold) = flow.tap(booked, draws::sold);
-            draws::wire(flow, &self.settings, of_draws, sold, rows, |output| tell(output).collect());
+            draws::wire(flow, &self.settings, of_draws, sold, rows, tell);
             booked = on;
         }
 
@@ -117,7 +124,7 @@ impl Job for Sales {
             (stage::DESK, answered),
             (stage::BOOK, booked),
         ] {
-            let told = flow.flat_map(outputs, |_, output| tell(output));
+            let told = flow.amend(outputs, tell);
             flow.deliver(stage, told);
         }
     }
@@ -171,17 +178,13 @@ fn to_book(change: TableChange) -> Option<BookIn> {
     matches!(change.key.table(), Offers | Customers).then(|| BookIn::Change(Box::new(change)))
 }
 
-/// A dead letter is a record of its topic and a row of its table.
-fn tell(output: Output) -> impl Iterator<Item = Output> {
-    let (first, second) = match output {
-        Output::DeadLetter(mut letter) => {
-            letter.cut_to_fit();
-            let row = Output::Row(Row::DeadLetter(Box::new(row_of(&letter))));
-            (Output::Fact(Fact::DeadLetter(letter)), Some(row))
-        }
-        other => (other, None),
-    };
-    std::iter::once(first).chain(second)
+/// A dead letter is a record of its topic, and besides a row of its table.
+fn tell(output: &mut Output) -> Option<Output> {
+    let Output::DeadLetter(letter) = output else { return None };
+    letter.cut_to_fit();
+    let row = Output::Row(Row::DeadLetter(Box::new(row_of(letter))));
+    let Output::DeadLetter(letter) = std::mem::replace(output, row) else { unreachable!("seen above") };
+    Some(std::mem::replace(output, Output::Fact(Fact::DeadLetter(letter))))
 }
 
 fn row_of(letter: &DeadLetter) -> DeadLetterRow {

@@ -20,6 +20,7 @@ pub mod bind;
 pub mod close;
 pub mod flow;
 pub mod mint_op;
+pub mod outlets;
 pub mod relation;
 pub mod sink_op;
 pub mod snapshot_op;

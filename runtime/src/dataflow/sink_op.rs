@@ -5,11 +5,11 @@
 //! the frontier of this operator's output is the decided frontier, in every process.
 
 use super::mint_op::MintCell;
-use super::{Tick, passed};
+use super::{Messages, Tick, passed};
 use crate::committer::{Part, Wakers};
 use crate::shared::Shared;
 use crate::sink::Item;
-use crate::types::{Epoch, EpochTs};
+use crate::types::{Envelope, Epoch, EpochTs};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -30,10 +30,10 @@ pub struct SinkPlan<I> {
     pub mint: Option<Rc<RefCell<MintCell>>>,
 }
 
-/// Builds the operator; its output carries no data.
+/// Builds the operator; its output carries no data. `delivered` are streams of items, each with its stage.
 pub fn sink<'s, I: Clone + Send + 'static>(
     scope: Scope<'s, EpochTs>,
-    items: StreamVec<'s, EpochTs, Item<I>>,
+    delivered: Vec<(u8, Messages<'s, I>)>,
     ticks: StreamVec<'s, EpochTs, Tick>,
     bound: StreamVec<'s, EpochTs, ()>,
     plan: SinkPlan<I>,
@@ -41,7 +41,9 @@ pub fn sink<'s, I: Clone + Send + 'static>(
     let SinkPlan { committer, shared, wakers, mint } = plan;
     let mut builder = OperatorBuilder::new("sink".into(), scope);
     let (_output, stream) = builder.new_output::<Vec<()>>();
-    let mut items = builder.new_input(items, Pipeline);
+    let streams = delivered.len();
+    let delivered = delivered.into_iter().map(|(stage, items)| (stage, builder.new_input(items, Pipeline)));
+    let mut delivered: Vec<_> = delivered.collect();
     let mut ticks = builder.new_input(ticks, Pipeline);
     let mut bound = builder.new_input(bound, Pipeline);
     wakers.register(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
@@ -53,10 +55,17 @@ pub fn sink<'s, I: Clone + Send + 'static>(
         let mut begun: BTreeMap<Epoch, (Tick, Capability<EpochTs>)> = BTreeMap::new();
         let mut held: BTreeMap<Epoch, Capability<EpochTs>> = BTreeMap::new();
         move |frontiers| {
-            items.for_each(|capability, data| {
-                let fresh = || Vec::with_capacity(usual);
-                staged.entry(Epoch(*capability.time())).or_insert_with(fresh).append(data);
-            });
+            for (stage, items) in &mut delivered {
+                items.for_each(|capability, data| {
+                    let fresh = || Vec::with_capacity(usual);
+                    let staged = staged.entry(Epoch(*capability.time())).or_insert_with(fresh);
+                    staged.extend(data.drain(..).map(|Envelope { at, body }| Item {
+                        at,
+                        stage: *stage,
+                        body,
+                    }));
+                });
+            }
             ticks.for_each(|capability, data| {
                 for tick in data.drain(..) {
                     begun.insert(tick.epoch, (tick, capability.retain(0)));
@@ -64,7 +73,13 @@ pub fn sink<'s, I: Clone + Send + 'static>(
             });
             bound.for_each(|_, data| data.clear());
             if let Some(mint) = &mint {
-                mint.borrow_mut().credit_computed(frontiers[0].frontier().first().copied());
+                let computed =
+                    frontiers[..streams].iter().filter_map(|of| of.frontier().first().copied()).min();
+                mint.borrow_mut().credit_computed(computed);
+                // It may wait for a report of a log that nobody can read: a stop is no report.
+                if shared.stopping() {
+                    mint.borrow().wake();
+                }
             }
             while let Some(entry) =
                 begun.first_entry().filter(|e| frontiers.iter().all(|f| passed(f, *e.key())))

@@ -6,6 +6,7 @@
 //!
 //! Ticks are handled in order; a recorded one waits until its ends have been read.
 
+use super::outlets::{Outlet, Outlets};
 use super::{Report, StatusMessage, Take, Tick};
 use crate::bindings::PartitionEnd;
 use crate::feed::{Arrival, Ask, Feed};
@@ -76,12 +77,11 @@ pub fn source<'s, R: Clone + Send + 'static>(
 ) -> Sourced<'s, R> {
     let mut builder = OperatorBuilder::new("source".into(), scope);
     let mut input = builder.new_input(ticks, Exchange::new(|tick: &Tick| tick.target as u64));
-    let (records, records_stream) = builder.new_output::<Vec<Envelope<R>>>();
+    let (mut records, records_stream) = Outlet::new(&mut builder);
     let (tick_out, ticks_stream) = builder.new_output::<Vec<Tick>>();
     let (report_out, reports_stream) = builder.new_output::<Vec<Report>>();
     let unconnected: Vec<(usize, Antichain<EpochTs>)> = Vec::new();
     let (status_out, status_stream) = builder.new_output_connection::<Vec<StatusMessage>, _>(unconnected);
-    let mut records = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(records);
     let mut tick_out = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(tick_out);
     let mut report_out = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(report_out);
     let mut status_out = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(status_out);
@@ -105,7 +105,7 @@ pub fn source<'s, R: Clone + Send + 'static>(
             while let Some(front) = pending.front() {
                 let Some(report) = source.take(&front.tick, &mut taken_records) else { break };
                 let front = pending.pop_front().expect("front was seen");
-                records.activate().session(&front.records).give_iterator(taken_records.drain(..));
+                records.send(&[front.records], &mut taken_records);
                 tick_out.activate().session(&front.ticks).give(front.tick);
                 report_out.activate().session(&front.report).give(report);
             }

@@ -10,10 +10,12 @@
 //! Snapshot S is exactly the state after epoch S: it is frozen before anything later is handled, also when
 //! the frontier jumps over several epochs. The changelog's capability stays at S until all of it is out.
 
+use super::outlets::Outlets;
 use super::snapshot_op::Chunk;
 use super::{Messages, Tick, passed};
 use crate::driver::Driver;
 use crate::entries::Entries;
+use crate::gathered::Gathered;
 use crate::operator::{Operator, Route};
 use crate::shared::Shared;
 use crate::state::{DecodeError, State};
@@ -68,47 +70,48 @@ pub struct StatefulPlan {
     pub shared: Arc<Shared>,
 }
 
-/// Builds the shell around `operator`, whose state has been loaded already.
-pub fn stateful<'s, O>(
+/// Builds the shell around `operator`, whose state has been loaded already. `outlets` makes its outputs: all but the
+/// changelog, which is built here.
+pub fn stateful<'s, O, W, S, const STREAMS: usize>(
     scope: Scope<'s, EpochTs>,
     mut operator: O,
     input: Messages<'s, O::In>,
     ticks: StreamVec<'s, EpochTs, Tick>,
     plan: StatefulPlan,
-) -> (Messages<'s, O::Out>, StreamVec<'s, EpochTs, Chunk>)
+    outlets: impl FnOnce(&mut OperatorBuilder<'s, EpochTs>) -> (W, S),
+) -> (S, StreamVec<'s, EpochTs, Chunk>)
 where
     O: Operator,
     O::In: ExchangeData + Clone,
-    O::Out: ExchangeData + Clone,
+    W: Outlets<O::Out, STREAMS>,
 {
     let input = fan_out::<O>(scope, input);
     let mut builder = OperatorBuilder::new(O::NAME.into(), scope);
     let mut input = builder.new_input(input, Pipeline);
     let mut ticks = builder.new_input(ticks, Pipeline);
-    let (out, stream) = builder.new_output::<Vec<Envelope<O::Out>>>();
+    let (mut outlets, streams) = outlets(&mut builder);
     let (changes, changelog) = builder.new_output::<Vec<Chunk>>();
-    let mut out = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(out);
     let mut changes = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(changes);
     let activator = scope.activator_for(builder.operator_info().address);
     builder.build(move |mut capabilities| {
         let mut changelog = Some(capabilities.pop().expect("one for each output"));
-        let mut restored = capabilities.pop();
+        let mut restored: Option<[_; STREAMS]> = capabilities.try_into().ok();
+        assert!(restored.is_some(), "{}: {STREAMS} outputs and the changelog", O::NAME);
         if !plan.snapshots {
             operator.states().into_iter().for_each(State::without_snapshots);
         }
         let mut shell = Shell::new(operator, plan);
         let mut produced = Vec::new();
         move |frontiers| {
-            if let Some(capability) = restored.take() {
-                shell.restore(capability, &mut produced, |capability, produced| {
-                    out.activate().session(&capability).give_iterator(produced.drain(..));
-                });
+            if let Some(capabilities) = restored.take() {
+                shell.restore(capabilities, &mut produced, |on, produced| outlets.send(on, produced));
             }
             input.for_each(|capability, data| shell.gather(Epoch(*capability.time()), data));
             ticks.for_each(|capability, data| {
-                data.drain(..).for_each(|tick| shell.begin(tick, capability.retain(0)));
+                let retained = || std::array::from_fn(|output| capability.retain(output));
+                data.drain(..).for_each(|tick| shell.begin(tick, retained()));
             });
-            while let Some((tick, capability)) =
+            while let Some((tick, capabilities)) =
                 shell.next(|e| passed(&frontiers[0], e) && passed(&frontiers[1], e))
             {
                 // A snapshot still being written must be whole before the next one freezes.
@@ -116,8 +119,7 @@ where
                     shell.write(usize::MAX, &mut changelog, &mut changes);
                 }
                 shell.run(&tick, &mut produced);
-                // Piece by piece: the buffer stays, and need not find its size anew in every epoch.
-                out.activate().session(&capability).give_iterator(produced.drain(..));
+                outlets.send(&capabilities, &mut produced);
                 if tick.snapshot {
                     shell.freeze(tick.epoch);
                 }
@@ -131,24 +133,27 @@ where
             }
         }
     });
-    (stream, changelog)
+    (streams, changelog)
 }
 
 type Changes = OutputBuilder<EpochTs, CapacityContainerBuilder<Vec<Chunk>>>;
 
-struct Shell<O: Operator> {
+/// An epoch begun, and what its messages are sent with.
+type Begun<const STREAMS: usize> = (Tick, [Capability<EpochTs>; STREAMS]);
+
+struct Shell<O: Operator, const STREAMS: usize> {
     driver: Driver<O>,
     plan: StatefulPlan,
-    gathered: BTreeMap<Epoch, Vec<Envelope<O::In>>>,
+    gathered: BTreeMap<Epoch, Gathered<O::In>>,
     /// Emptied buffers of earlier epochs.
-    spare: Vec<Vec<Envelope<O::In>>>,
-    begun: BTreeMap<Epoch, (Tick, Capability<EpochTs>)>,
+    spare: Vec<Gathered<O::In>>,
+    begun: BTreeMap<Epoch, Begun<STREAMS>>,
     last: Epoch,
     /// The snapshot being written, and the next of its states to write.
     writing: Option<(Epoch, usize)>,
 }
 
-impl<O: Operator> Shell<O> {
+impl<O: Operator, const STREAMS: usize> Shell<O, STREAMS> {
     fn new(operator: O, plan: StatefulPlan) -> Self {
         Shell {
             driver: Driver::new(operator, plan.resume, plan.resume_now),
@@ -164,9 +169,9 @@ impl<O: Operator> Shell<O> {
     /// Gives relations downstream what they are made of, at the epoch of the snapshot.
     fn restore(
         &mut self,
-        mut capability: Capability<EpochTs>,
+        mut capabilities: [Capability<EpochTs>; STREAMS],
         produced: &mut Vec<Envelope<O::Out>>,
-        send: impl FnOnce(Capability<EpochTs>, &mut Vec<Envelope<O::Out>>),
+        send: impl FnOnce(&[Capability<EpochTs>; STREAMS], &mut Vec<Envelope<O::Out>>),
     ) {
         if self.plan.resume == Epoch(0) {
             return;
@@ -174,8 +179,8 @@ impl<O: Operator> Shell<O> {
         let at = At::record(Position::timer(0, 0, 0));
         self.driver.operator.restored_output(&mut |body| produced.push(Envelope { at, body }));
         if !produced.is_empty() {
-            capability.downgrade(&self.plan.resume.0);
-            send(capability, produced);
+            capabilities.iter_mut().for_each(|capability| capability.downgrade(&self.plan.resume.0));
+            send(&capabilities, produced);
         }
         produced.clear();
     }
@@ -189,12 +194,12 @@ impl<O: Operator> Shell<O> {
         self.gathered.entry(epoch).or_insert_with(|| spare.pop().unwrap_or_default()).append(data);
     }
 
-    fn begin(&mut self, tick: Tick, capability: Capability<EpochTs>) {
-        self.begun.insert(tick.epoch, (tick, capability));
+    fn begin(&mut self, tick: Tick, capabilities: [Capability<EpochTs>; STREAMS]) {
+        self.begun.insert(tick.epoch, (tick, capabilities));
     }
 
     /// The next epoch, if all of it has come.
-    fn next(&mut self, complete: impl Fn(Epoch) -> bool) -> Option<(Tick, Capability<EpochTs>)> {
+    fn next(&mut self, complete: impl Fn(Epoch) -> bool) -> Option<Begun<STREAMS>> {
         let first = self.begun.first_entry()?;
         complete(*first.key()).then(|| first.remove())
     }
@@ -203,14 +208,13 @@ impl<O: Operator> Shell<O> {
         if let Some(settings) = &tick.settings {
             self.driver.operator.configure(settings);
         }
-        let mut input = self.gathered.remove(&tick.epoch).unwrap_or_default();
+        let input = self.gathered.remove(&tick.epoch);
+        let mut input = input.or_else(|| self.spare.pop()).unwrap_or_default();
         if let Some((earlier, _)) = self.gathered.first_key_value() {
             assert!(*earlier > tick.epoch, "{}: messages of epoch {earlier} came without a tick", O::NAME);
         }
         self.driver.run_epoch(tick.epoch, tick.now, &mut input, out);
-        if input.capacity() > 0 {
-            self.spare.push(input);
-        }
+        self.spare.push(input);
         self.last = tick.epoch;
     }
 
