@@ -81,7 +81,8 @@ impl Harmed<'_> {
             flowing.join().expect("changes get through")
         });
         self.columns.push(column(new_column, "plain"));
-        assert!(taken > 20, "{what}: {taken} changes");
+        // How many depends on the machine: each is a client of its own.
+        assert!(taken > 5, "{what}: {taken} changes");
         wait_until_mirrored(what, "things", &self.columns);
         assert_no_record_twice("things");
         assert!(self.running.runs(), "{what}: the pipeline goes on");
