@@ -10,7 +10,7 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use support::Ending;
 use support::captured::{
@@ -22,7 +22,7 @@ use support::services::{Services, env, psql, wait_until};
 
 /// How long whoever is stopped stands still.
 const STILL: Duration = Duration::from_secs(30);
-/// How long rows change before a harm, and after it.
+/// How long rows change before a harm, and after it, at least.
 const FLOW: Duration = Duration::from_secs(2);
 /// Between two changes.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -46,14 +46,15 @@ fn try_change(statements: &str) -> bool {
     psql(&env("PG_URL"), statements).output().is_ok_and(|output| output.status.success())
 }
 
-/// Changes until `over`; how many were taken.
-fn flow(over: &AtomicBool, next: &AtomicU64) -> usize {
-    let mut taken = 0;
+/// Changes until `over`, and counts those that were taken.
+fn flow(over: &AtomicBool, next: &AtomicU64, taken: &AtomicUsize) {
     while !over.load(Ordering::SeqCst) {
-        taken += usize::from(try_change(&changes(next.fetch_add(1, Ordering::SeqCst))));
+        taken.fetch_add(
+            usize::from(try_change(&changes(next.fetch_add(1, Ordering::SeqCst)))),
+            Ordering::SeqCst,
+        );
         std::thread::sleep(PAUSE);
     }
-    taken
 }
 
 struct Harmed<'a> {
@@ -67,9 +68,10 @@ impl Harmed<'_> {
     /// One harm while rows change, a column that comes after it, and then a look at every row.
     fn harm(&mut self, what: &str, new_column: &'static str, harm: impl FnOnce(&Services)) {
         let began = std::time::Instant::now();
-        let over = AtomicBool::new(false);
-        let taken = std::thread::scope(|scope| {
-            let flowing = scope.spawn(|| flow(&over, &self.next));
+        let (over, taken) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let enough = || taken.load(Ordering::SeqCst) > 20;
+        std::thread::scope(|scope| {
+            let flowing = scope.spawn(|| flow(&over, &self.next, &taken));
             let ending = Ending(&over);
             std::thread::sleep(FLOW);
             harm(self.services);
@@ -77,12 +79,14 @@ impl Harmed<'_> {
                 format!("ALTER TABLE public.things ADD COLUMN IF NOT EXISTS {new_column} int DEFAULT 7");
             wait_until("the source takes changes", PATIENCE, || try_change(&add));
             std::thread::sleep(FLOW);
+            // How many that were depends on the machine: each is a client of its own.
+            wait_until("enough changes to get through", PATIENCE, enough);
             drop(ending);
-            flowing.join().expect("changes get through")
+            flowing.join().expect("changes get through");
         });
         self.columns.push(column(new_column, "plain"));
-        // How many depends on the machine: each is a client of its own.
-        assert!(taken > 5, "{what}: {taken} changes");
+        let taken = taken.into_inner();
+        assert!(taken > 20, "{what}: {taken} changes");
         wait_until_mirrored(what, "things", &self.columns);
         assert_no_record_twice("things");
         assert!(self.running.runs(), "{what}: the pipeline goes on");

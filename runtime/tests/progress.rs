@@ -3,30 +3,13 @@
 #![allow(clippy::unwrap_used)] // a test: what fails here fails the test
 
 use runtime::committer::{Begin, Part, start};
+use runtime::memory::MemorySink;
 use runtime::shared::Shared;
-use runtime::sink::{EpochItems, Item, Sink, SinkError};
+use runtime::sink::{Item, Sink as _};
 use runtime::{At, Class, Epoch, Millis, Offset, PartitionId, Position, TopicId};
 use std::cmp::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Notes how far each commit went.
-struct Noting(Arc<Mutex<Vec<u64>>>);
-
-impl Sink<&'static str> for Noting {
-    fn name(&self) -> &'static str {
-        "noting"
-    }
-
-    fn committed(&mut self) -> Result<Epoch, SinkError> {
-        Ok(Epoch(0))
-    }
-
-    fn commit(&mut self, run: &[EpochItems<&'static str>]) -> Result<(), SinkError> {
-        self.0.lock().unwrap().push(run.last().unwrap().epoch.0);
-        Ok(())
-    }
-}
 
 /// An epoch whose now is `now`, with items of these times.
 fn part(epoch: u64, now: Millis, times: &[Millis]) -> Part<&'static str> {
@@ -43,20 +26,16 @@ fn part(epoch: u64, now: Millis, times: &[Millis]) -> Part<&'static str> {
 /// epoch without items that brings the time, and it isn't kept back as others are.
 #[test]
 fn progress_is_written_at_once_where_it_passes_items_that_were_ahead_of_their_epoch() {
-    let commits = Arc::new(Mutex::new(Vec::new()));
-    let sinks: Vec<Box<dyn Sink<_>>> = vec![Box::new(Noting(Arc::clone(&commits)))];
+    let mut sink = MemorySink::new(true);
     let begin = Begin { in_flight_max: 16, resume: Epoch(0), bound: Epoch(0) };
     let shared = Arc::new(Shared::default());
     let (parts, threads) =
-        start((1, |_, _| Ordering::Equal), begin, sinks, &shared, &Arc::default()).unwrap();
+        start((1, |_, _| Ordering::Equal), begin, vec![Box::new(sink.clone())], &shared, &Arc::default())
+            .unwrap();
     let decided = |epoch| {
         let began = Instant::now();
         while shared.decided.load(std::sync::atomic::Ordering::SeqCst) < epoch {
-            assert!(
-                began.elapsed() < Duration::from_secs(30),
-                "epoch {epoch}: {:?}",
-                commits.lock().unwrap()
-            );
+            assert!(began.elapsed() < Duration::from_secs(30), "epoch {epoch} isn't decided");
             std::thread::sleep(Duration::from_millis(1));
         }
     };
@@ -65,11 +44,10 @@ fn progress_is_written_at_once_where_it_passes_items_that_were_ahead_of_their_ep
     parts.send(part(2, 500, &[])).unwrap();
     parts.send(part(3, 1_000, &[])).unwrap();
     decided(3);
+    assert_eq!(sink.committed().unwrap(), Epoch(3), "the time of the item of epoch 1 came with epoch 3");
     // Nobody waits for this one.
     parts.send(part(4, 2_000, &[])).unwrap();
     drop(parts);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    let commits = commits.lock().unwrap().clone();
-    assert!(commits.contains(&3), "{commits:?}: the time of the item of epoch 1 came with epoch 3");
-    assert_eq!(commits.last(), Some(&4), "{commits:?}: an orderly end writes all progress");
+    assert_eq!(sink.committed().unwrap(), Epoch(4), "an orderly end writes all progress");
 }

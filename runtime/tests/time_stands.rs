@@ -83,6 +83,13 @@ struct Hanging {
     away: Arc<AtomicBool>,
 }
 
+impl Hanging {
+    /// One that reads as it should, so far.
+    fn on(log: &MemoryLog<u64>) -> Self {
+        Hanging { log: log.clone(), hangs: Arc::default(), away: Arc::default() }
+    }
+}
+
 impl LogReader for Hanging {
     type Record = u64;
 
@@ -154,7 +161,7 @@ fn wait_for(sink: &MemorySink<String>, what: &str) {
 fn a_run_whose_log_is_away_stops_when_it_is_told_to() {
     for workers in [1, 2] {
         let log = MemoryLog::new(PARTITIONS);
-        let world = Hanging { log: log.clone(), hangs: Arc::default(), away: Arc::default() };
+        let world = Hanging::on(&log);
         let sink = MemorySink::new(true);
         let (away, back, seen) = (Arc::clone(&world.away), Arc::clone(&world.away), sink.clone());
         let released = Arc::new(AtomicBool::new(false));
@@ -179,7 +186,7 @@ fn a_run_whose_log_is_away_stops_when_it_is_told_to() {
 fn no_deadline_passes_while_a_reader_hangs_and_what_it_had_to_find_comes_in_time() {
     for workers in [1, 2] {
         let log = MemoryLog::new(PARTITIONS);
-        let world = Hanging { log: log.clone(), hangs: Arc::default(), away: Arc::default() };
+        let world = Hanging::on(&log);
         let sink = MemorySink::new(true);
         let (hangs, seen) = (Arc::clone(&world.hangs), sink.clone());
         live(workers, &world, &sink, move || {

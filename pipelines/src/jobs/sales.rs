@@ -90,16 +90,11 @@ impl Job for Sales {
         let desk_in = flow.merge(vec![fresh, for_desk]);
         let desk = Desk::new(self.settings.clone());
         let (judged, answered) = if self.settings.fraud_screening {
-            let (judged, answered) = flow.stateful_split(desk, desk_in, |_, out| match out {
-                DeskOut::ToBook(message) => (Some(ProbeIn::Judged(message)), None),
-                DeskOut::Out(output) => (None, Some(output)),
-            });
+            let (judged, answered) =
+                flow.stateful_split(desk, desk_in, |_, out| sent_and_said(out, ProbeIn::Judged));
             (fraud::wire(flow, &self.settings, judged, rows.clone()), answered)
         } else {
-            let (judged, answered) = flow.stateful_split(desk, desk_in, |_, out| match out {
-                DeskOut::ToBook(message) => (Some(message), None),
-                DeskOut::Out(output) => (None, Some(output)),
-            });
+            let (judged, answered) = flow.stateful_split(desk, desk_in, |_, out| sent_and_said(out, |to| to));
             self.tell_screening(flow, judged.clone());
             (judged, answered)
         };
@@ -163,6 +158,14 @@ fn dead_letter(input: Input) -> Option<Output> {
     match input {
         Input::Bad(letter) => Some(Output::DeadLetter(letter)),
         _ => None,
+    }
+}
+
+/// What the desk sends towards the book, as whoever comes next takes it, and what it says itself.
+fn sent_and_said<M>(out: DeskOut, to: impl Fn(BookIn) -> M) -> (Option<M>, Option<Output>) {
+    match out {
+        DeskOut::ToBook(message) => (Some(to(message)), None),
+        DeskOut::Out(output) => (None, Some(output)),
     }
 }
 
