@@ -7,7 +7,6 @@
 //! A snapshot is written between epochs, by the thread that has to get on with the next one: an entry costs
 //! it no allocation. The bytes are those in which postcard writes a sequence of [`StateEntry`].
 
-use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 /// One changed key of one state, unpacked.
@@ -94,7 +93,7 @@ impl Entries {
 
     fn put_encoded(&mut self, what: &impl Serialize) {
         self.scratch.clear();
-        let scratch = postcard::serialize_with_flavor(what, Appended(std::mem::take(&mut self.scratch)));
+        let scratch = postcard::to_extend(what, std::mem::take(&mut self.scratch));
         self.scratch = scratch.expect("plain data always encodes into memory");
         put_sized(&mut self.bytes, &self.scratch);
     }
@@ -115,28 +114,6 @@ impl Entries {
                 taken.map(|(entry, _)| entry)
             })
         })
-    }
-}
-
-/// Bytes that postcard appends as the slices they come in; its own `to_extend` goes through them one by one, as not every
-/// collection takes slices.
-struct Appended(Vec<u8>);
-
-impl Flavor for Appended {
-    type Output = Vec<u8>;
-
-    fn try_push(&mut self, byte: u8) -> Result<(), postcard::Error> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> Result<(), postcard::Error> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> Result<Vec<u8>, postcard::Error> {
-        Ok(self.0)
     }
 }
 
