@@ -108,9 +108,11 @@ fn sample_facts(over: &AtomicBool, samples: &Samples) {
 
 /// Adds units, one statement each; how many there are in the end.
 fn restock(services: &Services, mut until: impl FnMut() -> bool) -> i64 {
-    let add = || {
+    // One psql for all: starting one for each would take the processor from those who read.
+    let mut postgres = Session::with(&env("PG_URL"));
+    let mut add = || {
         for _ in 0..20 {
-            connector::restock_by_hand();
+            postgres.transaction(connector::MORE_BY_HAND);
             std::thread::sleep(Duration::from_millis(150));
         }
         20

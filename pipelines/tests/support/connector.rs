@@ -59,9 +59,12 @@ pub fn offer_by_hand(dir: &Path) {
     apply(&["reference"], &env("PG_URL"), env);
 }
 
+/// One unit more of it, in SQL.
+pub const MORE_BY_HAND: &str = "UPDATE offers SET stock_total = stock_total + 1 WHERE offer_id = 'by-hand';";
+
 /// One unit more of it.
 pub fn restock_by_hand() {
-    sql(&env("PG_URL"), "UPDATE offers SET stock_total = stock_total + 1 WHERE offer_id = 'by-hand'");
+    sql(&env("PG_URL"), MORE_BY_HAND);
 }
 
 /// Waits until the pipeline has made so many units of it.
